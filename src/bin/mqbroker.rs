@@ -1,0 +1,2 @@
+//! `mqbroker`.
+fn main() {}

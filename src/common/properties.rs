@@ -1,0 +1,164 @@
+//! The properties of a message: an ordered list of names and values, and the string form in which
+//! it travels and is stored.
+//!
+//! `name 0x01 value 0x02 name 0x01 value`: the last separator is written by 5.x, Go and C++
+//! clients and left out by Java 4.9; both are read. Segments without a name, without a value or
+//! without separator are dropped; of a name that stands twice the last value wins
+//! (`MessageDecoder.string2messageProperties`).
+
+/// Between a name and its value.
+pub const NAME_VALUE_SEPARATOR: char = '\u{1}';
+/// Between two pairs.
+pub const PROPERTY_SEPARATOR: char = '\u{2}';
+
+/// Index keys, separated by spaces.
+pub const KEYS: &str = "KEYS";
+/// The tag.
+pub const TAGS: &str = "TAGS";
+/// `false`: do not wait for flush and replication.
+pub const WAIT: &str = "WAIT";
+/// Delay level.
+pub const DELAY: &str = "DELAY";
+/// Original topic of a retried message.
+pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
+/// Original topic of a delayed or half message.
+pub const REAL_TOPIC: &str = "REAL_TOPIC";
+/// Original queue of a delayed or half message.
+pub const REAL_QUEUE_ID: &str = "REAL_QID";
+/// `true`: a half message.
+pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
+/// Producer group of a transactional message.
+pub const PRODUCER_GROUP: &str = "PGROUP";
+/// Filled in by the consumer from the pull response.
+pub const MIN_OFFSET: &str = "MIN_OFFSET";
+/// Filled in by the consumer from the pull response.
+pub const MAX_OFFSET: &str = "MAX_OFFSET";
+/// Id of the first incarnation of a retried message.
+pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
+/// Carried into the header of a retry send, then removed.
+pub const RECONSUME_TIME: &str = "RECONSUME_TIME";
+/// Carried into the header of a retry send, then removed.
+pub const MAX_RECONSUME_TIMES: &str = "MAX_RECONSUME_TIMES";
+/// Client message id.
+pub const UNIQUE_KEY: &str = "UNIQ_KEY";
+/// Local start of consumption, ms.
+pub const CONSUME_START_TIME: &str = "CONSUME_START_TIME";
+/// Cluster that stored the message.
+pub const CLUSTER: &str = "CLUSTER";
+/// `reply` for the answer of a request-reply exchange.
+pub const MESSAGE_TYPE: &str = "MSG_TYPE";
+/// Correlation of request and reply.
+pub const CORRELATION_ID: &str = "CORRELATION_ID";
+/// Client id that waits for the reply.
+pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
+/// Time to live of a request, ms.
+pub const TTL: &str = "TTL";
+/// When the broker pushed a reply, ms.
+pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
+/// When the reply arrived at the requester, ms.
+pub const ARRIVE_TIME: &str = "ARRIVE_TIME";
+/// Transaction id set by the client.
+pub const TRANSACTION_ID: &str = "__transactionId__";
+/// Number of checks of a half message.
+pub const TRANSACTION_CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
+/// First check not before this age, seconds.
+pub const CHECK_IMMUNITY_TIME: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
+/// Namespace of a client.
+pub const INSTANCE_ID: &str = "INSTANCE_ID";
+
+/// An ordered map of property names to values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Properties(Vec<(String, String)>);
+
+impl Properties {
+    /// No properties.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads the string form.
+    pub fn parse(text: &str) -> Self {
+        let mut properties = Self::new();
+        for segment in text.split(PROPERTY_SEPARATOR) {
+            if let Some((name, value)) = segment.split_once(NAME_VALUE_SEPARATOR)
+                && !name.is_empty()
+                && !value.is_empty()
+            {
+                properties.set(name, value);
+            }
+        }
+        properties
+    }
+
+    /// Writes the string form, without a separator at the end.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in &self.0 {
+            if !text.is_empty() {
+                text.push(PROPERTY_SEPARATOR);
+            }
+            text.push_str(name);
+            text.push(NAME_VALUE_SEPARATOR);
+            text.push_str(value);
+        }
+        text
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Sets `name`, replacing its value where it stands.
+    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        let (name, value) = (name.into(), value.into());
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some(pair) => pair.1 = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
+    /// Removes `name` and returns its value.
+    pub fn remove(&mut self, name: &str) -> Option<String> {
+        let at = self.0.iter().position(|(known, _)| known == name)?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// Names and values in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Number of properties.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The value of `name` in the string form, without building the map (the last one wins).
+pub fn find<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.rsplit(PROPERTY_SEPARATOR).find_map(|segment| {
+        let (known, value) = segment.split_once(NAME_VALUE_SEPARATOR)?;
+        (known == name && !value.is_empty()).then_some(value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_both_forms_and_drops_what_java_drops() {
+        let text = "a\u{1}1\u{2}b\u{1}2\u{2}\u{2}c\u{1}\u{2}\u{1}x\u{2}plain\u{2}a\u{1}3\u{2}";
+        let properties = Properties::parse(text);
+        assert_eq!(properties.iter().collect::<Vec<_>>(), [("a", "3"), ("b", "2")]);
+        assert_eq!(properties.encode(), "a\u{1}3\u{2}b\u{1}2");
+        assert_eq!(find(text, "a"), Some("3"));
+        assert_eq!(find(text, "c"), None);
+    }
+}

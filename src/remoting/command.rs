@@ -1,0 +1,259 @@
+//! [`Command`]: one request or response, decoded.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+pub use crate::common::shared_bytes::SharedBytes;
+
+/// Release ordinal in every frame we send: V4_9_8.
+pub const VERSION: i32 = 409;
+/// Flag bit: the frame is a response.
+pub const FLAG_RESPONSE: i32 = 1;
+/// Flag bit: no response is wanted.
+pub const FLAG_ONEWAY: i32 = 2;
+
+/// How a header is written; the top byte of the frame's header word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SerializeType {
+    /// JSON object.
+    #[default]
+    Json = 0,
+    /// The compact binary form.
+    RocketMq = 1,
+}
+
+/// Language code of the sender (spec: remoting 1.5), as its number; 0 is Java.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Language(pub u8);
+
+/// The header's `extFields`: names and texts, in order.
+///
+/// One string holds all of them, so decoding a header costs two allocations whatever it carries.
+#[derive(Clone, Default)]
+pub struct Fields {
+    text: String,
+    /// Start of the name, end of the name, end of the value.
+    spans: Vec<(u32, u32, u32)>,
+    present: bool,
+}
+
+impl Fields {
+    /// The value of `name`; the last one wins.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.spans.iter().rev().find_map(|&(start, middle, end)| {
+            (&self.text[start as usize..middle as usize] == name)
+                .then(|| &self.text[middle as usize..end as usize])
+        })
+    }
+
+    /// Appends a field.
+    pub fn push(&mut self, name: &str, value: impl fmt::Display) {
+        self.present = true;
+        let start = self.text.len() as u32;
+        self.text.push_str(name);
+        let middle = self.text.len() as u32;
+        let _ = write!(self.text, "{value}");
+        self.spans.push((start, middle, self.text.len() as u32));
+    }
+
+    /// Appends a text field (cheaper than [`push`](Self::push)).
+    pub fn push_str(&mut self, name: &str, value: &str) {
+        self.present = true;
+        let start = self.text.len() as u32;
+        self.text.push_str(name);
+        let middle = self.text.len() as u32;
+        self.text.push_str(value);
+        self.spans.push((start, middle, self.text.len() as u32));
+    }
+
+    /// Replaces or appends a field.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.remove(name);
+        self.push_str(name, value);
+    }
+
+    /// Removes a field.
+    pub fn remove(&mut self, name: &str) {
+        let text = &self.text;
+        self.spans.retain(|&(start, middle, _)| &text[start as usize..middle as usize] != name);
+    }
+
+    /// Names and values in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.spans.iter().map(|&(start, middle, end)| {
+            (&self.text[start as usize..middle as usize], &self.text[middle as usize..end as usize])
+        })
+    }
+
+    /// Number of fields.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// No field, though `extFields` may have been there.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// `extFields` was not in the header at all (Java's null).
+    pub fn is_absent(&self) -> bool {
+        !self.present
+    }
+
+    /// Says that `extFields` was there, even if empty.
+    pub fn mark_present(&mut self) {
+        self.present = true;
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+/// What follows the header.
+#[derive(Clone, Default)]
+pub enum Body {
+    /// Nothing (Java's null).
+    #[default]
+    Empty,
+    /// Owned bytes.
+    Bytes(Vec<u8>),
+    /// Somebody else's, sent without a copy.
+    Shared(Arc<dyn SharedBytes>),
+}
+
+impl Body {
+    /// Bytes of the body.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Shared(shared) => shared.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes, if owned (a decoded command's always are).
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            _ => &[],
+        }
+    }
+
+    /// The bytes; copies a shared body.
+    pub fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Empty => Vec::new(),
+            Self::Bytes(bytes) => bytes,
+            Self::Shared(shared) => {
+                let mut slices = Vec::new();
+                shared.slices(&mut slices);
+                slices.iter().flat_map(|slice| slice.iter().copied()).collect()
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.len())
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        if bytes.is_empty() { Self::Empty } else { Self::Bytes(bytes) }
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        text.into_bytes().into()
+    }
+}
+
+/// A request or a response.
+#[derive(Clone, Debug, Default)]
+pub struct Command {
+    /// Request code or response code.
+    pub code: i32,
+    /// Sender's language.
+    pub language: Language,
+    /// Sender's release ordinal.
+    pub version: i32,
+    /// Chosen by the requester, echoed in the response.
+    pub opaque: i32,
+    /// [`FLAG_RESPONSE`] and [`FLAG_ONEWAY`].
+    pub flag: i32,
+    /// Text for people.
+    pub remark: Option<String>,
+    /// The typed header's fields, and whatever else the peer sent.
+    pub fields: Fields,
+    /// How the header was, or is to be, written.
+    pub serialize: SerializeType,
+    /// Body.
+    pub body: Body,
+}
+
+impl Command {
+    /// A request; the opaque is assigned when it is sent.
+    pub fn request(code: i32) -> Self {
+        Self { code, version: VERSION, ..Self::default() }
+    }
+
+    /// A response; opaque and serialization are taken from the request when it is sent.
+    pub fn response(code: i32) -> Self {
+        Self { code, version: VERSION, flag: FLAG_RESPONSE, ..Self::default() }
+    }
+
+    /// A response with a remark.
+    pub fn failure(code: i32, remark: impl Into<String>) -> Self {
+        Self { remark: Some(remark.into()), ..Self::response(code) }
+    }
+
+    /// Adds a typed header's fields.
+    pub fn with_header(mut self, header: &impl super::header::Header) -> Self {
+        header.encode(&mut self.fields);
+        self
+    }
+
+    /// Sets the body.
+    pub fn with_body(mut self, body: impl Into<Body>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Sets the remark.
+    pub fn with_remark(mut self, remark: impl Into<String>) -> Self {
+        self.remark = Some(remark.into());
+        self
+    }
+
+    /// Decodes the typed header.
+    pub fn header<H: super::header::Header>(&self) -> Result<H, super::header::HeaderError> {
+        H::decode(&self.fields)
+    }
+
+    /// Whether this is a response.
+    pub fn is_response(&self) -> bool {
+        self.flag & FLAG_RESPONSE != 0
+    }
+
+    /// Whether no response is wanted.
+    pub fn is_oneway(&self) -> bool {
+        self.flag & FLAG_ONEWAY != 0
+    }
+}

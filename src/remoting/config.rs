@@ -1,0 +1,52 @@
+//! Configuration of both ends of a connection (Java's NettyServerConfig and NettyClientConfig).
+
+crate::config! {
+    /// A server's. Keys and defaults are Java's unless said otherwise.
+    pub struct ServerConfig {
+        /// Port; the broker sets 10911, the name server 9876 before the file is read.
+        pub listen_port: u16 = "listenPort", 8888u16;
+        /// Accepted, without effect: requests run on the pool of their kind.
+        pub server_worker_threads: i32 = "serverWorkerThreads", 8;
+        /// Accepted, without effect: there is no selector.
+        pub server_selector_threads: i32 = "serverSelectorThreads", 3;
+        /// Oneway requests to one client that may be on their way.
+        pub server_oneway_semaphore_value: i32 = "serverOnewaySemaphoreValue", 256;
+        /// Asynchronous requests to clients that may wait for an answer.
+        pub server_async_semaphore_value: i32 = "serverAsyncSemaphoreValue", 64;
+        /// A connection without traffic for so long is closed, seconds.
+        pub server_channel_max_idle_time_seconds: i32 = "serverChannelMaxIdleTimeSeconds", 120;
+        /// SO_SNDBUF, 0 leaves it to the system.
+        pub server_socket_snd_buf_size: i32 = "serverSocketSndBufSize", 0;
+        /// SO_RCVBUF, 0 leaves it to the system.
+        pub server_socket_rcv_buf_size: i32 = "serverSocketRcvBufSize", 0;
+        /// Listen backlog.
+        pub server_socket_backlog: i32 = "serverSocketBacklog", 1024;
+        /// Largest frame, bytes, its length field included (ours; Java has a system property).
+        pub max_frame_bytes: i32 = "maxFrameBytes", 16_777_216;
+        /// Connections at a time (ours).
+        pub max_connections: i32 = "maxConnections", 10_000;
+        /// Requests of one connection that may wait or run (ours).
+        pub max_requests_in_flight: i32 = "maxRequestsInFlight", 65_536;
+        /// Bytes waiting for a client that does not read; past it the connection is closed (ours).
+        pub max_outbox_bytes: i64 = "maxOutboxBytes", 67_108_864i64;
+    }
+}
+
+crate::config! {
+    /// A client's.
+    pub struct ClientConfig {
+        /// Threads for callbacks and for requests from the server.
+        pub client_worker_threads: i32 = "clientWorkerThreads", 4;
+        /// Oneway requests on their way.
+        pub client_oneway_semaphore_value: i32 = "clientOnewaySemaphoreValue", 65_535;
+        /// Asynchronous requests that wait for an answer.
+        pub client_async_semaphore_value: i32 = "clientAsyncSemaphoreValue", 65_535;
+        /// Connect timeout, ms.
+        pub connect_timeout_millis: i64 = "connectTimeoutMillis", 3000i64;
+        /// A connection without traffic for so long is closed, seconds.
+        pub client_channel_max_idle_time_seconds: i32 = "clientChannelMaxIdleTimeSeconds", 120;
+        /// A synchronous call that times out closes its connection. Java's default is true; ours is
+        /// false: a slow answer to one request does not fail the others.
+        pub client_close_socket_if_timeout: bool = "clientCloseSocketIfTimeout", false;
+    }
+}

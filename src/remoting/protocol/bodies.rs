@@ -1,0 +1,220 @@
+//! Bodies in JSON, one declaration each. Members stand alphabetically, as Java writes them.
+
+use std::collections::BTreeMap;
+
+use crate::common::clock::now_ms;
+use crate::json_body;
+
+json_body! {
+    /// A queue of a topic on one broker. As a JSON map key it is a whole object.
+    #[derive(Eq, PartialOrd, Ord, Hash)]
+    pub struct MessageQueue {
+        /// Broker.
+        pub broker_name: String => "brokerName",
+        /// Index.
+        pub queue_id: i32 => "queueId",
+        /// Topic.
+        pub topic: String => "topic",
+    }
+}
+
+json_body! {
+    /// Version of a table: equal only if both are.
+    #[derive(Eq)]
+    pub struct DataVersion {
+        /// Number of changes.
+        pub counter: i64 => "counter",
+        /// Time of the last change, ms.
+        pub timestamp: i64 => "timestamp",
+    }
+}
+
+impl DataVersion {
+    /// A fresh version: now, no change.
+    pub fn now() -> Self {
+        Self { counter: 0, timestamp: now_ms() }
+    }
+
+    /// After a change.
+    pub fn next(&mut self) {
+        self.counter += 1;
+        self.timestamp = now_ms();
+    }
+}
+
+json_body! {
+    /// Configuration of a topic on a broker.
+    #[derive(Eq)]
+    pub struct TopicConfig {
+        /// Ordered topic.
+        pub order: bool => "order",
+        /// Permission bits.
+        pub perm: i32 => "perm" = 6,
+        /// Queues to read.
+        pub read_queue_nums: i32 => "readQueueNums" = 16,
+        /// `SINGLE_TAG` or `MULTI_TAG`.
+        pub topic_filter_type: String => "topicFilterType" = "SINGLE_TAG".to_owned(),
+        /// Name.
+        pub topic_name: String => "topicName",
+        /// Bits: 1 unit, 2 unit subscription.
+        pub topic_sys_flag: i32 => "topicSysFlag",
+        /// Queues to write.
+        pub write_queue_nums: i32 => "writeQueueNums" = 16,
+    }
+}
+
+json_body! {
+    /// All topics of a broker.
+    pub struct TopicConfigTable {
+        /// Version.
+        pub data_version: DataVersion => "dataVersion",
+        /// By name.
+        pub topic_config_table: BTreeMap<String, TopicConfig> => "topicConfigTable",
+    }
+}
+
+json_body! {
+    /// Body of REGISTER_BROKER.
+    pub struct RegisterBrokerBody {
+        /// Always empty in 4.9.
+        pub filter_server_list: Vec<String> => "filterServerList",
+        /// Topics.
+        pub topic_config_serialize_wrapper: TopicConfigTable => "topicConfigSerializeWrapper",
+    }
+}
+
+json_body! {
+    /// Configuration of a consumer group.
+    #[derive(Eq)]
+    pub struct SubscriptionGroupConfig {
+        /// Broker to read from.
+        pub broker_id: i64 => "brokerId",
+        /// Broadcasting allowed.
+        pub consume_broadcast_enable: bool => "consumeBroadcastEnable" = true,
+        /// Consuming allowed.
+        pub consume_enable: bool => "consumeEnable" = true,
+        /// Start from the minimum offset allowed.
+        pub consume_from_min_enable: bool => "consumeFromMinEnable" = true,
+        /// Name.
+        pub group_name: String => "groupName",
+        /// Tell members of changes.
+        pub notify_consumer_ids_changed_enable: bool => "notifyConsumerIdsChangedEnable" = true,
+        /// Retries before the dead-letter queue.
+        pub retry_max_times: i32 => "retryMaxTimes" = 16,
+        /// Queues of the retry topic.
+        pub retry_queue_nums: i32 => "retryQueueNums" = 1,
+        /// Broker to read from when lagging.
+        pub which_broker_when_consume_slowly: i64 => "whichBrokerWhenConsumeSlowly" = 1,
+    }
+}
+
+json_body! {
+    /// All groups of a broker.
+    pub struct SubscriptionGroupTable {
+        /// Version.
+        pub data_version: DataVersion => "dataVersion",
+        /// By name.
+        pub subscription_group_table: BTreeMap<String, SubscriptionGroupConfig> => "subscriptionGroupTable",
+    }
+}
+
+json_body! {
+    /// Queues of a topic on one broker, in a route.
+    #[derive(Eq)]
+    pub struct QueueData {
+        /// Broker.
+        pub broker_name: String => "brokerName",
+        /// Permission bits.
+        pub perm: i32 => "perm",
+        /// Queues to read.
+        pub read_queue_nums: i32 => "readQueueNums",
+        /// Bits: 1 unit, 2 unit subscription.
+        pub topic_sys_flag: i32 => "topicSysFlag",
+        /// Queues to write.
+        pub write_queue_nums: i32 => "writeQueueNums",
+    }
+}
+
+json_body! {
+    /// Addresses of a broker name.
+    #[derive(Eq)]
+    pub struct BrokerData {
+        /// Broker id to `host:port`; 0 is the master.
+        pub broker_addrs: BTreeMap<i64, String> => "brokerAddrs",
+        /// Name.
+        pub broker_name: String => "brokerName",
+        /// Cluster.
+        pub cluster: String => "cluster",
+    }
+}
+
+json_body! {
+    /// Answer to GET_ROUTEINFO_BY_TOPIC.
+    #[derive(Eq)]
+    pub struct TopicRouteData {
+        /// Brokers.
+        pub broker_datas: Vec<BrokerData> => "brokerDatas",
+        /// Always empty in 4.9.
+        pub filter_server_table: BTreeMap<String, Vec<String>> => "filterServerTable",
+        /// `broker:queues;broker:queues`, of an order topic.
+        pub order_topic_conf: Option<String> => "orderTopicConf",
+        /// Queues.
+        pub queue_datas: Vec<QueueData> => "queueDatas",
+    }
+}
+
+json_body! {
+    /// Answer to GET_BROKER_CLUSTER_INFO.
+    pub struct ClusterInfo {
+        /// By broker name.
+        pub broker_addr_table: BTreeMap<String, BrokerData> => "brokerAddrTable",
+        /// Cluster to broker names.
+        pub cluster_addr_table: BTreeMap<String, Vec<String>> => "clusterAddrTable",
+    }
+}
+
+json_body! {
+    /// A list of topics.
+    pub struct TopicList {
+        /// Address of some broker, in the system topic list.
+        pub broker_addr: Option<String> => "brokerAddr",
+        /// Names.
+        pub topic_list: Vec<String> => "topicList",
+    }
+}
+
+json_body! {
+    /// A table of texts.
+    pub struct KvTable {
+        /// Keys and values.
+        pub table: BTreeMap<String, String> => "table",
+    }
+}
+
+json_body! {
+    /// Answer to GET_CONSUMER_LIST_BY_GROUP.
+    pub struct ConsumerList {
+        /// Client ids.
+        pub consumer_id_list: Vec<String> => "consumerIdList",
+    }
+}
+
+json_body! {
+    /// Body of LOCK_BATCH_MQ and UNLOCK_BATCH_MQ.
+    pub struct LockBatchBody {
+        /// Client.
+        pub client_id: Option<String> => "clientId",
+        /// Group.
+        pub consumer_group: Option<String> => "consumerGroup",
+        /// Queues.
+        pub mq_set: Vec<MessageQueue> => "mqSet",
+    }
+}
+
+json_body! {
+    /// Answer to LOCK_BATCH_MQ.
+    pub struct LockBatchResult {
+        /// Queues that the client holds now.
+        pub lock_ok_mq_set: Vec<MessageQueue> => "lockOKMQSet",
+    }
+}

@@ -1,0 +1,7 @@
+//! The catalogue: request and response codes, typed headers, bodies.
+
+pub mod bodies;
+pub mod headers;
+pub mod heartbeat;
+pub mod request_code;
+pub mod response_code;
