@@ -1,1 +1,31 @@
-//! Under construction.
+//! The broker: takes messages in, keeps them, gives them out.
+//!
+//! Everything a broker holds is one value, [`Broker`]; everything it does is a function from a
+//! request to a response that borrows it. One file per kind of request, one file per table.
+//!
+//! Reading order: a message comes in by `send` (and `put_message`, which makes it final), the
+//! store tells [`hold`] that it is there, `pull` gives it out, filtered by `filter`.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::remoting::Command;
+use crate::store::MessageStore;
+
+pub mod hold;
+
+/// What a processor returns: a response; or `None` when it comes later or never. An error is
+/// answered with SYSTEM_ERROR and its text.
+pub type Answer = Result<Option<Command>, Box<dyn Error + Send + Sync>>;
+
+/// All that a broker holds. Every processor has the shape
+/// `fn(&Arc<Broker>, &Arc<Connection>, Command) -> Answer`.
+pub struct Broker {
+    /// The messages.
+    pub store: Arc<MessageStore>,
+    /// `brokerIP1:listenPort`: stands in every stored message and offset message id.
+    pub store_host: SocketAddr,
+    /// Pulls that found nothing and wait for a message.
+    pub held_pulls: Arc<hold::HeldPulls>,
+}
