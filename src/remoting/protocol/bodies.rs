@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::heartbeat::SubscriptionData;
 use crate::common::clock::now_ms;
 use crate::json_body;
 
@@ -216,5 +217,120 @@ json_body! {
     pub struct LockBatchResult {
         /// Queues that the client holds now.
         pub lock_ok_mq_set: Vec<MessageQueue> => "lockOKMQSet",
+    }
+}
+
+json_body! {
+    /// Body of RESET_CONSUMER_CLIENT_OFFSET and of its answers.
+    pub struct OffsetTable {
+        /// Queue to offset; the keys are whole objects.
+        pub offset_table: BTreeMap<MessageQueue, i64> => "offsetTable",
+    }
+}
+
+json_body! {
+    /// Answer to GET_CONSUMER_STATUS_FROM_CLIENT, and what a broker makes of several.
+    pub struct ConsumerStatus {
+        /// Client id to its offsets, from a broker.
+        pub consumer_table: BTreeMap<String, BTreeMap<MessageQueue, i64>> => "consumerTable",
+        /// Offsets, from a client.
+        pub message_queue_table: BTreeMap<MessageQueue, i64> => "messageQueueTable",
+    }
+}
+
+json_body! {
+    /// Body of CHECK_CLIENT_CONFIG.
+    pub struct CheckClientConfigBody {
+        /// Client.
+        pub client_id: Option<String> => "clientId",
+        /// Group.
+        pub group: Option<String> => "group",
+        /// Subscription to check.
+        pub subscription_data: Option<SubscriptionData> => "subscriptionData",
+    }
+}
+
+json_body! {
+    /// Answer to CONSUME_MESSAGE_DIRECTLY.
+    pub struct ConsumeDirectlyResult {
+        /// The listener commits by itself.
+        pub auto_commit: bool => "autoCommit",
+        /// `CR_SUCCESS`, `CR_LATER`, `CR_ROLLBACK`, `CR_COMMIT`, `CR_THROW_EXCEPTION` or
+        /// `CR_RETURN_NULL`.
+        pub consume_result: Option<String> => "consumeResult",
+        /// An orderly listener.
+        pub order: bool => "order",
+        /// What went wrong.
+        pub remark: Option<String> => "remark",
+        /// Time in the listener, ms.
+        pub spent_time_millis: i64 => "spentTimeMills",
+    }
+}
+
+json_body! {
+    /// A queue of a consumer, in its running info.
+    pub struct ProcessQueueInfo {
+        /// Messages in the cache.
+        pub cached_msg_count: i32 => "cachedMsgCount",
+        /// Last offset in the cache.
+        pub cached_msg_max_offset: i64 => "cachedMsgMaxOffset",
+        /// First offset in the cache.
+        pub cached_msg_min_offset: i64 => "cachedMsgMinOffset",
+        /// Bytes in the cache, MiB.
+        pub cached_msg_size_in_mib: i32 => "cachedMsgSizeInMiB",
+        /// Offset of the group.
+        pub commit_offset: i64 => "commitOffset",
+        /// Given up to another member (Java's spelling).
+        pub dropped: bool => "droped",
+        /// Last consumption, ms.
+        pub last_consume_timestamp: i64 => "lastConsumeTimestamp",
+        /// Last lock, ms.
+        pub last_lock_timestamp: i64 => "lastLockTimestamp",
+        /// Last pull, ms.
+        pub last_pull_timestamp: i64 => "lastPullTimestamp",
+        /// Locked at the broker.
+        pub locked: bool => "locked",
+        /// Taken and not committed, orderly.
+        pub transaction_msg_count: i32 => "transactionMsgCount",
+        /// Last of those.
+        pub transaction_msg_max_offset: i64 => "transactionMsgMaxOffset",
+        /// First of those.
+        pub transaction_msg_min_offset: i64 => "transactionMsgMinOffset",
+        /// Attempts to unlock that failed.
+        pub try_unlock_times: i64 => "tryUnlockTimes",
+    }
+}
+
+json_body! {
+    /// Rates of a topic, in a consumer's running info.
+    pub struct ConsumeStatus {
+        /// Failed in the last hour.
+        pub consume_failed_msgs: i64 => "consumeFailedMsgs",
+        /// Failures per second.
+        pub consume_failed_tps: f64 => "consumeFailedTPS",
+        /// Successes per second.
+        pub consume_ok_tps: f64 => "consumeOKTPS",
+        /// Time in the listener, ms.
+        pub consume_rt: f64 => "consumeRT",
+        /// Time of a pull, ms.
+        pub pull_rt: f64 => "pullRT",
+        /// Messages pulled per second.
+        pub pull_tps: f64 => "pullTPS",
+    }
+}
+
+json_body! {
+    /// Answer to GET_CONSUMER_RUNNING_INFO.
+    pub struct ConsumerRunningInfo {
+        /// Thread dump, if asked for.
+        pub jstack: Option<String> => "jstack",
+        /// Queues; the keys are whole objects.
+        pub mq_table: BTreeMap<MessageQueue, ProcessQueueInfo> => "mqTable",
+        /// Options, and the `PROP_` entries that tools read.
+        pub properties: BTreeMap<String, String> => "properties",
+        /// Rates by topic.
+        pub status_table: BTreeMap<String, ConsumeStatus> => "statusTable",
+        /// Subscriptions.
+        pub subscription_set: Vec<SubscriptionData> => "subscriptionSet",
     }
 }
