@@ -46,7 +46,74 @@ pub fn dlq_topic(group: &str) -> String {
     format!("{DLQ_PREFIX}{group}")
 }
 
-/// Why a topic name is not legal, in words for a person; `Ok` if it is.
-pub fn validate_topic(_topic: &str) -> Result<(), String> {
-    todo!("owner: common")
+/// Prefix of further system topics, by rule.
+pub const SYSTEM_TOPIC_PREFIX: &str = "rmq_sys_";
+
+/// The system topics of every broker. A broker's own set adds its cluster's and its own name, the
+/// cluster's reply topic and its trace topic.
+pub const SYSTEM_TOPICS: [&str; 9] = [
+    AUTO_CREATE_TOPIC,
+    SCHEDULE_TOPIC,
+    BENCHMARK_TOPIC,
+    TRANS_HALF_TOPIC,
+    TRACE_TOPIC,
+    TRANS_OP_HALF_TOPIC,
+    TRANS_CHECK_MAX_TIME_TOPIC,
+    SELF_TEST_TOPIC,
+    OFFSET_MOVED_EVENT,
+];
+
+/// Whether a topic belongs to RocketMQ itself on every broker: one of [`SYSTEM_TOPICS`], or named
+/// `rmq_sys_...`. Administrators cannot create or delete these.
+pub fn is_system_topic(topic: &str) -> bool {
+    topic.starts_with(SYSTEM_TOPIC_PREFIX) || SYSTEM_TOPICS.contains(&topic)
+}
+
+/// Whether `byte` may stand in a topic or group name: `%|a-zA-Z0-9_-`.
+pub fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'%' | b'|' | b'_' | b'-')
+}
+
+/// Why a topic name is not legal, in Java's words; `Ok` if it is. System topics are legal names.
+pub fn validate_topic(topic: &str) -> Result<(), String> {
+    if topic.trim().is_empty() {
+        return Err("The specified topic is blank.".to_owned());
+    }
+    if !topic.bytes().all(is_name_byte) {
+        return Err("The specified topic contains illegal characters, \
+                    allowing only ^[%|a-zA-Z0-9_-]+$"
+            .to_owned());
+    }
+    if topic.len() > TOPIC_MAX_LENGTH {
+        return Err("The specified topic is longer than topic max length.".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legal_and_illegal_names() {
+        for topic in ["T", "%RETRY%a-b_c|9", &"x".repeat(127), "TBW102"] {
+            assert_eq!(validate_topic(topic), Ok(()));
+        }
+        for (topic, word) in [
+            ("", "blank"),
+            (" \t", "blank"),
+            ("a b", "illegal"),
+            ("ä", "illegal"),
+            ("a.b", "illegal"),
+        ] {
+            assert!(validate_topic(topic).unwrap_err().contains(word), "{topic}");
+        }
+        assert!(validate_topic(&"x".repeat(128)).unwrap_err().contains("longer"));
+    }
+
+    #[test]
+    fn system_topics() {
+        assert!(is_system_topic("TBW102") && is_system_topic("rmq_sys_wheel_timer"));
+        assert!(!is_system_topic("RMQ_SYS_SOMETHING") && !is_system_topic("%RETRY%TBW102"));
+    }
 }
