@@ -23,8 +23,33 @@ pub enum SerializeType {
 }
 
 /// Language code of the sender (spec: remoting 1.5), as its number; 0 is Java.
+///
+/// A JSON header carries the name, a binary one the number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Language(pub u8);
+
+impl Language {
+    /// What every frame that we send says: all clients know it.
+    pub const JAVA: Self = Self(0);
+    /// What a language is called that nobody knows.
+    pub const OTHER: Self = Self(7);
+
+    const NAMES: [&str; 14] = [
+        "JAVA", "CPP", "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY", "OTHER", "HTTP", "GO",
+        "PHP", "OMS", "RUST", "NODE_JS",
+    ];
+
+    /// The name on the wire; an unknown number is `OTHER`.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.get(usize::from(self.0)).copied().unwrap_or("OTHER")
+    }
+
+    /// The language of that name; an unknown name is [`OTHER`](Self::OTHER).
+    pub fn from_name(name: &str) -> Self {
+        let at = Self::NAMES.iter().position(|known| *known == name);
+        at.map_or(Self::OTHER, |at| Self(at as u8))
+    }
+}
 
 /// The header's `extFields`: names and texts, in order.
 ///
@@ -46,24 +71,68 @@ impl Fields {
         })
     }
 
+    /// Empty fields with room for `text_bytes` of names and values, so that decoding a header
+    /// allocates once for all of them.
+    pub(super) fn with_capacity(text_bytes: usize) -> Self {
+        Self {
+            text: String::with_capacity(text_bytes),
+            spans: Vec::with_capacity(TYPICAL_FIELDS),
+            present: true,
+        }
+    }
+
+    /// Appends a field whose name and value two functions write. The second says whether there is
+    /// a value; without one nothing is appended.
+    pub(super) fn append<E>(
+        &mut self,
+        name: impl FnOnce(&mut String) -> Result<(), E>,
+        value: impl FnOnce(&mut String) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        self.present = true;
+        if self.spans.capacity() == 0 {
+            self.spans.reserve(TYPICAL_FIELDS);
+            self.text.reserve(TYPICAL_TEXT_BYTES);
+        }
+        let start = self.text.len();
+        name(&mut self.text)?;
+        let middle = self.text.len();
+        if value(&mut self.text)? {
+            self.spans.push((start as u32, middle as u32, self.text.len() as u32));
+        } else {
+            self.text.truncate(start);
+        }
+        Ok(())
+    }
+
     /// Appends a field.
     pub fn push(&mut self, name: &str, value: impl fmt::Display) {
-        self.present = true;
-        let start = self.text.len() as u32;
-        self.text.push_str(name);
-        let middle = self.text.len() as u32;
-        let _ = write!(self.text, "{value}");
-        self.spans.push((start, middle, self.text.len() as u32));
+        self.push_with(name, |text| {
+            let _ = write!(text, "{value}");
+        });
     }
 
     /// Appends a text field (cheaper than [`push`](Self::push)).
     pub fn push_str(&mut self, name: &str, value: &str) {
-        self.present = true;
-        let start = self.text.len() as u32;
-        self.text.push_str(name);
-        let middle = self.text.len() as u32;
-        self.text.push_str(value);
-        self.spans.push((start, middle, self.text.len() as u32));
+        self.push_with(name, |text| text.push_str(value));
+    }
+
+    /// Appends a number (cheaper than [`push`](Self::push)).
+    pub fn push_int(&mut self, name: &str, value: i64) {
+        self.push_with(name, |text| text.push_str(Decimal::new(value).as_str()));
+    }
+
+    fn push_with(&mut self, name: &str, value: impl FnOnce(&mut String)) {
+        let appended: Result<(), std::convert::Infallible> = self.append(
+            |text| {
+                text.push_str(name);
+                Ok(())
+            },
+            |text| {
+                value(text);
+                Ok(true)
+            },
+        );
+        let Ok(()) = appended;
     }
 
     /// Replaces or appends a field.
@@ -103,6 +172,48 @@ impl Fields {
     /// Says that `extFields` was there, even if empty.
     pub fn mark_present(&mut self) {
         self.present = true;
+    }
+}
+
+/// Fields for which room is made at once: a send has 14, a pull 12.
+const TYPICAL_FIELDS: usize = 14;
+/// Bytes for their names and values, without a message's properties.
+const TYPICAL_TEXT_BYTES: usize = 256;
+
+/// A number as decimal text on the stack. Every header of every frame has a dozen of them, and the
+/// general formatting costs several times as much.
+pub(super) struct Decimal {
+    /// The digits stand at the end.
+    digits: [u8; 20],
+    start: usize,
+}
+
+impl Decimal {
+    pub(super) fn new(value: i64) -> Self {
+        let mut digits = [b'0'; 20];
+        let mut start = digits.len();
+        let mut rest = value.unsigned_abs();
+        loop {
+            start -= 1;
+            digits[start] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        if value < 0 {
+            start -= 1;
+            digits[start] = b'-';
+        }
+        Self { digits, start }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.digits[self.start..]
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 
@@ -224,6 +335,17 @@ impl Command {
         Self { remark: Some(remark.into()), ..Self::response(code) }
     }
 
+    /// Makes this the response to the request with that opaque and serialization: all that the
+    /// requester does not see of the handler's work is set here, in one place.
+    pub(super) fn addressed(mut self, opaque: i32, serialize: SerializeType) -> Self {
+        self.opaque = opaque;
+        self.serialize = serialize;
+        self.flag |= FLAG_RESPONSE;
+        self.version = VERSION;
+        self.language = Language::JAVA;
+        self
+    }
+
     /// Adds a typed header's fields.
     pub fn with_header(mut self, header: &impl super::header::Header) -> Self {
         header.encode(&mut self.fields);
@@ -255,5 +377,41 @@ impl Command {
     /// Whether no response is wanted.
     pub fn is_oneway(&self) -> bool {
         self.flag & FLAG_ONEWAY != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_keep_order_and_the_last_of_a_name_wins() {
+        let mut fields = Fields::default();
+        assert!(fields.is_absent());
+        fields.push_str("a", "1");
+        fields.push_int("b", i64::MIN);
+        fields.push("a", 2.5);
+        assert_eq!(fields.get("a"), Some("2.5"));
+        assert_eq!(fields.get("b"), Some("-9223372036854775808"));
+        fields.set("a", "");
+        assert_eq!(fields.iter().collect::<Vec<_>>(), [("b", "-9223372036854775808"), ("a", "")]);
+        fields.remove("a");
+        fields.remove("b");
+        assert!(fields.is_empty() && !fields.is_absent());
+    }
+
+    #[test]
+    fn decimals_are_what_the_general_formatting_writes() {
+        for value in [0, 7, -7, 10, 409, i64::from(i32::MIN), i64::MAX, i64::MIN] {
+            assert_eq!(Decimal::new(value).as_str(), value.to_string());
+        }
+    }
+
+    #[test]
+    fn languages_have_names_and_numbers() {
+        assert_eq!(Language::from_name("GO"), Language(9));
+        assert_eq!(Language(9).name(), "GO");
+        assert_eq!(Language::from_name("COBOL"), Language::OTHER);
+        assert_eq!(Language(200).name(), "OTHER");
     }
 }

@@ -67,7 +67,7 @@ macro_rules! integer_fields {
             }
 
             fn write(&self, name: &'static str, fields: &mut Fields) {
-                fields.push(name, self);
+                fields.push_int(name, i64::from(*self));
             }
         }
     )* };

@@ -9,6 +9,8 @@ pub mod config;
 pub mod connection;
 pub mod error;
 pub mod frame;
+mod frame_binary;
+mod frame_json;
 #[macro_use]
 pub mod header;
 pub mod protocol;

@@ -1,0 +1,466 @@
+//! The JSON form of a header.
+//!
+//! Reading is lenient, because clients are: numbers and booleans among the fields, numbers as
+//! text, unknown members, missing ones, whitespace after the object. It goes straight from the
+//! bytes into the [`Command`]: no tree, and one allocation for all fields together, for this runs
+//! once a frame. Writing is strict: every field is a text, as the Go client requires.
+
+use super::command::{Command, Decimal, Fields, Language, SerializeType};
+use super::frame::FrameError;
+
+/// Objects and arrays inside one another, in members that nobody reads.
+const MAX_DEPTH: u32 = 64;
+
+/// Decodes a header.
+pub(super) fn decode(header: &[u8]) -> Result<Command, FrameError> {
+    match std::str::from_utf8(header) {
+        Ok(text) => decode_text(text),
+        Err(_) => decode_text(&String::from_utf8_lossy(header)),
+    }
+}
+
+fn decode_text(text: &str) -> Result<Command, FrameError> {
+    let mut scanner = Scanner { text, at: 0 };
+    let mut command = Command { serialize: SerializeType::Json, ..Command::default() };
+    scanner.object(|scanner, name| {
+        if name.is("extFields") {
+            return scanner.fields(&mut command.fields);
+        }
+        let value = scanner.value()?;
+        if name.is("code") {
+            command.code = value.int("code")?;
+        } else if name.is("opaque") {
+            command.opaque = value.int("opaque")?;
+        } else if name.is("flag") {
+            command.flag = value.int("flag")?;
+        } else if name.is("version") {
+            command.version = value.int("version")?;
+        } else if name.is("language") {
+            command.language = value.language()?;
+        } else if name.is("remark") {
+            command.remark = value.text()?;
+        }
+        Ok(())
+    })?;
+    scanner.skip_whitespace();
+    if scanner.at != text.len() {
+        return Err(scanner.error("nothing after the object"));
+    }
+    Ok(command)
+}
+
+/// A text as it stands between its quotes.
+#[derive(Clone, Copy)]
+struct Quoted<'a> {
+    raw: &'a str,
+    escaped: bool,
+}
+
+impl Quoted<'_> {
+    fn is(&self, name: &str) -> bool {
+        self.raw == name && !self.escaped
+    }
+
+    fn append_to(&self, out: &mut String) -> Result<(), FrameError> {
+        if self.escaped {
+            unescape(self.raw, out)
+        } else {
+            out.push_str(self.raw);
+            Ok(())
+        }
+    }
+}
+
+/// A value that is not looked into further.
+#[derive(Clone, Copy)]
+enum Value<'a> {
+    Null,
+    Text(Quoted<'a>),
+    /// Number, boolean, object or array, as it stands.
+    Raw(&'a str),
+}
+
+impl Value<'_> {
+    /// Appends the value's text; whether there is one.
+    fn append_to(&self, out: &mut String) -> Result<bool, FrameError> {
+        match self {
+            Self::Null => return Ok(false),
+            Self::Text(quoted) => quoted.append_to(out)?,
+            Self::Raw(raw) => out.push_str(raw),
+        }
+        Ok(true)
+    }
+
+    fn text(&self) -> Result<Option<String>, FrameError> {
+        let mut text = String::new();
+        Ok(self.append_to(&mut text)?.then_some(text))
+    }
+
+    fn int(&self, name: &str) -> Result<i32, FrameError> {
+        let text = match self {
+            Self::Null => return Ok(0),
+            Self::Text(quoted) => quoted.raw,
+            Self::Raw(raw) => raw,
+        };
+        text.parse().map_err(|_| {
+            let shown: String = text.chars().take(40).collect();
+            FrameError(format!("JSON header: {name} is {shown}, expected a 32-bit integer"))
+        })
+    }
+
+    fn language(&self) -> Result<Language, FrameError> {
+        Ok(match self {
+            Self::Null => Language::JAVA,
+            Self::Text(quoted) => Language::from_name(quoted.raw),
+            Self::Raw(raw) => raw.parse().map_or(Language::OTHER, Language),
+        })
+    }
+}
+
+/// A position in a header's text. Positions always lie on character borders, because only ASCII
+/// is ever stepped over or stopped at.
+struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    fn error(&self, expected: &str) -> FrameError {
+        FrameError(format!("JSON header, byte {}: expected {expected}", self.at))
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn skip_whitespace(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    /// Steps over `byte` if it is the next one after whitespace.
+    fn found(&mut self, byte: u8) -> bool {
+        self.skip_whitespace();
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn require(&mut self, byte: u8, what: &str) -> Result<(), FrameError> {
+        if self.found(byte) { Ok(()) } else { Err(self.error(what)) }
+    }
+
+    /// Reads an object; `member` reads the value of each name.
+    fn object(
+        &mut self,
+        mut member: impl FnMut(&mut Self, Quoted<'a>) -> Result<(), FrameError>,
+    ) -> Result<(), FrameError> {
+        self.require(b'{', "an object")?;
+        if self.found(b'}') {
+            return Ok(());
+        }
+        loop {
+            self.skip_whitespace();
+            let name = self.quoted()?;
+            self.require(b':', "a colon")?;
+            member(self, name)?;
+            if self.found(b'}') {
+                return Ok(());
+            }
+            self.require(b',', "a comma or the end of the object")?;
+        }
+    }
+
+    /// Reads `extFields`: an object or null.
+    fn fields(&mut self, fields: &mut Fields) -> Result<(), FrameError> {
+        self.skip_whitespace();
+        if self.peek() != Some(b'{') {
+            return match self.value()? {
+                Value::Null => Ok(()),
+                _ => Err(self.error("an object as extFields")),
+            };
+        }
+        // What follows may be longer than the fields, never shorter: unescaping only shrinks.
+        *fields = Fields::with_capacity(self.text.len() - self.at);
+        self.object(|scanner, name| {
+            let value = scanner.value()?;
+            fields.append(|text| name.append_to(text), |text| value.append_to(text))
+        })
+    }
+
+    /// Reads a text from its opening quote to its closing one.
+    fn quoted(&mut self) -> Result<Quoted<'a>, FrameError> {
+        if self.peek() != Some(b'"') {
+            return Err(self.error("a quoted text"));
+        }
+        let start = self.at + 1;
+        let bytes = self.text.as_bytes();
+        let mut at = start;
+        let mut escaped = false;
+        loop {
+            match bytes.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    escaped = true;
+                    at += 2;
+                }
+                Some(_) => at += 1,
+                None => return Err(self.error("a text that ends")),
+            }
+        }
+        self.at = at + 1;
+        Ok(Quoted { raw: &self.text[start..at], escaped })
+    }
+
+    fn value(&mut self) -> Result<Value<'a>, FrameError> {
+        self.skip_whitespace();
+        let start = self.at;
+        match self.peek() {
+            Some(b'"') => self.quoted().map(Value::Text),
+            Some(b'{' | b'[') => {
+                self.skip_nested()?;
+                Ok(Value::Raw(&self.text[start..self.at]))
+            }
+            _ => {
+                while matches!(
+                    self.peek(),
+                    Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.')
+                ) {
+                    self.at += 1;
+                }
+                match &self.text[start..self.at] {
+                    "" => Err(self.error("a value")),
+                    "null" => Ok(Value::Null),
+                    raw => Ok(Value::Raw(raw)),
+                }
+            }
+        }
+    }
+
+    /// Steps over an object or array, of which only the brackets and texts are looked at. A bit of
+    /// `open` says of each level whether it is an object.
+    fn skip_nested(&mut self) -> Result<(), FrameError> {
+        let mut open = 0u64;
+        let mut depth = 0;
+        loop {
+            match self.peek() {
+                Some(bracket @ (b'{' | b'[')) => {
+                    if depth == MAX_DEPTH {
+                        return Err(self.error("fewer objects inside one another"));
+                    }
+                    open = open << 1 | u64::from(bracket == b'{');
+                    depth += 1;
+                    self.at += 1;
+                }
+                Some(bracket @ (b'}' | b']')) => {
+                    if open & 1 != u64::from(bracket == b'}') {
+                        return Err(self.error("the other kind of bracket"));
+                    }
+                    open >>= 1;
+                    depth -= 1;
+                    self.at += 1;
+                    if depth == 0 {
+                        return Ok(());
+                    }
+                }
+                Some(b'"') => {
+                    self.quoted()?;
+                }
+                Some(_) => self.at += 1,
+                None => return Err(self.error("an object that ends")),
+            }
+        }
+    }
+}
+
+/// Appends `raw` with its escapes resolved. Half a surrogate pair becomes U+FFFD.
+fn unescape(raw: &str, out: &mut String) -> Result<(), FrameError> {
+    let mut rest = raw;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        let kind = rest.as_bytes().get(at + 1).copied();
+        let mut used = at + 2;
+        out.push(match kind {
+            Some(b'n') => '\n',
+            Some(b't') => '\t',
+            Some(b'r') => '\r',
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(same @ (b'"' | b'\\' | b'/' | b'\'')) => char::from(same),
+            Some(b'u') => {
+                let (character, digits) = unicode_escape(&rest[used..])?;
+                used += digits;
+                character
+            }
+            _ => return Err(FrameError("JSON header: an escape that JSON does not have".into())),
+        });
+        rest = &rest[used..];
+    }
+    out.push_str(rest);
+    Ok(())
+}
+
+/// The character of `XXXX` (what follows `\u`), or of `XXXX\uXXXX`, and the bytes it takes.
+fn unicode_escape(rest: &str) -> Result<(char, usize), FrameError> {
+    let unit = |digits: Option<&str>| {
+        digits
+            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+            .and_then(|digits| u16::from_str_radix(digits, 16).ok())
+    };
+    let Some(first) = unit(rest.get(..4)) else {
+        return Err(FrameError("JSON header: \\u without four hexadecimal digits".into()));
+    };
+    let second = if rest.get(4..6) == Some("\\u") { unit(rest.get(6..10)) } else { None };
+    if let Some(second) = second
+        && let Some(Ok(pair)) = char::decode_utf16([first, second]).next()
+        && pair.len_utf16() == 2
+    {
+        return Ok((pair, 10));
+    }
+    Ok((char::from_u32(first.into()).unwrap_or(char::REPLACEMENT_CHARACTER), 4))
+}
+
+/// Appends the header of `command`, members in Java's (alphabetical) order.
+pub(super) fn encode(command: &Command, out: &mut Vec<u8>) {
+    let number = |out: &mut Vec<u8>, name: &str, value: i32| {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(Decimal::new(value.into()).as_bytes());
+    };
+    number(out, "{\"code\":", command.code);
+    if !command.fields.is_absent() {
+        out.extend_from_slice(b",\"extFields\":{");
+        for (index, (name, value)) in command.fields.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            put_quoted(out, name);
+            out.push(b':');
+            put_quoted(out, value);
+        }
+        out.push(b'}');
+    }
+    number(out, ",\"flag\":", command.flag);
+    out.extend_from_slice(b",\"language\":\"");
+    out.extend_from_slice(command.language.name().as_bytes());
+    number(out, "\",\"opaque\":", command.opaque);
+    if let Some(remark) = &command.remark {
+        out.extend_from_slice(b",\"remark\":");
+        put_quoted(out, remark);
+    }
+    number(out, ",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":", command.version);
+    out.push(b'}');
+}
+
+fn put_quoted(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
+    {
+        out.extend_from_slice(&rest[..at]);
+        put_escape(out, rest[at]);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+fn put_escape(out: &mut Vec<u8>, byte: u8) {
+    let short = match byte {
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        0x20.. => byte,
+        _ => {
+            const HEX: &[u8; 16] = b"0123456789abcdef";
+            out.extend_from_slice(b"\\u00");
+            out.push(HEX[usize::from(byte >> 4)]);
+            out.push(HEX[usize::from(byte & 15)]);
+            return;
+        }
+    };
+    out.extend_from_slice(&[b'\\', short]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Command {
+        decode(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn lenient_about_what_clients_send() {
+        // The C++ client: numbers and booleans as fields, an empty remark, a newline at the end.
+        let command = read(
+            "{\"code\":310,\"extFields\":{\"d\":4,\"k\":false,\"x\":null,\"y\":-1.5e3,\"z\":{\"a\":[1,\"}\"]}},\
+             \"flag\":0,\"language\":\"CPP\",\"opaque\":12,\"remark\":\"\",\"version\":63}\n",
+        );
+        assert_eq!(
+            command.fields.iter().collect::<Vec<_>>(),
+            [("d", "4"), ("k", "false"), ("y", "-1.5e3"), ("z", "{\"a\":[1,\"}\"]}")]
+        );
+        assert_eq!(command.remark.as_deref(), Some(""));
+        assert_eq!((command.language, command.version), (Language(1), 63));
+        // Numbers as text, unknown members, whitespace, members missing.
+        let command = read(
+            r#" { "new" : [ {"a":"]"} , 1 ] , "code" : "34" , "opaque":"-7", "extFields" : null, "language":"KLINGON" } "#,
+        );
+        assert_eq!((command.code, command.opaque, command.flag), (34, -7, 0));
+        assert!(command.fields.is_absent());
+        assert_eq!(command.language, Language::OTHER);
+        assert_eq!(command.remark, None);
+        let command = read(r#"{"extFields":{},"serializeTypeCurrentRPC":"JSON"}"#);
+        assert!(command.fields.is_empty() && !command.fields.is_absent());
+        assert_eq!(read("{}").code, 0);
+    }
+
+    #[test]
+    fn escapes() {
+        let command = read(
+            r#"{"extFields":{"n\u0061me":"\u4E3B\ud83d\ude80\\\"\/\b\f\n\r\t\u0001","half":"\ud83dx"}}"#,
+        );
+        assert_eq!(command.fields.get("name"), Some("主🚀\\\"/\u{8}\u{c}\n\r\t\u{1}"));
+        assert_eq!(command.fields.get("half"), Some("\u{FFFD}x"));
+        let mut out = Vec::new();
+        put_quoted(&mut out, "a\u{1}\u{1f}\n\"\\é/");
+        assert_eq!(String::from_utf8(out).unwrap(), "\"a\\u0001\\u001f\\n\\\"\\\\é/\"");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_are_replaced() {
+        let command = decode(b"{\"code\":1,\"remark\":\"a\xffb\"}").unwrap();
+        assert_eq!(command.remark.as_deref(), Some("a\u{FFFD}b"));
+    }
+
+    #[test]
+    fn what_is_not_an_object_is_refused() {
+        for text in [
+            "",
+            "null",
+            "[]",
+            "{",
+            "{\"code\"",
+            "{\"code\":",
+            "{\"code\":1",
+            "{\"code\":1,}",
+            "{code:1}",
+            "{\"code\":\"x\"}",
+            "{\"code\":1.5}",
+            "{\"opaque\":4294967296}",
+            "{\"extFields\":[]}",
+            "{\"extFields\":{\"a\":}}",
+            "{\"a\":[}]}",
+            "{\"a\":\"\\",
+            "{\"remark\":\"\\u12\"}",
+            "{\"remark\":\"\\x\"}",
+            "{}x",
+            "{\"remark\":\"\\u+123\"}",
+        ] {
+            assert!(decode(text.as_bytes()).is_err(), "{text}");
+        }
+        let deep = format!("{{\"a\":{}}}", "[".repeat(100_000));
+        assert!(decode(deep.as_bytes()).unwrap_err().0.contains("fewer"));
+    }
+}
