@@ -21,6 +21,7 @@ pub mod record;
 pub mod scheduler;
 pub mod service_thread;
 pub mod shared_bytes;
+pub mod sync;
 pub mod sys_flag;
 pub mod thread_pool;
 pub mod topic;
