@@ -13,7 +13,17 @@ use std::sync::Arc;
 use crate::remoting::Command;
 use crate::store::MessageStore;
 
+pub mod channels;
+pub mod config;
+pub mod config_file;
+pub mod consumer_offsets;
+pub mod consumers;
 pub mod hold;
+pub mod producers;
+pub mod queue_locks;
+pub mod stats;
+pub mod subscription_groups;
+pub mod topics;
 
 /// What a processor returns: a response; or `None` when it comes later or never. An error is
 /// answered with SYSTEM_ERROR and its text.

@@ -1,5 +1,6 @@
 //! The catalogue: request and response codes, typed headers, bodies.
 
+pub mod admin_bodies;
 pub mod bodies;
 pub mod headers;
 pub mod heartbeat;

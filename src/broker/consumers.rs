@@ -1,0 +1,323 @@
+//! [`Consumers`]: who is online in which consumer group, and what the group subscribes to.
+//! The configuration of groups is in [`subscription_groups`](super::subscription_groups).
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::channels::{ChannelSet, ClientChannel, Refreshed};
+use super::config::BrokerConfig;
+use crate::remoting::Connection;
+use crate::remoting::protocol::heartbeat::{
+    ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData,
+};
+
+/// The consumers of a broker (spec: broker 6.2, 6.5).
+///
+/// * A group lives from its first member to its last.
+/// * Locks nest one way: the table, then a group, then the memberships. Nothing is sent under
+///   them: who must be notified learns it from the result.
+#[derive(Debug)]
+pub struct Consumers {
+    groups: RwLock<HashMap<String, Arc<ConsumerGroup>>>,
+    /// Connection to its groups, so that a closed connection costs what it was a member of.
+    memberships: Mutex<HashMap<u64, Vec<String>>>,
+    max_groups: usize,
+    max_groups_per_connection: usize,
+    max_subscriptions: usize,
+}
+
+/// A group with at least one member.
+#[derive(Debug)]
+pub struct ConsumerGroup {
+    state: Mutex<GroupState>,
+}
+
+#[derive(Debug, Default)]
+struct GroupState {
+    members: ChannelSet,
+    subscriptions: HashMap<String, Arc<SubscriptionData>>,
+    profile: GroupProfile,
+}
+
+/// How a group consumes, as its last heartbeat said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupProfile {
+    /// Push or pull.
+    pub consume_type: Option<ConsumeType>,
+    /// Clustering or broadcasting.
+    pub message_model: Option<MessageModel>,
+    /// Start of a new group.
+    pub consume_from_where: Option<ConsumeFromWhere>,
+}
+
+impl Default for GroupProfile {
+    fn default() -> Self {
+        Self { consume_type: None, message_model: None, consume_from_where: None }
+    }
+}
+
+impl ConsumerGroup {
+    fn lock(&self) -> MutexGuard<'_, GroupState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The subscription to a topic.
+    pub fn subscription(&self, topic: &str) -> Option<Arc<SubscriptionData>> {
+        self.lock().subscriptions.get(topic).cloned()
+    }
+
+    /// All subscriptions.
+    pub fn subscriptions(&self) -> Vec<Arc<SubscriptionData>> {
+        self.lock().subscriptions.values().cloned().collect()
+    }
+
+    /// Whether offsets of the topic are of interest: the group subscribes to it, or to nothing.
+    pub fn concerns(&self, topic: &str) -> bool {
+        let state = self.lock();
+        state.subscriptions.is_empty() || state.subscriptions.contains_key(topic)
+    }
+
+    /// How the group consumes.
+    pub fn profile(&self) -> GroupProfile {
+        self.lock().profile
+    }
+
+    /// Its members.
+    pub fn members(&self) -> Vec<Arc<ClientChannel>> {
+        self.lock().members.iter().cloned().collect()
+    }
+
+    /// The member with that client id.
+    pub fn member(&self, client_id: &str) -> Option<Arc<ClientChannel>> {
+        self.lock().members.iter().find(|client| client.client_id == client_id).cloned()
+    }
+}
+
+impl Consumers {
+    /// No consumers.
+    pub fn new(config: &BrokerConfig) -> Self {
+        Self {
+            groups: RwLock::default(),
+            memberships: Mutex::default(),
+            max_groups: config.max_subscription_groups,
+            max_groups_per_connection: config.max_groups_per_connection,
+            max_subscriptions: config.max_subscriptions_per_group,
+        }
+    }
+
+    /// A group, if somebody is online in it.
+    pub fn get(&self, group: &str) -> Option<Arc<ConsumerGroup>> {
+        self.read().get(group).cloned()
+    }
+
+    /// A member of a group, by its client id.
+    pub fn member(&self, group: &str, client_id: &str) -> Option<Arc<ClientChannel>> {
+        self.get(group)?.member(client_id)
+    }
+
+    /// Groups that subscribe to a topic.
+    pub fn groups_of_topic(&self, topic: &str) -> BTreeSet<String> {
+        self.read()
+            .iter()
+            .filter(|(_, group)| group.lock().subscriptions.contains_key(topic))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// A consumer was heard of. Returns whether the members of its group must be told: one is new,
+    /// or the set of topics changed. (A changed expression alone tells nobody.)
+    pub fn register(&self, data: &ConsumerData, client: &Arc<ClientChannel>) -> bool {
+        let Some(name) = data.group_name.as_deref() else { return false };
+        let changed = self.register_known(name, data, client).unwrap_or_else(|| {
+            let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
+            if groups.len() >= self.max_groups {
+                log::warn!(
+                    "consumer group {name} is not online: maxSubscriptionGroups={} reached",
+                    self.max_groups
+                );
+                return false;
+            }
+            let group = groups
+                .entry(name.to_owned())
+                .or_insert_with(|| Arc::new(ConsumerGroup { state: Mutex::default() }));
+            let group = Arc::clone(group);
+            let changed = self.join(name, &group, data, client);
+            if group.lock().members.is_empty() {
+                groups.remove(name);
+            }
+            changed
+        });
+        if client.connection.is_closed() {
+            // The connection ended meanwhile, and its end was told before it was a member.
+            self.closed(&client.connection);
+        }
+        changed
+    }
+
+    fn register_known(
+        &self,
+        name: &str,
+        data: &ConsumerData,
+        client: &Arc<ClientChannel>,
+    ) -> Option<bool> {
+        let groups = self.read();
+        let group = groups.get(name)?;
+        Some(self.join(name, group, data, client))
+    }
+
+    /// The heartbeat's effect on a group. The caller holds the table's lock.
+    fn join(
+        &self,
+        name: &str,
+        group: &ConsumerGroup,
+        data: &ConsumerData,
+        client: &Arc<ClientChannel>,
+    ) -> bool {
+        let mut state = group.lock();
+        let connection_id = client.connection.id();
+        if state.members.get(connection_id).is_none() && !self.remember(connection_id, name) {
+            log::warn!(
+                "{} is not made a consumer of {name}: maxGroupsPerConnection={} reached",
+                client.client_id,
+                self.max_groups_per_connection
+            );
+            return false;
+        }
+        state.profile = GroupProfile {
+            consume_type: data.consume_type,
+            message_model: data.message_model,
+            consume_from_where: data.consume_from_where,
+        };
+        let joined = match state.members.refresh(client) {
+            Refreshed::Added => {
+                log::info!("consumer {} joins {name}", client.client_id);
+                true
+            }
+            Refreshed::Known => false,
+            Refreshed::Renamed(old) => {
+                log::warn!("consumer {old} of {name} calls itself {} now", client.client_id);
+                false
+            }
+        };
+        joined | state.subscribe(name, &data.subscription_data_set, self.max_subscriptions)
+    }
+
+    /// Notes a membership, unless the connection has too many.
+    fn remember(&self, connection_id: u64, group: &str) -> bool {
+        let mut memberships = self.memberships();
+        let groups = memberships.entry(connection_id).or_default();
+        let room = groups.len() < self.max_groups_per_connection;
+        if room {
+            groups.push(group.to_owned());
+        }
+        room
+    }
+
+    /// A consumer leaves a group. Returns whether it was a member.
+    pub fn unregister(&self, group: &str, connection: &Connection) -> bool {
+        let left = self.leave(&[group.to_owned()], connection.id());
+        let mut memberships = self.memberships();
+        if let Some(groups) = memberships.get_mut(&connection.id()) {
+            groups.retain(|known| known != group);
+            if groups.is_empty() {
+                memberships.remove(&connection.id());
+            }
+        }
+        !left.is_empty()
+    }
+
+    /// A connection is gone. Returns the groups it was a member of.
+    pub fn closed(&self, connection: &Connection) -> Vec<String> {
+        let groups = self.memberships().remove(&connection.id()).unwrap_or_default();
+        self.leave(&groups, connection.id())
+    }
+
+    /// Removes a connection from groups, and groups without members. Returns those it was in.
+    fn leave(&self, groups: &[String], connection_id: u64) -> Vec<String> {
+        let mut left = Vec::new();
+        let mut emptied = false;
+        let table = self.read();
+        for name in groups {
+            let Some(group) = table.get(name) else { continue };
+            let mut state = group.lock();
+            if let Some(client) = state.members.remove(connection_id) {
+                log::info!("consumer {} leaves {name}", client.client_id);
+                left.push(name.clone());
+            }
+            emptied |= state.members.is_empty();
+        }
+        drop(table);
+        if emptied {
+            let mut table = self.groups.write().unwrap_or_else(PoisonError::into_inner);
+            for name in groups {
+                if table.get(name).is_some_and(|group| group.lock().members.is_empty()) {
+                    table.remove(name);
+                }
+            }
+        }
+        left
+    }
+
+    /// Removes members that were silent since `before_ms` and returns them; the caller closes
+    /// their connections. Nobody is notified, as in Java.
+    pub fn expire(&self, before_ms: i64) -> Vec<Arc<ClientChannel>> {
+        let silent: HashMap<u64, Arc<ClientChannel>> = self
+            .read()
+            .values()
+            .flat_map(|group| group.lock().members.silent_since(before_ms))
+            .map(|client| (client.connection.id(), client))
+            .collect();
+        for client in silent.values() {
+            self.closed(&client.connection);
+        }
+        silent.into_values().collect()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Arc<ConsumerGroup>>> {
+        self.groups.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn memberships(&self) -> MutexGuard<'_, HashMap<u64, Vec<String>>> {
+        self.memberships.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl GroupState {
+    /// Takes over the subscriptions of a heartbeat. Returns whether the set of topics changed.
+    fn subscribe(&mut self, group: &str, heard: &[SubscriptionData], max: usize) -> bool {
+        let mut changed = false;
+        for subscription in heard {
+            let full = self.subscriptions.len() >= max;
+            match self.subscriptions.get_mut(&subscription.topic) {
+                Some(known) if subscription.sub_version > known.sub_version => {
+                    *known = Arc::new(subscription.clone());
+                }
+                Some(_) => {}
+                None if full => {
+                    log::warn!(
+                        "{group} does not subscribe to {}: maxSubscriptionsPerGroup={max} reached",
+                        subscription.topic
+                    );
+                }
+                None => {
+                    log::info!("{group} subscribes to {}", subscription.topic);
+                    let topic = subscription.topic.clone();
+                    self.subscriptions.insert(topic, Arc::new(subscription.clone()));
+                    changed = true;
+                }
+            }
+        }
+        if self.subscriptions.len() > heard.len() || changed {
+            let topics: HashSet<&str> = heard.iter().map(|heard| heard.topic.as_str()).collect();
+            self.subscriptions.retain(|topic, _| {
+                let kept = topics.contains(topic.as_str());
+                if !kept {
+                    log::info!("{group} does not subscribe to {topic} any more");
+                    changed = true;
+                }
+                kept
+            });
+        }
+        changed
+    }
+}

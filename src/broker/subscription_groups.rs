@@ -1,0 +1,195 @@
+//! [`SubscriptionGroups`]: the configuration of consumer groups, persisted in
+//! `subscriptionGroup.json`. Who is online in a group is in [`consumers`](super::consumers).
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::config::BrokerConfig;
+use super::config_file::ConfigFile;
+use crate::common::json::{FromJson, Json, Style, ToJson};
+use crate::remoting::protocol::bodies::{
+    DataVersion, SubscriptionGroupConfig, SubscriptionGroupTable,
+};
+
+/// Groups that exist from the first start on.
+const BOOT_GROUPS: [&str; 7] = [
+    "TOOLS_CONSUMER",
+    "FILTERSRV_CONSUMER",
+    "SELF_TEST_C_GROUP",
+    "CID_ONS-HTTP-PROXY",
+    "CID_ONSAPI_PULL",
+    "CID_ONSAPI_PERMISSION",
+    "CID_ONSAPI_OWNER",
+];
+
+/// Groups with this prefix are made on use even if automatic creation is off.
+const SYSTEM_GROUP_PREFIX: &str = "CID_RMQ_SYS_";
+
+/// The consumer groups of a broker (spec: broker 6.3). A lookup allocates nothing; a change is in
+/// the file when the call that made it returns.
+#[derive(Debug)]
+pub struct SubscriptionGroups {
+    table: RwLock<Table>,
+    max_groups: usize,
+    file: ConfigFile,
+}
+
+#[derive(Debug)]
+struct Table {
+    version: DataVersion,
+    groups: HashMap<String, Arc<SubscriptionGroupConfig>>,
+}
+
+fn default_group(name: &str) -> SubscriptionGroupConfig {
+    SubscriptionGroupConfig { group_name: name.to_owned(), ..SubscriptionGroupConfig::default() }
+}
+
+impl SubscriptionGroups {
+    /// The groups of a new broker, to be persisted under `root`.
+    pub fn new(config: &BrokerConfig, root: &Path) -> Self {
+        let groups = BOOT_GROUPS
+            .into_iter()
+            .map(|name| (name.to_owned(), Arc::new(default_group(name))))
+            .collect();
+        Self {
+            table: RwLock::new(Table { version: DataVersion::now(), groups }),
+            max_groups: config.max_subscription_groups,
+            file: ConfigFile::new(root, "subscriptionGroup.json"),
+        }
+    }
+
+    /// Overlays what `subscriptionGroup.json` says.
+    pub fn load(&self) -> Result<(), String> {
+        if let Some(loaded) = self.file.load(decode)? {
+            let mut table = self.write();
+            table.version = loaded.data_version;
+            table.groups.extend(
+                loaded
+                    .subscription_group_table
+                    .into_iter()
+                    .map(|(name, group)| (name, Arc::new(group))),
+            );
+        }
+        Ok(())
+    }
+
+    /// The configuration of a group, if there is one.
+    pub fn get(&self, group: &str) -> Option<Arc<SubscriptionGroupConfig>> {
+        self.read().groups.get(group).cloned()
+    }
+
+    /// The configuration of a group, made with defaults if it is missing and may be made. Every
+    /// use of a group (heartbeat, pull, send-back, unregistration) comes through here, as in Java.
+    pub fn find_or_create(
+        &self,
+        config: &BrokerConfig,
+        group: &str,
+    ) -> Option<Arc<SubscriptionGroupConfig>> {
+        if let Some(found) = self.get(group) {
+            return Some(found);
+        }
+        if !config.auto_create_subscription_group && !group.starts_with(SYSTEM_GROUP_PREFIX) {
+            return None;
+        }
+        let mut table = self.write();
+        if let Some(found) = table.groups.get(group) {
+            return Some(Arc::clone(found));
+        }
+        if table.groups.len() >= self.max_groups {
+            log::warn!(
+                "consumer group {group} is not made: maxSubscriptionGroups={} reached",
+                self.max_groups
+            );
+            return None;
+        }
+        log::info!("consumer group {group} made with defaults");
+        let made = Arc::new(default_group(group));
+        table.groups.insert(group.to_owned(), Arc::clone(&made));
+        table.version.next();
+        drop(table);
+        self.persist();
+        Some(made)
+    }
+
+    /// Makes or replaces a group. `Err` says why not.
+    pub fn put(&self, group: SubscriptionGroupConfig) -> Result<(), String> {
+        let mut table = self.write();
+        if table.groups.len() >= self.max_groups && !table.groups.contains_key(&group.group_name) {
+            return Err(format!(
+                "this broker has maxSubscriptionGroups={} groups already",
+                self.max_groups
+            ));
+        }
+        table.groups.insert(group.group_name.clone(), Arc::new(group));
+        table.version.next();
+        drop(table);
+        self.persist();
+        Ok(())
+    }
+
+    /// Deletes a group. Returns whether it was there.
+    pub fn delete(&self, group: &str) -> bool {
+        let mut table = self.write();
+        let found = table.groups.remove(group).is_some();
+        if found {
+            table.version.next();
+            drop(table);
+            self.persist();
+        }
+        found
+    }
+
+    /// Stops a group that reads too slowly: in memory until the next change, as in Java.
+    pub fn disable_consume(&self, group: &str) {
+        let mut table = self.write();
+        if let Some(config) = table.groups.get_mut(group)
+            && config.consume_enable
+        {
+            *config =
+                Arc::new(SubscriptionGroupConfig { consume_enable: false, ..(**config).clone() });
+            table.version.next();
+        }
+    }
+
+    /// All groups and their version.
+    pub fn snapshot(&self) -> SubscriptionGroupTable {
+        let table = self.read();
+        SubscriptionGroupTable {
+            data_version: table.version.clone(),
+            subscription_group_table: table
+                .groups
+                .iter()
+                .map(|(name, group)| (name.clone(), (**group).clone()))
+                .collect(),
+        }
+    }
+
+    /// Names of all groups.
+    pub fn names(&self) -> Vec<String> {
+        self.read().groups.keys().cloned().collect()
+    }
+
+    fn persist(&self) {
+        let change = self.read().version.counter;
+        self.file.save_or_warn(change, || {
+            let snapshot = self.snapshot();
+            (snapshot.data_version.counter, snapshot.to_json().write(Style::Pretty))
+        });
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads `subscriptionGroup.json`.
+fn decode(text: &str) -> Result<SubscriptionGroupTable, String> {
+    Json::parse(text.as_bytes())
+        .and_then(|json| SubscriptionGroupTable::from_json(&json))
+        .map_err(|error| error.to_string())
+}
