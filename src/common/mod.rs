@@ -7,6 +7,7 @@
 
 pub mod checksum;
 pub mod clock;
+pub mod command_line;
 #[macro_use]
 pub mod config;
 #[macro_use]
@@ -17,6 +18,7 @@ pub mod message_id;
 #[allow(unsafe_code)]
 pub mod os;
 pub mod properties;
+pub mod property_text;
 pub mod record;
 pub mod scheduler;
 pub mod service_thread;

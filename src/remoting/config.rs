@@ -7,6 +7,8 @@ crate::config! {
         pub listen_port: u16 = "listenPort", 8888u16;
         /// Accepted, without effect: requests run on the pool of their kind.
         pub server_worker_threads: i32 = "serverWorkerThreads", 8;
+        /// Accepted, without effect: callbacks run on the thread that learns the outcome.
+        pub server_callback_executor_threads: i32 = "serverCallbackExecutorThreads", 0;
         /// Accepted, without effect: there is no selector.
         pub server_selector_threads: i32 = "serverSelectorThreads", 3;
         /// Oneway requests to one client that may be on their way.
@@ -19,8 +21,17 @@ crate::config! {
         pub server_socket_snd_buf_size: i32 = "serverSocketSndBufSize", 0;
         /// SO_RCVBUF, 0 leaves it to the system.
         pub server_socket_rcv_buf_size: i32 = "serverSocketRcvBufSize", 0;
+        /// Accepted, without effect: see `maxOutboxBytes`.
+        pub write_buffer_high_water_mark: i32 = "writeBufferHighWaterMark", 0;
+        /// Accepted, without effect.
+        pub write_buffer_low_water_mark: i32 = "writeBufferLowWaterMark", 0;
         /// Listen backlog.
         pub server_socket_backlog: i32 = "serverSocketBacklog", 1024;
+        /// Accepted, without effect: there is no buffer pool.
+        pub server_pooled_byte_buf_allocator_enable: bool =
+            "serverPooledByteBufAllocatorEnable", true;
+        /// Accepted, without effect: there is no selector.
+        pub use_epoll_native_selector: bool = "useEpollNativeSelector", false;
         /// Largest frame, bytes, its length field included (ours; Java has a system property).
         pub max_frame_bytes: i32 = "maxFrameBytes", 16_777_216;
         /// Connections at a time (ours).
@@ -31,6 +42,11 @@ crate::config! {
         pub max_outbox_bytes: i64 = "maxOutboxBytes", 67_108_864i64;
     }
 }
+
+/// Keys of [`ServerConfig`] that Java does not have. Listings for Java's tools name them only when
+/// they were set.
+pub const OWN_SERVER_KEYS: [&str; 4] =
+    ["maxConnections", "maxFrameBytes", "maxOutboxBytes", "maxRequestsInFlight"];
 
 crate::config! {
     /// A client's.

@@ -4,5 +4,6 @@ pub mod admin_bodies;
 pub mod bodies;
 pub mod headers;
 pub mod heartbeat;
+pub mod namesrv_headers;
 pub mod request_code;
 pub mod response_code;

@@ -152,3 +152,46 @@ pub const GET_ALL_PRODUCER_INFO: i32 = 328;
 pub const DELETE_EXPIRED_COMMITLOG: i32 = 329;
 /// C→B: every pull of a 5.x lite pull consumer; the same as PULL_MESSAGE.
 pub const LITE_PULL_MESSAGE: i32 = 361;
+
+// Codes of the name server.
+
+/// A→N: writes a KV entry.
+pub const PUT_KV_CONFIG: i32 = 100;
+/// A,C→N: reads a KV entry.
+pub const GET_KV_CONFIG: i32 = 101;
+/// A→N: removes a KV entry.
+pub const DELETE_KV_CONFIG: i32 = 102;
+/// B→N: a broker and its topics.
+pub const REGISTER_BROKER: i32 = 103;
+/// B→N: a broker says goodbye.
+pub const UNREGISTER_BROKER: i32 = 104;
+/// C,A→N: the route of a topic.
+pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
+/// C,A→N: all brokers and clusters.
+pub const GET_BROKER_CLUSTER_INFO: i32 = 106;
+/// A→N: takes the write permission of a broker's queues away.
+pub const WIPE_WRITE_PERM_OF_BROKER: i32 = 205;
+/// C,A→N: all topics.
+pub const GET_ALL_TOPIC_LIST_FROM_NAMESERVER: i32 = 206;
+/// A→N: forgets a topic.
+pub const DELETE_TOPIC_IN_NAMESRV: i32 = 216;
+/// A→N: all KV entries of a namespace.
+pub const GET_KVLIST_BY_NAMESPACE: i32 = 219;
+/// A→N: topics of a cluster.
+pub const GET_TOPICS_BY_CLUSTER: i32 = 224;
+/// A→N: names of clusters and brokers, which are topics too.
+pub const GET_SYSTEM_TOPIC_LIST_FROM_NS: i32 = 304;
+/// A→N: unit topics.
+pub const GET_UNIT_TOPIC_LIST: i32 = 311;
+/// A→N: topics with unit subscription.
+pub const GET_HAS_UNIT_SUB_TOPIC_LIST: i32 = 312;
+/// A→N: topics with unit subscription that are not unit topics.
+pub const GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST: i32 = 313;
+/// A→N: changes the name server's configuration.
+pub const UPDATE_NAMESRV_CONFIG: i32 = 318;
+/// A→N: reads the name server's configuration.
+pub const GET_NAMESRV_CONFIG: i32 = 319;
+/// B→N: does the name server know this version of my topics?
+pub const QUERY_DATA_VERSION: i32 = 322;
+/// A→N: gives write permission back.
+pub const ADD_WRITE_PERM_OF_BROKER: i32 = 327;
