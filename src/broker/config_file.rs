@@ -4,7 +4,9 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+
+use crate::common::sync::lock;
 
 /// A table's file, written as a whole (spec: store 11.1).
 ///
@@ -48,7 +50,7 @@ impl ConfigFile {
     /// Writes the table unless change number `change` is in the file already. `encode` gives the
     /// table's text and the change up to which it is whole.
     pub fn save(&self, change: i64, encode: impl FnOnce() -> (i64, String)) -> io::Result<()> {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = lock(&self.written);
         if *written >= change {
             return Ok(());
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::channels::{ChannelSet, ClientChannel, Refreshed};
 use super::config::BrokerConfig;
+use crate::common::sync::lock;
 use crate::remoting::Connection;
 use crate::remoting::protocol::heartbeat::{
     ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData,
@@ -58,7 +59,7 @@ impl Default for GroupProfile {
 
 impl ConsumerGroup {
     fn lock(&self) -> MutexGuard<'_, GroupState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// The subscription to a topic.
@@ -278,7 +279,7 @@ impl Consumers {
     }
 
     fn memberships(&self) -> MutexGuard<'_, HashMap<u64, Vec<String>>> {
-        self.memberships.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.memberships)
     }
 }
 

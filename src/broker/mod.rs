@@ -10,6 +10,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::common::config::Live;
 use crate::remoting::Command;
 use crate::store::MessageStore;
 
@@ -32,6 +33,22 @@ pub type Answer = Result<Option<Command>, Box<dyn Error + Send + Sync>>;
 /// All that a broker holds. Every processor has the shape
 /// `fn(&Arc<Broker>, &Arc<Connection>, Command) -> Answer`.
 pub struct Broker {
+    /// The keys that belong neither to the store nor to sockets; they can change at any time.
+    pub config: Arc<Live<config::BrokerConfig>>,
+    /// Topics, persisted.
+    pub topics: topics::Topics,
+    /// Configuration of consumer groups, persisted.
+    pub subscription_groups: subscription_groups::SubscriptionGroups,
+    /// How far groups have consumed, persisted.
+    pub consumer_offsets: consumer_offsets::ConsumerOffsets,
+    /// Consumers that are online.
+    pub consumers: consumers::Consumers,
+    /// Producers that are online.
+    pub producers: producers::Producers,
+    /// Who may consume which ordered queue.
+    pub queue_locks: queue_locks::QueueLocks,
+    /// What passed through.
+    pub stats: stats::BrokerStats,
     /// The messages.
     pub store: Arc<MessageStore>,
     /// `brokerIP1:listenPort`: stands in every stored message and offset message id.

@@ -1,8 +1,9 @@
 //! [`QueueLocks`]: which client of a group may consume an ordered queue.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
+use crate::common::sync::lock;
 use crate::remoting::protocol::bodies::MessageQueue;
 
 /// How long a lock lives without renewal, ms. Clients renew every 20 s, so it survives two that
@@ -113,7 +114,7 @@ impl QueueLocks {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 }
 

@@ -6,8 +6,11 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use super::config::BrokerConfig;
+use crate::common::sync::lock;
+use crate::common::topic::SCHEDULE_TOPIC;
 use crate::remoting::protocol::admin_bodies::{BrokerStatsData, BrokerStatsItem};
 
 /// A statistic that counts; its [name](Counted::name) is Java's (spec: broker 10.1, admin 6.1).
@@ -139,7 +142,7 @@ impl Item {
     }
 
     fn sample(&self, window: Window, now_ms: i64) {
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = lock(&self.history);
         let samples = &mut history[window as usize];
         if samples.is_empty() {
             samples.push_back(Sample { at_ms: now_ms - window.period_ms(), value: 0, times: 0 });
@@ -155,7 +158,7 @@ impl Item {
     }
 
     fn figures(&self, window: Window) -> Figures {
-        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let history = lock(&self.history);
         let samples = &history[window as usize];
         let (Some(first), Some(last)) = (samples.front(), samples.back()) else {
             return Figures::default();
@@ -183,10 +186,6 @@ type Set = RwLock<HashMap<Box<str>, Arc<Item>>>;
 #[derive(Debug)]
 pub struct BrokerStats {
     counted: [Set; Counted::ALL.len()],
-    /// Bytes that a group is behind, by `queueId@topic@group`.
-    fall_behind_bytes: RwLock<HashMap<Box<str>, AtomicI64>>,
-    /// Milliseconds that a group is behind, by `queueId@topic@group`.
-    fall_behind_ms: RwLock<HashMap<Box<str>, AtomicI64>>,
     items: AtomicUsize,
     max_items: usize,
     cluster: String,
@@ -212,8 +211,6 @@ impl BrokerStats {
     pub fn new(config: &BrokerConfig) -> Self {
         Self {
             counted: Default::default(),
-            fall_behind_bytes: RwLock::default(),
-            fall_behind_ms: RwLock::default(),
             items: AtomicUsize::new(0),
             max_items: config.max_stats_items,
             cluster: config.broker_cluster_name.clone(),
@@ -221,92 +218,66 @@ impl BrokerStats {
         }
     }
 
-    /// A stored send: `messages` of a topic with `bytes` in the log.
-    pub fn put(&self, topic: &str, messages: i64, bytes: i64) {
-        self.add(Counted::TopicPutNums, topic, messages, 1);
-        self.add(Counted::TopicPutSize, topic, bytes, 1);
-        self.add(Counted::BrokerPutNums, &self.cluster, messages, 0);
+    /// A stored send of `messages` with `bytes` in the log.
+    pub fn put(&self, topic: &str, queue_id: i32, messages: u32, bytes: u32) {
+        self.put_for_topic(topic, queue_id, messages, bytes);
+        self.add(Counted::BrokerPutNums, &self.cluster, messages.into(), 0);
     }
 
     /// A send-back that waits in the schedule topic: counted by topic, not for the broker.
-    pub fn put_topic_only(&self, topic: &str, messages: i64, bytes: i64) {
-        self.add(Counted::TopicPutNums, topic, messages, 1);
-        self.add(Counted::TopicPutSize, topic, bytes, 1);
-    }
-
-    /// A write to a queue of the schedule topic.
-    pub fn put_queue(&self, topic: &str, queue_id: i32, messages: i64, bytes: i64) {
-        if self.detailed {
+    pub fn put_for_topic(&self, topic: &str, queue_id: i32, messages: u32, bytes: u32) {
+        self.add(Counted::TopicPutNums, topic, messages.into(), 1);
+        self.add(Counted::TopicPutSize, topic, bytes.into(), 1);
+        if self.detailed && topic == SCHEDULE_TOPIC {
             with_key(format_args!("{topic}@{queue_id}"), |key| {
-                self.add(Counted::QueuePutNums, key, messages, 1);
-                self.add(Counted::QueuePutSize, key, bytes, 1);
+                self.add(Counted::QueuePutNums, key, messages.into(), 1);
+                self.add(Counted::QueuePutSize, key, bytes.into(), 1);
             });
         }
     }
 
-    /// A pull that found `messages` with `bytes`.
-    pub fn get(&self, group: &str, topic: &str, messages: i64, bytes: i64) {
-        self.get_group_only(group, topic, messages, bytes);
-        self.add(Counted::BrokerGetNums, &self.cluster, messages, 0);
-    }
-
-    /// A read inside the broker (delay delivery) on behalf of a group.
-    pub fn get_group_only(&self, group: &str, topic: &str, messages: i64, bytes: i64) {
-        with_key(format_args!("{topic}@{group}"), |key| {
-            self.add(Counted::GroupGetNums, key, messages, 1);
-            self.add(Counted::GroupGetSize, key, bytes, 1);
+    /// A pull that found `messages` with `bytes` and took so long.
+    pub fn pulled(
+        &self,
+        group: &str,
+        topic: &str,
+        queue_id: i32,
+        messages: u32,
+        bytes: usize,
+        took: Duration,
+    ) {
+        let took_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+        with_key(format_args!("{queue_id}@{topic}@{group}"), |key| {
+            let by_group = &key[key.len() - topic.len() - 1 - group.len()..];
+            self.add(Counted::GroupGetNums, by_group, messages.into(), 1);
+            self.add(Counted::GroupGetSize, by_group, bytes as i64, 1);
+            let latency_key = if self.detailed { key } else { by_group };
+            self.add(Counted::GroupGetLatency, latency_key, took_ms, 1);
         });
+        self.add(Counted::BrokerGetNums, &self.cluster, messages.into(), 0);
     }
 
-    /// A read of a queue of the schedule topic.
-    pub fn get_queue(&self, group: &str, topic: &str, queue_id: i32, messages: i64, bytes: i64) {
+    /// A delayed message that was read to be delivered, on behalf of the group of the delay
+    /// service.
+    pub fn delayed_read(&self, group: &str, queue_id: i32, messages: u32, bytes: u32) {
+        let topic = SCHEDULE_TOPIC;
+        with_key(format_args!("{topic}@{group}"), |key| {
+            self.add(Counted::GroupGetNums, key, messages.into(), 1);
+            self.add(Counted::GroupGetSize, key, bytes.into(), 1);
+        });
         if self.detailed {
             with_key(format_args!("{topic}@{queue_id}@{group}"), |key| {
-                self.add(Counted::QueueGetNums, key, messages, 1);
-                self.add(Counted::QueueGetSize, key, bytes, 1);
-            });
-        }
-    }
-
-    /// How long a successful pull took.
-    pub fn get_latency(&self, group: &str, topic: &str, queue_id: i32, took_ms: i64) {
-        if self.detailed {
-            with_key(format_args!("{queue_id}@{topic}@{group}"), |key| {
-                self.add(Counted::GroupGetLatency, key, took_ms, 1);
-            });
-        } else {
-            with_key(format_args!("{topic}@{group}"), |key| {
-                self.add(Counted::GroupGetLatency, key, took_ms, 1);
+                self.add(Counted::QueueGetNums, key, messages.into(), 1);
+                self.add(Counted::QueueGetSize, key, bytes.into(), 1);
             });
         }
     }
 
     /// A message given back.
-    pub fn send_back(&self, group: &str, topic: &str) {
+    pub fn sent_back(&self, group: &str, topic: &str) {
         with_key(format_args!("{topic}@{group}"), |key| {
             self.add(Counted::SndbckPutNums, key, 1, 1);
         });
-    }
-
-    /// How far the last read of a queue was behind the end of the log.
-    pub fn fall_behind_bytes(&self, group: &str, topic: &str, queue_id: i32, bytes: i64) {
-        self.set_moment(&self.fall_behind_bytes, group, topic, queue_id, bytes);
-    }
-
-    /// How old the data of the last read of a queue was.
-    pub fn fall_behind_ms(&self, group: &str, topic: &str, queue_id: i32, ms: i64) {
-        self.set_moment(&self.fall_behind_ms, group, topic, queue_id, ms);
-    }
-
-    /// Groups that are more than `threshold` bytes behind on some queue, and by how much.
-    pub fn groups_behind(&self, threshold: i64) -> Vec<(String, i64)> {
-        let moments = self.fall_behind_bytes.read().unwrap_or_else(PoisonError::into_inner);
-        moments
-            .iter()
-            .map(|(key, value)| (key, value.load(Ordering::Relaxed)))
-            .filter(|(_, bytes)| *bytes > threshold)
-            .filter_map(|(key, bytes)| Some((key.splitn(3, '@').nth(2)?.to_owned(), bytes)))
-            .collect()
     }
 
     /// Messages a second that a group got of a topic within the last minute.
@@ -343,44 +314,36 @@ impl BrokerStats {
 
     /// Forgets a deleted topic.
     pub fn forget_topic(&self, topic: &str) {
-        self.forget(|counted, key| match counted {
-            Some(Counted::TopicPutNums | Counted::TopicPutSize) => key == topic,
-            Some(Counted::BrokerPutNums | Counted::BrokerGetNums) => false,
-            Some(Counted::GroupGetLatency) | None => {
-                key.split('@').nth(1) == Some(topic) || key.split('@').next() == Some(topic)
+        self.forget(|counted, key| {
+            let mut parts = key.split('@');
+            match counted {
+                Counted::BrokerPutNums | Counted::BrokerGetNums => false,
+                Counted::GroupGetLatency if self.detailed => parts.nth(1) == Some(topic),
+                _ => parts.next() == Some(topic),
             }
-            Some(_) => key.split('@').next() == Some(topic),
         });
     }
 
     /// Forgets a deleted group.
     pub fn forget_group(&self, group: &str) {
         self.forget(|counted, key| match counted {
-            Some(
-                Counted::TopicPutNums
-                | Counted::TopicPutSize
-                | Counted::BrokerPutNums
-                | Counted::BrokerGetNums
-                | Counted::QueuePutNums
-                | Counted::QueuePutSize,
-            ) => false,
-            _ => key.rsplit_once('@').is_some_and(|(_, last)| last == group),
+            Counted::GroupGetNums
+            | Counted::GroupGetSize
+            | Counted::GroupGetLatency
+            | Counted::SndbckPutNums
+            | Counted::QueueGetNums
+            | Counted::QueueGetSize => key.rsplit_once('@').is_some_and(|(_, last)| last == group),
+            _ => false,
         });
     }
 
-    /// Removes the items that `gone` names; of moments it is asked with `None`.
-    fn forget(&self, gone: impl Fn(Option<Counted>, &str) -> bool) {
+    /// Removes the items that `gone` names.
+    fn forget(&self, gone: impl Fn(Counted, &str) -> bool) {
         let mut removed = 0;
         for (counted, set) in Counted::ALL.into_iter().zip(&self.counted) {
             let mut set = set.write().unwrap_or_else(PoisonError::into_inner);
             let before = set.len();
-            set.retain(|key, _| !gone(Some(counted), key));
-            removed += before - set.len();
-        }
-        for set in [&self.fall_behind_bytes, &self.fall_behind_ms] {
-            let mut set = set.write().unwrap_or_else(PoisonError::into_inner);
-            let before = set.len();
-            set.retain(|key, _| !gone(None, key));
+            set.retain(|key, _| !gone(counted, key));
             removed += before - set.len();
         }
         self.items.fetch_sub(removed, Ordering::Relaxed);
@@ -402,26 +365,6 @@ impl BrokerStats {
             return;
         }
         set.entry(key.into()).or_default().add(value, times);
-    }
-
-    fn set_moment(
-        &self,
-        set: &RwLock<HashMap<Box<str>, AtomicI64>>,
-        group: &str,
-        topic: &str,
-        queue_id: i32,
-        value: i64,
-    ) {
-        with_key(format_args!("{queue_id}@{topic}@{group}"), |key| {
-            if let Some(moment) = set.read().unwrap_or_else(PoisonError::into_inner).get(key) {
-                moment.store(value, Ordering::Relaxed);
-                return;
-            }
-            let mut set = set.write().unwrap_or_else(PoisonError::into_inner);
-            if set.contains_key(key) || self.may_add() {
-                set.insert(key.into(), AtomicI64::new(value));
-            }
-        });
     }
 
     /// Counts one more item, if the limit allows it. Past it new keys are not counted: statistics
@@ -450,7 +393,7 @@ mod tests {
     #[test]
     fn the_first_sample_counts_from_one_period_before() {
         let stats = stats();
-        stats.put("T", 10, 1000);
+        stats.put("T", 0, 10, 1000);
         assert_eq!(
             stats.view("TOPIC_PUT_NUMS", "T"),
             Some(BrokerStatsData::default()),
@@ -470,7 +413,7 @@ mod tests {
     fn a_window_covers_its_last_samples_only() {
         let stats = stats();
         for tick in 0..20 {
-            stats.get("g", "T", 2, 100);
+            stats.pulled("g", "T", 0, 2, 100, Duration::ZERO);
             stats.sample(Window::Minute, tick * 10_000);
         }
         let minute = stats.view("GROUP_GET_NUMS", "T@g").unwrap().stats_minute;
@@ -484,10 +427,8 @@ mod tests {
         let stats = stats();
         for topic in ["T", "TT"] {
             for group in ["g", "gg"] {
-                stats.put(topic, 1, 1);
-                stats.get(group, topic, 1, 1);
-                stats.get_latency(group, topic, 3, 1);
-                stats.fall_behind_bytes(group, topic, 3, 100);
+                stats.put(topic, 0, 1, 1);
+                stats.pulled(group, topic, 3, 1, 1, Duration::from_millis(5));
             }
         }
         stats.forget_topic("T");
@@ -497,18 +438,17 @@ mod tests {
         stats.forget_group("g");
         assert_eq!(stats.view("GROUP_GET_NUMS", "TT@g"), None);
         assert!(stats.view("GROUP_GET_NUMS", "TT@gg").is_some());
-        assert_eq!(stats.groups_behind(99), [("gg".to_owned(), 100)]);
-        assert_eq!(stats.groups_behind(100), []);
+        assert!(stats.view("GROUP_GET_LATENCY", "3@TT@gg").is_some());
     }
 
     #[test]
     fn keys_past_the_limit_are_not_counted() {
         let stats = stats();
         for n in 0..1000 {
-            stats.put(&format!("T{n}"), 1, 1);
+            stats.put(&format!("T{n}"), 0, 1, 1);
         }
         assert_eq!(stats.items.load(Ordering::Relaxed), 100);
-        stats.put("T0", 1, 1);
+        stats.put("T0", 0, 1, 1);
         stats.sample(Window::Minute, 0);
         assert_eq!(stats.view("TOPIC_PUT_NUMS", "T0").unwrap().stats_minute.sum, 2);
     }
