@@ -1,0 +1,221 @@
+//! One producer, several consumer groups, and the accounting: every message that was sent arrives
+//! in every group, where it was said to be, as it was sent, and once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use crate::clients::{Consumer, Got, Prepared, Sent, say};
+use crate::support::java_peer::JavaPeer;
+use crate::support::servers::{self, Server};
+use crate::support::wire::{Wire, borrowed, code, send_fields};
+use crate::support::{TempDir, until};
+
+const TOPIC: &str = "Interop";
+const QUEUES: i32 = 8;
+const TAGS: [&str; 5] = ["a", "b", "标签", "d", "ü"];
+
+/// Sends `count` messages with `producer` and receives them in a group for each list of members.
+pub fn run(count: u32, producer: &Prepared, groups: &[&[&Prepared]]) {
+    let begin = Instant::now();
+    let dir = TempDir::new("interop");
+    let (namesrv, broker) = servers_under_test(dir.path());
+    let mut wire = broker.wire();
+    until("the broker takes a topic", Duration::from_secs(30), || {
+        wire.create_topic(TOPIC, QUEUES);
+        Some(())
+    });
+    servers::wait_for_route(&namesrv.addr(), TOPIC);
+
+    let mut groups: Vec<Group> = groups
+        .iter()
+        .enumerate()
+        .map(|(number, members)| Group::start(dir.path(), &namesrv.addr(), number, members))
+        .collect();
+    settle(&mut wire, &mut groups);
+    let settled = begin.elapsed();
+    let before: i64 = (0..QUEUES).map(|queue| wire.max_offset(TOPIC, queue)).sum();
+    let sent = producer.produce(dir.path(), &namesrv.addr(), TOPIC, count);
+    let produced = begin.elapsed();
+    for group in &mut groups {
+        group.receive_all(&sent);
+    }
+    let after: i64 = (0..QUEUES).map(|queue| wire.max_offset(TOPIC, queue)).sum();
+    assert_eq!(after - before, i64::from(count), "messages in the queues");
+    let names: Vec<String> = groups.iter().map(|group| group.name.clone()).collect();
+    for group in groups {
+        group.close_and_account(&sent, &mut wire);
+    }
+    say(&format!(
+        "interop: {count} messages by {:?} to {}: groups settled after {settled:.1?}, sent after \
+         {produced:.1?}, all accounted for after {:.1?}",
+        producer.client,
+        names.join(", "),
+        begin.elapsed()
+    ));
+}
+
+/// Ours, unless the environment asks for the official ones.
+fn servers_under_test(dir: &Path) -> (Server, Server) {
+    let version = match std::env::var("ROCKETMQ_TEST_SERVERS").as_deref() {
+        Err(_) | Ok("ours") => {
+            let namesrv = servers::namesrv(dir);
+            let broker = servers::broker(dir, Some(&namesrv.addr()), &[]);
+            return (namesrv, broker);
+        }
+        Ok("4.9.7") => "4.9.7",
+        Ok("5.3.3") => "5.3.3",
+        Ok(other) => panic!("ROCKETMQ_TEST_SERVERS={other}: one of ours, 4.9.7, 5.3.3"),
+    };
+    let peer = JavaPeer::fetch(version).unwrap_or_else(|why| panic!("{why}"));
+    let namesrv = peer.namesrv(dir);
+    let broker = peer.broker(dir, &namesrv.addr(), "-Xmx1g -XX:+UseSerialGC", &[]);
+    (namesrv, broker)
+}
+
+/// A consumer group in cluster mode.
+struct Group {
+    name: String,
+    members: Vec<Consumer>,
+    deliveries: Receiver<Got>,
+    got: Vec<Got>,
+}
+
+impl Group {
+    fn start(home: &Path, namesrv: &str, number: usize, members: &[&Prepared]) -> Self {
+        let languages: Vec<String> =
+            members.iter().map(|member| format!("{:?}", member.client)).collect();
+        let name = format!("G{number}_{}", languages.join("_"));
+        let (sender, deliveries) = channel();
+        let members = members
+            .iter()
+            .enumerate()
+            .map(|(index, member)| {
+                member.consume(home, [namesrv, TOPIC, &name], index, sender.clone())
+            })
+            .collect();
+        Self { name, members, deliveries, got: Vec::new() }
+    }
+
+    /// Who received the messages with these keys; `None` when not all came in time.
+    fn owners(&mut self, keys: &[String], limit: Duration) -> Option<Vec<usize>> {
+        let deadline = Instant::now() + limit;
+        let mut owners: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+        while owners.len() < keys.len() {
+            let got = match self.deliveries.recv_timeout(deadline - Instant::now().min(deadline)) {
+                Ok(got) => got,
+                Err(RecvTimeoutError::Timeout) => return None,
+                Err(RecvTimeoutError::Disconnected) => panic!("{}: all members ended", self.name),
+            };
+            if keys.contains(&got.key) {
+                owners.entry(got.key).or_default().insert(got.member);
+            }
+        }
+        keys.iter()
+            .map(|key| match owners[key].iter().collect::<Vec<_>>()[..] {
+                [&one] => Some(one),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Whether these owners of the queues are what an even distribution gives.
+    fn is_even(&self, owners: &[usize]) -> bool {
+        let members = self.members.len();
+        (0..members).all(|member| {
+            let share = owners.iter().filter(|&&owner| owner == member).count();
+            (owners.len() / members..=owners.len().div_ceil(members)).contains(&share)
+        })
+    }
+
+    fn receive_all(&mut self, sent: &[Sent]) {
+        let mut missing: BTreeSet<&str> = sent.iter().map(|sent| sent.key.as_str()).collect();
+        while !missing.is_empty() {
+            match self.deliveries.recv_timeout(Duration::from_secs(40)) {
+                Ok(got) => {
+                    missing.remove(got.key.as_str());
+                    self.got.push(got);
+                }
+                Err(why) => panic!(
+                    "{}: {} of {} messages did not arrive ({why}), the first: {:?}",
+                    self.name,
+                    missing.len(),
+                    sent.len(),
+                    missing.iter().take(5).collect::<Vec<_>>()
+                ),
+            }
+        }
+    }
+
+    fn close_and_account(mut self, sent: &[Sent], wire: &mut Wire) {
+        for member in self.members.drain(..) {
+            member.close();
+        }
+        self.got.extend(self.deliveries.try_iter());
+        let by_key: BTreeMap<&str, &Sent> =
+            sent.iter().map(|sent| (sent.key.as_str(), sent)).collect();
+        let mut first_deliveries = BTreeSet::new();
+        for got in self.got.iter().filter(|got| !got.key.starts_with("probe")) {
+            let name = &self.name;
+            let sent = by_key
+                .get(got.key.as_str())
+                .unwrap_or_else(|| panic!("{name}: nobody sent {got:?}"));
+            if got.reconsumed == 0 {
+                let first = first_deliveries.insert(got.key.as_str());
+                assert!(first, "{name}: twice without being given back: {got:?}");
+                assert_eq!(
+                    got.queue,
+                    *sent.queue.as_ref().unwrap_or(&got.queue),
+                    "{name}: {got:?}"
+                );
+                assert_eq!(
+                    got.offset,
+                    *sent.offset.as_ref().unwrap_or(&got.offset),
+                    "{name}: {got:?}"
+                );
+            }
+            assert_eq!(got.id, *sent.id.as_ref().unwrap_or(&got.id), "{name}: {got:?}");
+            assert_eq!(got.body, sent.body, "{name}: body of {got:?}");
+            let number: usize =
+                got.key.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+            assert_eq!(got.tag, TAGS[number % TAGS.len()], "{name}: {got:?}");
+            assert_eq!(got.property, format!("上海 {number}"), "{name}: {got:?}");
+        }
+        self.check_stored_offsets(wire);
+    }
+
+    /// What the group has left to consume, as the broker knows it after the members left: nothing.
+    fn check_stored_offsets(&self, wire: &mut Wire) {
+        for queue in 0..QUEUES {
+            let end = wire.max_offset(TOPIC, queue);
+            let queue = queue.to_string();
+            let fields =
+                [("consumerGroup", self.name.as_str()), ("topic", TOPIC), ("queueId", &queue)];
+            let stored = wire.must(code::CONSUMER_OFFSET, &fields, b"").number("offset");
+            assert_eq!(stored, Some(end), "{}: offset stored for queue {queue}", self.name);
+        }
+    }
+}
+
+/// Sends single messages to every queue until each group's members share the queues evenly, twice
+/// in a row the same way: from then on no message changes hands.
+fn settle(wire: &mut Wire, groups: &mut [Group]) {
+    let mut agreed: Vec<Option<Vec<usize>>> = vec![None; groups.len()];
+    let mut round = 0;
+    until("the groups share the queues", Duration::from_secs(120), || {
+        round += 1;
+        let keys: Vec<String> = (0..QUEUES).map(|queue| format!("probe{round}-{queue}")).collect();
+        for (queue, key) in (0..QUEUES).zip(&keys) {
+            wire.must(code::SEND, &borrowed(&send_fields(TOPIC, queue, key)), b"probe");
+        }
+        let mut settled = true;
+        for (group, agreed) in groups.iter_mut().zip(&mut agreed) {
+            let owners =
+                group.owners(&keys, Duration::from_secs(10)).filter(|owners| group.is_even(owners));
+            settled &= owners.is_some() && owners == *agreed;
+            *agreed = owners;
+        }
+        settled.then_some(())
+    });
+}

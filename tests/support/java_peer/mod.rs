@@ -1,0 +1,154 @@
+//! The official Java name server, broker and `mqadmin`, fetched by Maven, to test and measure against.
+//!
+//! Versions in use: 4.9.7 (the last 4.9 whose server jars are published) and 5.3.3.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::process::Process;
+use super::servers::{Server, broker_settings, write_conf};
+use super::{TempDir, free_port};
+
+/// A JVM on a busy machine takes its time.
+const START: Duration = Duration::from_secs(90);
+
+/// Folder for what is fetched and built once: `interop-cache` in the target directory.
+pub fn cache() -> PathBuf {
+    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    temporary.parent().unwrap_or(temporary).join("interop-cache")
+}
+
+/// Runs a command of a package manager or compiler; the error is its output.
+pub fn run(command: &mut Command) -> Result<String, String> {
+    let output =
+        command.output().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        let said = format!("{}\n{}", text(&output.stdout), text(&output.stderr));
+        Err(format!("{command:?} ended with {}:\n{said}", output.status))
+    }
+}
+
+/// Makes `folder` by `build` unless an earlier run made it from the same `recipe`.
+pub fn cached(
+    folder: &Path,
+    recipe: &str,
+    build: impl FnOnce() -> Result<(), String>,
+) -> Result<(), String> {
+    let stamp = folder.join(".made-from");
+    let recipe = format!("{:08x}", crc32fast::hash(recipe.as_bytes()));
+    if std::fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == recipe) {
+        return Ok(());
+    }
+    let told = |error: std::io::Error| format!("{}: {error}", folder.display());
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).map_err(told)?;
+    }
+    std::fs::create_dir_all(folder).map_err(told)?;
+    build()?;
+    std::fs::write(stamp, recipe).map_err(told)
+}
+
+/// Copies the jars that `pom` names, and all they need, into `lib`.
+pub fn fetch_jars(pom: &Path, version: &str, lib: &Path) -> Result<(), String> {
+    let mut maven = Command::new("mvn");
+    maven.args(["-q", "-B", "-f"]).arg(pom);
+    maven.arg(format!("-Drocketmq.version={version}"));
+    maven.arg(format!("-DoutputDirectory={}", lib.display()));
+    run(maven.arg("dependency:copy-dependencies")).map(drop)
+}
+
+/// The official servers of one version, fetched.
+#[derive(Clone, Debug)]
+pub struct JavaPeer {
+    version: &'static str,
+    lib: PathBuf,
+}
+
+impl JavaPeer {
+    /// Fetches them, once per target directory.
+    pub fn fetch(version: &'static str) -> Result<Self, String> {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let folder = cache().join(format!("java-peer-{version}"));
+        let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/java_peer/pom.xml");
+        let lib = folder.join("lib");
+        cached(&folder, include_str!("pom.xml"), || {
+            run(Command::new("java").arg("-version"))?;
+            fetch_jars(&pom, version, &lib)
+        })?;
+        Ok(Self { version, lib })
+    }
+
+    /// A name server below `dir`.
+    pub fn namesrv(&self, dir: &Path) -> Server {
+        let home = dir.join("java-namesrv");
+        let port = free_port();
+        let conf = write_conf(&home, "namesrv", &[("listenPort", &port.to_string())]);
+        let mut java = self.java(&home, "namesrv", "-Xmx256m");
+        java.args(["org.apache.rocketmq.namesrv.NamesrvStartup", "-c"]).arg(conf);
+        let mut process = Process::spawn("Java name server", java, &home.join("namesrv.out"));
+        process.wait_for_port(port, START);
+        Server { process, port, home }
+    }
+
+    /// A broker below `dir`, registered at `namesrv`. `heap`: JVM options for its memory.
+    pub fn broker(&self, dir: &Path, namesrv: &str, heap: &str, more: &[(&str, &str)]) -> Server {
+        let home = dir.join("java-broker");
+        let port = free_port();
+        let settings = broker_settings(&home, port, Some(namesrv), more);
+        let settings: Vec<(&str, &str)> =
+            settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let conf = write_conf(&home, "broker", &settings);
+        let mut java = self.java(&home, "broker", heap);
+        java.args(["org.apache.rocketmq.broker.BrokerStartup", "-c"]).arg(conf);
+        let mut process = Process::spawn("Java broker", java, &home.join("broker.out"));
+        process.wait_for_port(port, START);
+        Server { process, port, home }
+    }
+
+    /// Runs one `mqadmin` command; what it printed, both streams.
+    pub fn mqadmin(&self, words: &[&str]) -> String {
+        let home = TempDir::new("mqadmin");
+        let mut java = self.java(home.path(), "tools", "-Xmx256m -XX:TieredStopAtLevel=1");
+        java.arg("org.apache.rocketmq.tools.command.MQAdminStartup").args(words);
+        let output = java.output().unwrap_or_else(|error| panic!("mqadmin {words:?}: {error}"));
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// `java` with the class path, the access to its own insides that the broker needs from
+    /// version 9 on, and `home` instead of the user's.
+    fn java(&self, home: &Path, name: &str, heap: &str) -> Command {
+        let logback = home.join("conf").join(format!("logback_{name}.xml"));
+        let quiet = "<configuration><root level=\"OFF\"/></configuration>";
+        std::fs::create_dir_all(home.join("conf"))
+            .and_then(|()| std::fs::write(&logback, quiet))
+            .unwrap_or_else(|error| panic!("{}: {error}", logback.display()));
+        let mut java = Command::new("java");
+        java.args(heap.split(' '));
+        java.args(["-XX:-UseBiasedLocking", "-XX:+IgnoreUnrecognizedVMOptions"]);
+        for package in
+            ["sun.nio.ch", "java.nio", "java.lang", "jdk.internal.ref", "sun.nio", "java.util"]
+        {
+            java.arg(format!("--add-opens=java.base/{package}=ALL-UNNAMED"));
+            java.arg(format!("--add-exports=java.base/{package}=ALL-UNNAMED"));
+        }
+        java.arg(format!("-Duser.home={}", home.display()));
+        java.arg(format!("-Drocketmq.home.dir={}", home.display()));
+        java.arg(format!("-Drmq.logback.configurationFile={}", logback.display()));
+        java.arg("-Drocketmq.client.logUseSlf4j=true");
+        java.arg("-cp").arg(self.lib.join("*"));
+        java.env("ROCKETMQ_HOME", home).env_remove("NAMESRV_ADDR").current_dir(home);
+        java
+    }
+
+    /// Version.
+    pub fn version(&self) -> &'static str {
+        self.version
+    }
+}
