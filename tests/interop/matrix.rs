@@ -22,10 +22,7 @@ pub fn run(count: u32, producer: &Prepared, groups: &[&[&Prepared]]) {
     let dir = TempDir::new("interop");
     let (namesrv, broker) = servers_under_test(dir.path());
     let mut wire = broker.wire();
-    until("the broker takes a topic", Duration::from_secs(30), || {
-        wire.create_topic(TOPIC, QUEUES);
-        Some(())
-    });
+    wire.create_topic(TOPIC, QUEUES);
     servers::wait_for_route(&namesrv.addr(), TOPIC);
 
     let mut groups: Vec<Group> = groups
@@ -45,7 +42,8 @@ pub fn run(count: u32, producer: &Prepared, groups: &[&[&Prepared]]) {
     assert_eq!(after - before, i64::from(count), "messages in the queues");
     let names: Vec<String> = groups.iter().map(|group| group.name.clone()).collect();
     for group in groups {
-        group.close_and_account(&sent, &mut wire);
+        group.wait_for_stored_offsets(&mut wire);
+        group.close_and_account(&sent);
     }
     say(&format!(
         "interop: {count} messages by {:?} to {}: groups settled after {settled:.1?}, sent after \
@@ -148,7 +146,7 @@ impl Group {
         }
     }
 
-    fn close_and_account(mut self, sent: &[Sent], wire: &mut Wire) {
+    fn close_and_account(mut self, sent: &[Sent]) {
         for member in self.members.drain(..) {
             member.close();
         }
@@ -182,18 +180,20 @@ impl Group {
             assert_eq!(got.tag, TAGS[number % TAGS.len()], "{name}: {got:?}");
             assert_eq!(got.property, format!("上海 {number}"), "{name}: {got:?}");
         }
-        self.check_stored_offsets(wire);
     }
 
-    /// What the group has left to consume, as the broker knows it after the members left: nothing.
-    fn check_stored_offsets(&self, wire: &mut Wire) {
+    /// Clients tell the broker every few seconds how far they are: to the end of every queue.
+    fn wait_for_stored_offsets(&self, wire: &mut Wire) {
         for queue in 0..QUEUES {
             let end = wire.max_offset(TOPIC, queue);
             let queue = queue.to_string();
             let fields =
                 [("consumerGroup", self.name.as_str()), ("topic", TOPIC), ("queueId", &queue)];
-            let stored = wire.must(code::CONSUMER_OFFSET, &fields, b"").number("offset");
-            assert_eq!(stored, Some(end), "{}: offset stored for queue {queue}", self.name);
+            let what = format!("{}: offset {end} is stored for queue {queue}", self.name);
+            until(&what, Duration::from_secs(30), || {
+                let reply = wire.call(code::CONSUMER_OFFSET, &fields, b"");
+                (reply.code() == 0 && reply.number("offset") == Some(end)).then_some(())
+            });
         }
     }
 }

@@ -81,7 +81,9 @@ async function consume(nameSrv, topic, consumerGroup) {
   const consumer = new Consumer({ httpclient, nameSrv, consumerGroup, logger, consumeFromWhere: 'CONSUME_FROM_FIRST_OFFSET' });
   consumer.on('error', e => console.error(e));
   consumer.subscribe(topic, '*', async m => {
-    line('got', m.msgId, m.keys, m.tags, m.properties['地区'], m.queueId, m.queueOffset, m.reconsumeTimes, m.body.length, sha(m.body));
+    // ali-ons names a message by its place; the id that the other clients mean is a property.
+    const id = m.properties.UNIQ_KEY || m.msgId;
+    line('got', id, m.keys, m.tags, m.properties['地区'], m.queueId, m.queueOffset, m.reconsumeTimes, m.body.length, sha(m.body));
   });
   await consumer.ready();
   line('ready');
