@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use super::bodies::MessageQueue;
+use super::heartbeat::{ConsumeFromWhere, ConsumeType, MessageModel, SubscriptionData};
 use crate::json_body;
 
 json_body! {
@@ -34,5 +36,197 @@ json_body! {
         pub stats_hour: BrokerStatsItem => "statsHour",
         /// Up to a minute.
         pub stats_minute: BrokerStatsItem => "statsMinute",
+    }
+}
+
+json_body! {
+    /// Extent of a queue.
+    pub struct TopicOffset {
+        /// Store time of the last message, ms; 0 if none.
+        pub last_update_timestamp: i64 => "lastUpdateTimestamp",
+        /// Next offset.
+        pub max_offset: i64 => "maxOffset",
+        /// First offset.
+        pub min_offset: i64 => "minOffset",
+    }
+}
+
+json_body! {
+    /// Answer to GET_TOPIC_STATS_INFO.
+    pub struct TopicStatsTable {
+        /// Queue to extent; the keys are whole objects.
+        pub offset_table: BTreeMap<MessageQueue, TopicOffset> => "offsetTable",
+    }
+}
+
+json_body! {
+    /// How far a group is in a queue.
+    pub struct OffsetWrapper {
+        /// Next offset of the queue.
+        pub broker_offset: i64 => "brokerOffset",
+        /// Next offset of the group.
+        pub consumer_offset: i64 => "consumerOffset",
+        /// Store time of the last message consumed, ms; 0 if none.
+        pub last_timestamp: i64 => "lastTimestamp",
+    }
+}
+
+json_body! {
+    /// Answer to GET_CONSUME_STATS.
+    pub struct ConsumeStats {
+        /// Messages a second, over the last minute.
+        pub consume_tps: f64 => "consumeTps",
+        /// Queue to progress; the keys are whole objects.
+        pub offset_table: BTreeMap<MessageQueue, OffsetWrapper> => "offsetTable",
+    }
+}
+
+json_body! {
+    /// Answer to GET_BROKER_CONSUME_STATS.
+    pub struct ConsumeStatsList {
+        /// The broker.
+        pub broker_addr: Option<String> => "brokerAddr",
+        /// One object with one member for each group: its progress by topic.
+        pub consume_stats_list: Vec<BTreeMap<String, Vec<ConsumeStats>>> => "consumeStatsList",
+        /// Messages behind, over all.
+        pub total_diff: i64 => "totalDiff",
+    }
+}
+
+json_body! {
+    /// A client of a group.
+    pub struct ConnectionInfo {
+        /// Its address.
+        pub client_addr: String => "clientAddr",
+        /// Its id.
+        pub client_id: String => "clientId",
+        /// Its language, such as `JAVA`.
+        pub language: Option<String> => "language",
+        /// Its release ordinal.
+        pub version: i32 => "version",
+    }
+}
+
+json_body! {
+    /// Answer to GET_CONSUMER_CONNECTION_LIST.
+    pub struct ConsumerConnection {
+        /// Clients.
+        pub connection_set: Vec<ConnectionInfo> => "connectionSet",
+        /// Where the group starts.
+        pub consume_from_where: Option<ConsumeFromWhere> => "consumeFromWhere",
+        /// Push or pull.
+        pub consume_type: Option<ConsumeType> => "consumeType",
+        /// Clustering or broadcasting.
+        pub message_model: Option<MessageModel> => "messageModel",
+        /// Topic to subscription.
+        pub subscription_table: BTreeMap<String, SubscriptionData> => "subscriptionTable",
+    }
+}
+
+json_body! {
+    /// Answer to GET_PRODUCER_CONNECTION_LIST.
+    pub struct ProducerConnection {
+        /// Clients.
+        pub connection_set: Vec<ConnectionInfo> => "connectionSet",
+    }
+}
+
+json_body! {
+    /// A producer client.
+    pub struct ProducerInfo {
+        /// Its id.
+        pub client_id: String => "clientId",
+        /// Its language.
+        pub language: Option<String> => "language",
+        /// Last heartbeat, ms.
+        pub last_update_timestamp: i64 => "lastUpdateTimestamp",
+        /// Its address, after a slash.
+        pub remote_ip: String => "remoteIP",
+        /// Its release ordinal.
+        pub version: i32 => "version",
+    }
+}
+
+json_body! {
+    /// Answer to GET_ALL_PRODUCER_INFO.
+    pub struct ProducerTable {
+        /// Group to clients.
+        pub data: BTreeMap<String, Vec<ProducerInfo>> => "data",
+    }
+}
+
+json_body! {
+    /// Answer to QUERY_TOPIC_CONSUME_BY_WHO.
+    pub struct GroupList {
+        /// Groups.
+        pub group_list: Vec<String> => "groupList",
+    }
+}
+
+json_body! {
+    /// What time a group is at in a queue.
+    pub struct QueueTimeSpan {
+        /// Store time of the last message consumed, ms.
+        pub consume_time_stamp: i64 => "consumeTimeStamp",
+        /// Age of the next message to consume, ms.
+        pub delay_time: i64 => "delayTime",
+        /// Store time of the last message, ms; -1 if none.
+        pub max_time_stamp: i64 => "maxTimeStamp",
+        /// Queue.
+        pub message_queue: MessageQueue => "messageQueue",
+        /// Store time of the first message, ms; -1 if none.
+        pub min_time_stamp: i64 => "minTimeStamp",
+    }
+}
+
+json_body! {
+    /// Answer to QUERY_CONSUME_TIME_SPAN.
+    pub struct ConsumeTimeSpans {
+        /// Queues.
+        pub consume_time_span_set: Vec<QueueTimeSpan> => "consumeTimeSpanSet",
+    }
+}
+
+json_body! {
+    /// An entry of a consume queue.
+    pub struct ConsumeQueueEntry {
+        /// Bit map of the filter, if any.
+        pub bit_map: Option<String> => "bitMap",
+        /// The filter matches.
+        pub eval: bool => "eval",
+        /// Extension, JSON.
+        pub extend_data_json: Option<String> => "extendDataJson",
+        /// What went wrong.
+        pub msg: Option<String> => "msg",
+        /// Position in the commit log.
+        pub physic_offset: i64 => "physicOffset",
+        /// Bytes of the record.
+        pub physic_size: i32 => "physicSize",
+        /// Hash of the tag.
+        pub tags_code: i64 => "tagsCode",
+    }
+}
+
+json_body! {
+    /// Answer to QUERY_CONSUME_QUEUE.
+    pub struct ConsumeQueueEntries {
+        /// Filter of the group, JSON.
+        pub filter_data: Option<String> => "filterData",
+        /// Next offset.
+        pub max_queue_index: i64 => "maxQueueIndex",
+        /// First offset.
+        pub min_queue_index: i64 => "minQueueIndex",
+        /// Entries.
+        pub queue_data: Option<Vec<ConsumeQueueEntry>> => "queueData",
+        /// Subscription of the group.
+        pub subscription_data: Option<SubscriptionData> => "subscriptionData",
+    }
+}
+
+json_body! {
+    /// Answer to QUERY_CORRECTION_OFFSET.
+    pub struct CorrectionOffsets {
+        /// Queue to offset.
+        pub correction_offsets: BTreeMap<i32, i64> => "correctionOffsets",
     }
 }

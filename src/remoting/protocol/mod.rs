@@ -1,6 +1,7 @@
 //! The catalogue: request and response codes, typed headers, bodies.
 
 pub mod admin_bodies;
+pub mod admin_headers;
 pub mod bodies;
 pub mod headers;
 pub mod heartbeat;
