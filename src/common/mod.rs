@@ -27,3 +27,5 @@ pub mod sync;
 pub mod sys_flag;
 pub mod thread_pool;
 pub mod topic;
+#[cfg(test)]
+pub(crate) mod xorshift;
