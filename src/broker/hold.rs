@@ -1,5 +1,283 @@
-//! [`HeldPulls`]: pulls that found nothing and wait for a message.
+//! [`HeldPulls`]: pulls that found nothing and wait for a message (Java's PullRequestHoldService).
+//! How a pull is executed, the first time and again, is [`pull`](super::pull)'s business.
+//!
+//! A held pull ends in one of three ways, each exact:
+//!
+//! * a message arrives in its queue that its filter passes: the store tells, message by message;
+//! * its time is up: one thread sleeps until the first deadline;
+//! * the broker stops: it is answered as if its time were up.
+//!
+//! # No wake-up is lost
+//!
+//! A message may arrive after a pull has looked at its queue and before the pull stands here. So
+//! whoever holds a pull looks at the end of the queue once more *afterwards* ([`HeldPulls::hold`]
+//! does it) and takes the pull back when the queue has grown. The store, on the other side, makes
+//! the message visible *before* it tells of it. Of the two, one sees the other: both sides have a
+//! full fence between their write and their read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::common::service_thread::Signal;
+use crate::remoting::Command;
+use crate::remoting::connection::ReplyTo;
+use crate::store::{Arrival, MessageFilter};
+
+/// Pulls held at a time. One more is answered SYSTEM_BUSY at once.
+pub const MAX_HELD_PULLS: usize = 100_000;
+
+/// How long the thread sleeps when nothing is held; a new pull wakes it.
+const IDLE_WAIT: Duration = Duration::from_secs(3600);
+
+/// A pull that waits.
+pub struct HeldPull {
+    /// The request, to be executed again.
+    pub request: Command,
+    /// Where the answer goes.
+    pub reply: ReplyTo,
+    /// Topic.
+    pub topic: Arc<str>,
+    /// Queue.
+    pub queue_id: i32,
+    /// First offset that was not seen yet. It moves on over messages that the filter refuses, so
+    /// that the second execution does not scan them again.
+    pub offset: i64,
+    /// What the consumer wants; `None` is everything.
+    pub filter: Option<Arc<dyn MessageFilter>>,
+    /// When it ends.
+    pub deadline: Instant,
+}
+
+/// What is done with pulls that need not wait any longer. Runs on the thread that found out,
+/// without any lock; must not block.
+pub type Wake = Box<dyn Fn(HeldPull) + Send + Sync>;
+
+/// Place of a pull in the order of deadlines; the number makes it unique.
+type Deadline = (Instant, u64);
+
+/// The pulls that wait in the queues of one topic, with their numbers.
+type WaitingByQueue = HashMap<i32, Vec<(u64, HeldPull)>>;
+
+#[derive(Default)]
+struct Table {
+    /// Who waits where.
+    queues: HashMap<Arc<str>, WaitingByQueue>,
+    /// Who ends when. Has exactly the pulls of `queues`.
+    deadlines: BTreeMap<Deadline, (Arc<str>, i32)>,
+    next_id: u64,
+    /// Until when the thread sleeps.
+    sleeps_until: Option<Instant>,
+    stopped: bool,
+}
+
+impl Table {
+    /// Takes the pulls out of a queue for which `wanted` says so.
+    fn take(
+        &mut self,
+        topic: &str,
+        queue_id: i32,
+        mut wanted: impl FnMut(u64, &mut HeldPull) -> bool,
+        out: &mut Vec<HeldPull>,
+    ) {
+        let Some(queues) = self.queues.get_mut(topic) else { return };
+        let Some(waiting) = queues.get_mut(&queue_id) else { return };
+        let mut at = 0;
+        while at < waiting.len() {
+            let (id, held) = &mut waiting[at];
+            if wanted(*id, held) {
+                let (id, held) = waiting.swap_remove(at);
+                self.deadlines.remove(&(held.deadline, id));
+                out.push(held);
+            } else {
+                at += 1;
+            }
+        }
+        if waiting.is_empty() {
+            queues.remove(&queue_id);
+            if queues.is_empty() {
+                self.queues.remove(topic);
+            }
+        }
+    }
+}
 
 /// Pulls that wait, by topic and queue.
-#[derive(Debug, Default)]
-pub struct HeldPulls {}
+///
+/// Invariants:
+///
+/// * every pull stands in one queue's list and in the order of deadlines, or in neither;
+/// * `count` is their number; it is raised before the end of the queue is looked at again.
+pub struct HeldPulls {
+    table: Mutex<Table>,
+    count: AtomicUsize,
+    signal: Arc<Signal>,
+    wake: Wake,
+}
+
+impl std::fmt::Debug for HeldPulls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HeldPulls").field("count", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// What became of a pull that was to be held.
+pub enum Hold {
+    /// It waits; the answer comes later.
+    Held,
+    /// The queue has grown meanwhile: execute it at once.
+    Grown(HeldPull),
+    /// Too many wait, or the broker stops.
+    Refused(HeldPull),
+}
+
+impl HeldPulls {
+    /// Nothing waits yet. `wake` gets every pull that ends.
+    pub fn new(wake: Wake) -> Self {
+        Self { table: Mutex::default(), count: AtomicUsize::new(0), signal: Arc::default(), wake }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Number of pulls that wait.
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What wakes and stops the thread that runs [`run`](Self::run).
+    pub fn signal(&self) -> Arc<Signal> {
+        Arc::clone(&self.signal)
+    }
+
+    /// Holds a pull. `end_of_queue` tells one past the last visible offset of its queue.
+    pub fn hold(&self, held: HeldPull, end_of_queue: impl FnOnce() -> i64) -> Hold {
+        let (topic, queue_id, offset) = (Arc::clone(&held.topic), held.queue_id, held.offset);
+        let mut table = self.table();
+        if table.stopped || table.deadlines.len() >= MAX_HELD_PULLS {
+            return Hold::Refused(held);
+        }
+        let id = table.next_id;
+        table.next_id += 1;
+        let deadline = held.deadline;
+        table.deadlines.insert((deadline, id), (Arc::clone(&topic), queue_id));
+        table
+            .queues
+            .entry(Arc::clone(&topic))
+            .or_default()
+            .entry(queue_id)
+            .or_default()
+            .push((id, held));
+        self.count.store(table.deadlines.len(), Ordering::SeqCst);
+        let too_late = table.sleeps_until.is_some_and(|until| deadline < until);
+        if too_late {
+            table.sleeps_until = Some(deadline);
+        }
+        drop(table);
+        if too_late {
+            self.signal.wakeup();
+        }
+        fence(Ordering::SeqCst);
+        if end_of_queue() <= offset {
+            return Hold::Held;
+        }
+        let mut taken = Vec::new();
+        self.take(&topic, queue_id, |known, _| known == id, &mut taken);
+        taken.pop().map_or(Hold::Held, Hold::Grown)
+    }
+
+    fn take(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        wanted: impl FnMut(u64, &mut HeldPull) -> bool,
+        out: &mut Vec<HeldPull>,
+    ) {
+        let mut table = self.table();
+        table.take(topic, queue_id, wanted, out);
+        self.count.store(table.deadlines.len(), Ordering::SeqCst);
+    }
+
+    /// A message is visible: ends the pulls of its queue that want it.
+    pub fn arrived(&self, arrival: &Arrival<'_>) {
+        fence(Ordering::SeqCst);
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut ended = Vec::new();
+        let wants = |_, held: &mut HeldPull| {
+            if arrival.next_offset <= held.offset {
+                return false;
+            }
+            let wanted = held.filter.as_deref().is_none_or(|filter| {
+                filter.matches_queue(Some(arrival.tags_code), None)
+                    && (!filter.needs_record() || filter.matches_record(arrival.record))
+            });
+            if !wanted && arrival.next_offset == held.offset + 1 {
+                held.offset = arrival.next_offset;
+            }
+            wanted
+        };
+        self.take(arrival.topic, arrival.queue_id, wants, &mut ended);
+        ended.into_iter().for_each(&self.wake);
+    }
+
+    /// The thread `PullRequestHold`: ends pulls whose time is up, until stopped; then all.
+    pub fn run(&self, signal: &Signal) {
+        loop {
+            let now = Instant::now();
+            let (ended, until) = self.take_due(now);
+            ended.into_iter().for_each(&self.wake);
+            if !signal.wait(until.saturating_duration_since(Instant::now())) {
+                break;
+            }
+        }
+        for held in self.stop() {
+            (self.wake)(held);
+        }
+    }
+
+    /// Takes what is due at `now`; tells when to look again.
+    fn take_due(&self, now: Instant) -> (Vec<HeldPull>, Instant) {
+        let mut table = self.table();
+        let mut ended = Vec::new();
+        let until = loop {
+            let Some((&(deadline, id), (topic, queue_id))) = table.deadlines.first_key_value()
+            else {
+                break now + IDLE_WAIT;
+            };
+            if deadline > now {
+                break deadline;
+            }
+            let (topic, queue_id) = (Arc::clone(topic), *queue_id);
+            table.take(&topic, queue_id, |known, _| known == id, &mut ended);
+            // Both tables agree, so this removes nothing; it keeps the loop finite if they did not.
+            table.deadlines.remove(&(deadline, id));
+        };
+        table.sleeps_until = Some(until);
+        self.count.store(table.deadlines.len(), Ordering::SeqCst);
+        (ended, until)
+    }
+
+    /// Holds nothing any more and gives all back.
+    fn stop(&self) -> Vec<HeldPull> {
+        let mut table = self.table();
+        table.stopped = true;
+        table.deadlines.clear();
+        self.count.store(0, Ordering::SeqCst);
+        let queues = std::mem::take(&mut table.queues);
+        queues
+            .into_values()
+            .flat_map(HashMap::into_values)
+            .flatten()
+            .map(|(_, held)| held)
+            .collect()
+    }
+}

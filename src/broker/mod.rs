@@ -3,8 +3,37 @@
 //! Everything a broker holds is one value, [`Broker`]; everything it does is a function from a
 //! request to a response that borrows it. One file per kind of request, one file per table.
 //!
-//! Reading order: a message comes in by `send` (and `put_message`, which makes it final), the
-//! store tells [`hold`] that it is there, `pull` gives it out, filtered by `filter`.
+//! # Reading order
+//!
+//! 1. A message comes in by [`send`]; [`put_message`] makes it final; the store keeps it.
+//! 2. The store tells [`hold`] that it is there; [`pull`] gives it out, filtered by [`filter`].
+//! 3. The exceptions of that path: [`send_back`] (a consumer wants it again later), [`delay`]
+//!    (nobody wants it before its time), `transactions` (nobody wants it before its producer says
+//!    so), [`reply`] (somebody waits for exactly this one), [`query`] (somebody looks for it).
+//! 4. The tables: [`topics`], [`subscription_groups`], [`consumer_offsets`], [`consumers`],
+//!    [`producers`], [`queue_locks`], [`stats`].
+//! 5. How it starts and stops: `startup`, [`pools`], [`fast_failure`].
+//!
+//! # Threads
+//!
+//! Besides those of the sockets and the store:
+//!
+//! | thread | duty | sleeps until |
+//! |---|---|---|
+//! | `SendMessageThread_N` and the others of [`pools`] | requests that their reader does not run itself | a request waits |
+//! | `PullRequestHold` | ends held pulls whose time is up | the first deadline |
+//! | `ScheduleMessage` | delivers delayed messages | the first is due |
+//! | `TransactionCheck` | asks producers about half messages | `transactionCheckInterval` |
+//! | `BrokerFastFail` | answers requests that waited too long | 10 ms while any waits |
+//! | `BrokerController` | persists tables, registers, samples statistics, expires clients | the next task |
+//!
+//! # Invariants
+//!
+//! * A response to a send has `MSG_REGION`, `TRACE_ON` and, when stored, `msgId`, `queueId` and
+//!   `queueOffset`: clients read them unseen.
+//! * Nothing that waits for a disk or a peer runs on a connection's reader: see `is_short` of each
+//!   processor.
+//! * Everything that the network makes grow has a limit in the configuration.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -19,12 +48,26 @@ pub mod config;
 pub mod config_file;
 pub mod consumer_offsets;
 pub mod consumers;
+pub mod delay;
+pub mod fast_failure;
+pub mod filter;
 pub mod hold;
+pub mod pools;
 pub mod producers;
+pub mod pull;
+pub mod put_message;
+pub mod query;
 pub mod queue_locks;
+pub mod records;
+pub mod refusal;
+pub mod reply;
+pub mod send;
+pub mod send_back;
 pub mod stats;
 pub mod subscription_groups;
 pub mod topics;
+
+pub use refusal::{FAQ, Refusal};
 
 /// What a processor returns: a response; or `None` when it comes later or never. An error is
 /// answered with SYSTEM_ERROR and its text.
@@ -33,26 +76,35 @@ pub type Answer = Result<Option<Command>, Box<dyn Error + Send + Sync>>;
 /// All that a broker holds. Every processor has the shape
 /// `fn(&Arc<Broker>, &Arc<Connection>, Command) -> Answer`.
 pub struct Broker {
-    /// The keys that belong neither to the store nor to sockets; they can change at any time.
+    /// Keys of the broker itself, as they are now.
     pub config: Arc<Live<config::BrokerConfig>>,
-    /// Topics, persisted.
+    /// `brokerIP1:listenPort`: what clients connect to; stands in every stored message and offset
+    /// message id.
+    pub store_host: SocketAddr,
+    /// When it started, ms.
+    pub started_ms: i64,
+
+    /// Topics, by name.
     pub topics: topics::Topics,
-    /// Configuration of consumer groups, persisted.
+    /// Configuration of consumer groups, by name.
     pub subscription_groups: subscription_groups::SubscriptionGroups,
-    /// How far groups have consumed, persisted.
+    /// How far each group has read each queue.
     pub consumer_offsets: consumer_offsets::ConsumerOffsets,
-    /// Consumers that are online.
+    /// Consumers that are online, by group.
     pub consumers: consumers::Consumers,
-    /// Producers that are online.
+    /// Producers that are online, by group.
     pub producers: producers::Producers,
-    /// Who may consume which ordered queue.
+    /// Which consumer of a group holds which queue, for ordered consumption.
     pub queue_locks: queue_locks::QueueLocks,
-    /// What passed through.
+    /// What was put and got, by topic and group.
     pub stats: stats::BrokerStats,
+
     /// The messages.
     pub store: Arc<MessageStore>,
-    /// `brokerIP1:listenPort`: stands in every stored message and offset message id.
-    pub store_host: SocketAddr,
     /// Pulls that found nothing and wait for a message.
     pub held_pulls: Arc<hold::HeldPulls>,
+    /// How far delayed messages are delivered.
+    pub delay: Arc<delay::DelayedMessages>,
+    /// Pools of the request kinds.
+    pub pools: pools::Pools,
 }

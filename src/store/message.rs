@@ -51,6 +51,24 @@ pub enum PutStatus {
     UnknownError,
 }
 
+impl PutStatus {
+    /// Java's name, the remark of a send-back that was not stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PutOk => "PUT_OK",
+            Self::FlushDiskTimeout => "FLUSH_DISK_TIMEOUT",
+            Self::FlushSlaveTimeout => "FLUSH_SLAVE_TIMEOUT",
+            Self::SlaveNotAvailable => "SLAVE_NOT_AVAILABLE",
+            Self::ServiceNotAvailable => "SERVICE_NOT_AVAILABLE",
+            Self::CreateMappedFileFailed => "CREATE_MAPEDFILE_FAILED",
+            Self::MessageIllegal => "MESSAGE_ILLEGAL",
+            Self::PropertiesSizeExceeded => "PROPERTIES_SIZE_EXCEEDED",
+            Self::OsPageCacheBusy => "OS_PAGECACHE_BUSY",
+            Self::UnknownError => "UNKNOWN_ERROR",
+        }
+    }
+}
+
 /// What became of a put.
 #[derive(Clone, Debug)]
 pub struct PutResult {

@@ -2,6 +2,7 @@
 //! Knows no remoting frame.
 
 pub mod config;
+pub mod delay_levels;
 pub mod message;
 pub mod message_store;
 

@@ -1,0 +1,452 @@
+//! PULL_MESSAGE (11) and LITE_PULL_MESSAGE (361): checks, the look at the queue, and the answer,
+//! whose body is the records as they lie in the commit log. A pull that finds nothing is given to
+//! [`hold`](super::hold), which gives it back to [`run_again`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::config::BrokerConfig;
+use super::filter::{self, TagFilter};
+use super::hold::{HeldPull, Hold};
+use super::{Answer, Broker, FAQ, Refusal};
+use crate::common::clock::now_ms;
+use crate::common::json::{Style, ToJson};
+use crate::common::properties::{KEYS, TAGS};
+use crate::common::record::RecordFields;
+use crate::common::sys_flag::{
+    PULL_CLASS_FILTER, PULL_COMMIT_OFFSET, PULL_SUBSCRIPTION, PULL_SUSPEND,
+};
+use crate::common::topic::{OFFSET_MOVED_EVENT, PERM_READ};
+use crate::json_body;
+use crate::remoting::connection::ReplyTo;
+use crate::remoting::header::{FieldType, HeaderError};
+use crate::remoting::protocol::bodies::{MessageQueue, SubscriptionGroupConfig};
+use crate::remoting::protocol::heartbeat::MessageModel;
+use crate::remoting::protocol::response_code as code;
+use crate::remoting::{Body, Command, Connection, Fields};
+use crate::store::config::BrokerRole;
+use crate::store::message::NewMessage;
+use crate::store::{GetMessageResult, GetMessageStatus, MessageFilter};
+
+/// Longest time a pull is held, whatever its sender asks for.
+const MAX_SUSPENSION: Duration = Duration::from_secs(24 * 3600);
+
+json_body! {
+    /// Body of a message in OFFSET_MOVED_EVENT.
+    struct OffsetMovedEvent {
+        /// Group whose offset was out of range.
+        consumer_group: String => "consumerGroup",
+        /// Queue.
+        message_queue: MessageQueue => "messageQueue",
+        /// Offset it is told to go on at.
+        offset_new: i64 => "offsetNew",
+        /// Offset it asked for.
+        offset_request: i64 => "offsetRequest",
+    }
+}
+
+/// The header of a pull, borrowed from the request: the same fields as
+/// [`PullMessageRequestHeader`](crate::remoting::protocol::headers::PullMessageRequestHeader), read
+/// in one pass without a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PullHeader<'a> {
+    group: &'a str,
+    topic: &'a str,
+    queue_id: i32,
+    offset: i64,
+    max_messages: i32,
+    sys_flag: i32,
+    commit_offset: i64,
+    suspend_timeout_ms: i64,
+    subscription: Option<&'a str>,
+    sub_version: i64,
+    expression_type: Option<&'a str>,
+}
+
+const NAMES: [&str; 11] = [
+    "consumerGroup",
+    "topic",
+    "queueId",
+    "queueOffset",
+    "maxMsgNums",
+    "sysFlag",
+    "commitOffset",
+    "suspendTimeoutMillis",
+    "subscription",
+    "subVersion",
+    "expressionType",
+];
+
+impl<'a> PullHeader<'a> {
+    fn read(fields: &'a Fields) -> Result<Self, HeaderError> {
+        let mut values: [Option<&'a str>; 11] = [None; 11];
+        for (name, value) in fields.iter() {
+            if let Some(at) = NAMES.iter().position(|known| *known == name) {
+                values[at] = Some(value);
+            }
+        }
+        let text = |at: usize| values[at].ok_or(HeaderError::Missing(NAMES[at]));
+        let int = |at: usize| i32::read(values[at], NAMES[at]);
+        let long = |at: usize| i64::read(values[at], NAMES[at]);
+        Ok(Self {
+            group: text(0)?,
+            topic: text(1)?,
+            queue_id: int(2)?,
+            offset: long(3)?,
+            max_messages: int(4)?,
+            sys_flag: int(5)?,
+            commit_offset: long(6)?,
+            suspend_timeout_ms: long(7)?,
+            subscription: values[8],
+            sub_version: long(9)?,
+            expression_type: values[10],
+        })
+    }
+
+    fn has(&self, bit: i32) -> bool {
+        self.sys_flag & bit != 0
+    }
+}
+
+/// A pull whose group and topic are known here and whose data is in memory waits for nothing.
+pub fn is_short(broker: &Broker, request: &Command) -> bool {
+    let Ok(header) = PullHeader::read(&request.fields) else { return true };
+    broker.subscription_groups.get(header.group).is_some()
+        && broker.store.is_in_memory(header.topic, header.queue_id, header.offset)
+}
+
+/// Answers a pull, or holds it.
+pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Command) -> Answer {
+    let reply = ReplyTo::new(connection, &request);
+    execute(broker, reply, request, None)
+}
+
+/// Executes a held pull again, from the offset it has come to. It is answered whatever it finds,
+/// and commits no offset a second time.
+pub fn run_again(broker: &Arc<Broker>, held: HeldPull) {
+    let reply = held.reply.clone();
+    if reply.connection().is_closed() {
+        return;
+    }
+    match execute(broker, held.reply, held.request, Some(held.offset)) {
+        Ok(Some(response)) => reply.send(response),
+        Ok(None) => {}
+        Err(error) => reply.send(Command::failure(code::SYSTEM_ERROR, error.to_string())),
+    }
+}
+
+/// What the checks found out.
+struct Plan {
+    group: Arc<SubscriptionGroupConfig>,
+    /// `None` wants everything.
+    filter: Option<Arc<TagFilter>>,
+}
+
+fn execute(
+    broker: &Arc<Broker>,
+    reply: ReplyTo,
+    request: Command,
+    resumed_at: Option<i64>,
+) -> Answer {
+    let began = Instant::now();
+    let config = broker.config.get();
+    let header = PullHeader::read(&request.fields)?;
+    let plan = match check(broker, &config, &header) {
+        Ok(plan) => plan,
+        Err(refusal) => return Ok(Some(refusal.response())),
+    };
+    let is_slave = broker.store.config().broker_role == BrokerRole::Slave;
+    if resumed_at.is_none() && header.has(PULL_COMMIT_OFFSET) && !is_slave {
+        broker.consumer_offsets.commit(
+            header.group,
+            header.topic,
+            header.queue_id,
+            header.commit_offset,
+        );
+    }
+    let offset = resumed_at.unwrap_or(header.offset);
+    let found = broker.store.get(
+        header.group,
+        header.topic,
+        header.queue_id,
+        offset,
+        header.max_messages.max(1),
+        plan.filter.as_deref().map(|filter| filter as &dyn MessageFilter),
+    );
+    let Some(found) = found else {
+        return Ok(Some(Command::failure(
+            code::SYSTEM_ERROR,
+            "the store cannot be read: it is shutting down or its files are damaged",
+        )));
+    };
+    let answer = response_code(found.status, offset);
+    if answer == code::PULL_NOT_FOUND && resumed_at.is_none() && header.has(PULL_SUSPEND) {
+        let held = HeldPull {
+            topic: header.topic.into(),
+            queue_id: header.queue_id,
+            offset,
+            filter: plan.filter.map(|filter| filter as Arc<dyn MessageFilter>),
+            deadline: began + suspension(&config, header.suspend_timeout_ms),
+            reply,
+            request,
+        };
+        return hold(broker, held);
+    }
+    Ok(Some(respond(broker, &config, &header, &plan, found, answer, began)))
+}
+
+/// Holds a pull; executes it at once if its queue has grown meanwhile.
+fn hold(broker: &Arc<Broker>, held: HeldPull) -> Answer {
+    let (topic, queue_id) = (Arc::clone(&held.topic), held.queue_id);
+    match broker.held_pulls.hold(held, || broker.store.max_offset(&topic, queue_id)) {
+        Hold::Held => Ok(None),
+        Hold::Grown(held) => execute(broker, held.reply, held.request, Some(held.offset)),
+        Hold::Refused(_) => Ok(Some(Command::failure(
+            code::SYSTEM_BUSY,
+            "too many pulls are held by this broker, or it is stopping; try again later",
+        ))),
+    }
+}
+
+fn suspension(config: &BrokerConfig, wanted_ms: i64) -> Duration {
+    let ms = if config.long_polling_enable { wanted_ms } else { config.short_polling_time_mills };
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(MAX_SUSPENSION)
+}
+
+/// Refuses a pull, in the order of spec broker 5.1, or tells what it may get.
+fn check(broker: &Broker, config: &BrokerConfig, header: &PullHeader<'_>) -> Result<Plan, Refusal> {
+    if config.broker_permission & PERM_READ == 0 {
+        return Err(Refusal::new(
+            code::NO_PERMISSION,
+            format!("the broker[{}] pulling message is forbidden", config.broker_ip1),
+        ));
+    }
+    let group = broker
+        .subscription_groups
+        .find_or_create(config, header.group)
+        .ok_or_else(|| Refusal::group_not_exist(header.group))?;
+    if !group.consume_enable {
+        return Err(Refusal::new(
+            code::NO_PERMISSION,
+            format!("subscription group no permission, {}", header.group),
+        ));
+    }
+    let topic = broker.topics.get(header.topic).ok_or_else(|| {
+        Refusal::new(
+            code::TOPIC_NOT_EXIST,
+            format!("topic[{}] not exist, apply first please!{FAQ}", header.topic),
+        )
+    })?;
+    if topic.perm & PERM_READ == 0 {
+        return Err(Refusal::new(
+            code::NO_PERMISSION,
+            format!("the topic[{}] pulling message is forbidden", header.topic),
+        ));
+    }
+    if !(0..topic.read_queue_nums).contains(&header.queue_id) {
+        return Err(Refusal::new(
+            code::SYSTEM_ERROR,
+            format!(
+                "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer group: {}",
+                header.queue_id, header.topic, topic.read_queue_nums, header.group
+            ),
+        ));
+    }
+    let filter = if header.has(PULL_SUBSCRIPTION) {
+        inline_filter(header)?
+    } else {
+        heartbeat_filter(broker, &group, header)?
+    };
+    Ok(Plan { group, filter: (!filter.wants_everything()).then(|| Arc::new(filter)) })
+}
+
+/// The filter of a subscription in the request itself.
+fn inline_filter(header: &PullHeader<'_>) -> Result<TagFilter, Refusal> {
+    let parse_failed = |problem: String| {
+        Refusal::new(
+            code::SUBSCRIPTION_PARSE_FAILED,
+            format!("parse the consumer's subscription failed: {problem}"),
+        )
+    };
+    match header.expression_type {
+        None | Some(filter::TAG) => {
+            let filter = TagFilter::parse(header.subscription).map_err(parse_failed)?;
+            let everything = header.has(PULL_CLASS_FILTER);
+            Ok(if everything { TagFilter::everything() } else { filter })
+        }
+        Some(kind) => {
+            let text = header.subscription.unwrap_or_default();
+            if text.is_empty() {
+                return Err(parse_failed("the expression is empty".to_owned()));
+            }
+            if kind.is_empty() {
+                let everything = text == filter::EVERYTHING;
+                return Ok(if everything { TagFilter::everything() } else { TagFilter::nothing() });
+            }
+            Err(expressions_disabled(kind))
+        }
+    }
+}
+
+/// The filter of the subscription that the group's heartbeats brought.
+fn heartbeat_filter(
+    broker: &Broker,
+    group_config: &SubscriptionGroupConfig,
+    header: &PullHeader<'_>,
+) -> Result<TagFilter, Refusal> {
+    let not_exist = |what: &str| {
+        let group = header.group;
+        Refusal::new(
+            code::SUBSCRIPTION_NOT_EXIST,
+            format!("the consumer's {what} not exist, group: {group}{FAQ}"),
+        )
+    };
+    let group = broker.consumers.get(header.group).ok_or_else(|| not_exist("group info"))?;
+    let broadcasting = group.profile().message_model == Some(MessageModel::Broadcasting);
+    if broadcasting && !group_config.consume_broadcast_enable {
+        return Err(Refusal::new(
+            code::NO_PERMISSION,
+            format!("the consumer group[{}] can not consume by broadcast way", header.group),
+        ));
+    }
+    let subscription = group.subscription(header.topic).ok_or_else(|| not_exist("subscription"))?;
+    if subscription.sub_version < header.sub_version {
+        return Err(Refusal::new(
+            code::SUBSCRIPTION_NOT_LATEST,
+            format!(
+                "the consumer's subscription not latest: the request has version {}, the last heartbeat {}",
+                header.sub_version, subscription.sub_version
+            ),
+        ));
+    }
+    let kind = subscription.expression_type.as_deref();
+    if !filter::is_tag_type(kind) {
+        return Err(expressions_disabled(kind.unwrap_or_default()));
+    }
+    Ok(TagFilter::of_subscription(&subscription))
+}
+
+fn expressions_disabled(kind: &str) -> Refusal {
+    Refusal::new(
+        code::SYSTEM_ERROR,
+        format!("The broker does not support consumer to filter message by {kind}"),
+    )
+}
+
+/// Code for the status of a look at a queue (spec: broker 5.5).
+fn response_code(status: GetMessageStatus, offset: i64) -> i32 {
+    match status {
+        GetMessageStatus::Found => code::SUCCESS,
+        GetMessageStatus::MessageWasRemoving | GetMessageStatus::NoMatchedMessage => {
+            code::PULL_RETRY_IMMEDIATELY
+        }
+        GetMessageStatus::NoMatchedLogicQueue | GetMessageStatus::NoMessageInQueue
+            if offset != 0 =>
+        {
+            code::PULL_OFFSET_MOVED
+        }
+        GetMessageStatus::NoMatchedLogicQueue
+        | GetMessageStatus::NoMessageInQueue
+        | GetMessageStatus::OffsetFoundNull
+        | GetMessageStatus::OffsetOverflowOne => code::PULL_NOT_FOUND,
+        GetMessageStatus::OffsetOverflowBadly | GetMessageStatus::OffsetTooSmall => {
+            code::PULL_OFFSET_MOVED
+        }
+    }
+}
+
+/// The answer, with the records as they lie in the log.
+fn respond(
+    broker: &Broker,
+    config: &BrokerConfig,
+    header: &PullHeader<'_>,
+    plan: &Plan,
+    found: GetMessageResult,
+    mut answer: i32,
+    began: Instant,
+) -> Command {
+    let mut next_offset = found.next_begin_offset;
+    let mut suggested = match (config.slave_read_enable, found.suggest_pulling_from_slave) {
+        (false, _) => 0,
+        (true, true) => plan.group.which_broker_when_consume_slowly,
+        (true, false) => plan.group.broker_id,
+    };
+    if answer == code::PULL_OFFSET_MOVED {
+        let store = broker.store.config();
+        if store.broker_role == BrokerRole::Slave && !store.offset_check_in_slave {
+            answer = code::PULL_RETRY_IMMEDIATELY;
+            suggested = plan.group.broker_id;
+            next_offset = header.offset;
+        } else {
+            note_offset_moved(broker, config, header, next_offset);
+        }
+    }
+    let mut response = Command::response(answer);
+    response.remark = Some(found.status.name().to_owned());
+    response.fields.push("suggestWhichBrokerId", suggested);
+    response.fields.push("nextBeginOffset", next_offset);
+    response.fields.push("minOffset", found.min_offset);
+    response.fields.push("maxOffset", found.max_offset);
+    if answer == code::SUCCESS {
+        broker.stats.pulled(
+            header.group,
+            header.topic,
+            header.queue_id,
+            found.count,
+            found.bytes,
+            began.elapsed(),
+        );
+        if let Some(records) = found.records {
+            response.body = Body::Shared(records);
+        }
+    }
+    response
+}
+
+/// Leaves a message in OFFSET_MOVED_EVENT that a group's offset was out of range, for whoever
+/// watches that topic. A failure is logged only; the pull is answered either way.
+fn note_offset_moved(
+    broker: &Broker,
+    config: &BrokerConfig,
+    header: &PullHeader<'_>,
+    new_offset: i64,
+) {
+    log::warn!(
+        "{} pulled {}-{} at offset {}, which is out of range; it is told to go on at {new_offset}",
+        header.group,
+        header.topic,
+        header.queue_id,
+        header.offset
+    );
+    let queue = MessageQueue {
+        broker_name: config.broker_name.clone(),
+        queue_id: header.queue_id,
+        topic: header.topic.to_owned(),
+    };
+    let body = OffsetMovedEvent {
+        consumer_group: header.group.to_owned(),
+        message_queue: queue,
+        offset_new: new_offset,
+        offset_request: header.offset,
+    };
+    let properties =
+        super::put_message::rewrite("", &[], &[(TAGS, header.group), (KEYS, header.group)]);
+    let body = body.to_json().write(Style::Fastjson);
+    let message = NewMessage {
+        record: RecordFields {
+            topic: OFFSET_MOVED_EVENT,
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: now_ms(),
+            born_host: broker.store_host,
+            store_host: broker.store_host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: body.as_bytes(),
+            properties: &properties,
+        },
+        wait_store: false,
+    };
+    broker.store.put(&message);
+}

@@ -1,0 +1,253 @@
+//! The last steps before a message goes into the store: which properties are stored, and under
+//! which topic a delayed or a half message really lies. Where it comes from is told by
+//! [`send`](super::send) and its relatives.
+
+use std::borrow::Cow;
+
+use crate::common::properties::{
+    CLUSTER, DELAY, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, REAL_QUEUE_ID, REAL_TOPIC,
+    TRANSACTION_PREPARED, WAIT,
+};
+use crate::common::sys_flag::{TRANSACTION_COMMIT, TRANSACTION_MASK, TRANSACTION_NOT};
+use crate::common::topic::{SCHEDULE_TOPIC, TRANS_HALF_TOPIC};
+
+/// What the properties of a message ask of the broker, found in one pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes<'a> {
+    /// `WAIT`: wait for flush and replication where the mode asks for it.
+    pub wait: Option<&'a str>,
+    /// `DELAY`: the delay level.
+    pub delay: Option<&'a str>,
+    /// `TRAN_MSG`: a half message.
+    pub transaction: Option<&'a str>,
+}
+
+impl<'a> Wishes<'a> {
+    /// Reads them from the string form.
+    pub fn of(properties: &'a str) -> Self {
+        let mut wishes = Self::default();
+        for (name, value) in pairs(properties) {
+            match name {
+                WAIT => wishes.wait = Some(value),
+                DELAY => wishes.delay = Some(value),
+                TRANSACTION_PREPARED => wishes.transaction = Some(value),
+                _ => {}
+            }
+        }
+        wishes
+    }
+
+    /// Whether the sender waits for flush and replication; absent means yes.
+    pub fn waits(&self) -> bool {
+        self.wait.is_none_or(|text| text.eq_ignore_ascii_case("true"))
+    }
+
+    /// Whether it is a half message.
+    pub fn is_half(&self) -> bool {
+        self.transaction.is_some_and(|text| text.eq_ignore_ascii_case("true"))
+    }
+
+    /// The delay level, 0 for none. The error says what would be right.
+    pub fn delay_level(&self) -> Result<i32, String> {
+        self.delay.map_or(Ok(0), |text| {
+            text.parse()
+                .map_err(|_| format!("the property {DELAY} is \"{text}\", expected an integer"))
+        })
+    }
+}
+
+/// The well-formed pairs of the string form, in order.
+fn pairs(properties: &str) -> impl Iterator<Item = (&str, &str)> {
+    properties.split(PROPERTY_SEPARATOR).filter_map(|segment| {
+        let (name, value) = segment.split_once(NAME_VALUE_SEPARATOR)?;
+        (!name.is_empty() && !value.is_empty()).then_some((name, value))
+    })
+}
+
+/// The string form without the properties `drop` and those of `add`, then `add`. Malformed pairs
+/// are left out, as every reader drops them; there is no separator at the end.
+pub fn rewrite(properties: &str, drop: &[&str], add: &[(&str, &str)]) -> String {
+    let added: usize = add.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    let mut text = String::with_capacity(properties.len() + added);
+    let kept = pairs(properties)
+        .filter(|(name, _)| !drop.contains(name) && add.iter().all(|(known, _)| known != name));
+    for (name, value) in kept.chain(add.iter().copied()) {
+        if !text.is_empty() {
+            text.push(PROPERTY_SEPARATOR);
+        }
+        text.push_str(name);
+        text.push(NAME_VALUE_SEPARATOR);
+        text.push_str(value);
+    }
+    text
+}
+
+/// Where and how a message is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement<'a> {
+    /// Topic it lies under.
+    pub topic: Cow<'a, str>,
+    /// Queue of that topic.
+    pub queue_id: i32,
+    /// System flag.
+    pub sys_flag: i32,
+    /// Properties as they are stored.
+    pub properties: Cow<'a, str>,
+}
+
+/// Places a message that a producer sent. `max_delay_level` is the highest level of the delay
+/// table; `cluster` is stored with every message.
+///
+/// | message | topic | properties |
+/// |---|---|---|
+/// | ordinary | its own | as sent, without `WAIT`, with `CLUSTER` |
+/// | delayed | `SCHEDULE_TOPIC_XXXX`, queue = level − 1 | as sent, `CLUSTER`, `REAL_TOPIC`, `REAL_QID` |
+/// | half | `RMQ_SYS_TRANS_HALF_TOPIC`, queue 0 | the same; the transaction bits are cleared |
+///
+/// A delay level above the table means the highest. A half message keeps its `DELAY`, which counts
+/// when it is committed; Java sends it through the delay topic and loses it.
+pub fn place<'a>(
+    topic: &'a str,
+    queue_id: i32,
+    sys_flag: i32,
+    properties: &str,
+    cluster: &str,
+    max_delay_level: i32,
+) -> Result<Placement<'a>, String> {
+    let wishes = Wishes::of(properties);
+    if wishes.is_half() {
+        return Ok(Placement {
+            topic: Cow::Borrowed(TRANS_HALF_TOPIC),
+            queue_id: 0,
+            sys_flag: sys_flag & !TRANSACTION_MASK,
+            properties: Cow::Owned(redirected(properties, topic, queue_id, Some(cluster))),
+        });
+    }
+    if let Some(level) = effective_delay(&wishes, sys_flag, max_delay_level)? {
+        return Ok(Placement {
+            topic: Cow::Borrowed(SCHEDULE_TOPIC),
+            queue_id: level - 1,
+            sys_flag,
+            properties: Cow::Owned(redirected(properties, topic, queue_id, Some(cluster))),
+        });
+    }
+    Ok(Placement {
+        topic: Cow::Borrowed(topic),
+        queue_id,
+        sys_flag,
+        properties: Cow::Owned(rewrite(properties, &[WAIT], &[(CLUSTER, cluster)])),
+    })
+}
+
+/// Places a message that the broker itself puts back (a send-back, a committed half message):
+/// delayed if its properties say so, which are else stored as they are.
+pub fn place_again<'a>(
+    topic: &'a str,
+    queue_id: i32,
+    sys_flag: i32,
+    properties: &'a str,
+    max_delay_level: i32,
+) -> Result<Placement<'a>, String> {
+    let delay = effective_delay(&Wishes::of(properties), sys_flag, max_delay_level)?;
+    Ok(match delay {
+        Some(level) => Placement {
+            topic: Cow::Borrowed(SCHEDULE_TOPIC),
+            queue_id: level - 1,
+            sys_flag,
+            properties: Cow::Owned(redirected(properties, topic, queue_id, None)),
+        },
+        None => Placement {
+            topic: Cow::Borrowed(topic),
+            queue_id,
+            sys_flag,
+            properties: Cow::Borrowed(properties),
+        },
+    })
+}
+
+/// The level that delays a message; only ordinary and committed messages are delayed.
+fn effective_delay(
+    wishes: &Wishes<'_>,
+    sys_flag: i32,
+    max_delay_level: i32,
+) -> Result<Option<i32>, String> {
+    if !matches!(sys_flag & TRANSACTION_MASK, TRANSACTION_NOT | TRANSACTION_COMMIT) {
+        return Ok(None);
+    }
+    let level = wishes.delay_level()?;
+    Ok((level > 0 && max_delay_level > 0).then(|| level.min(max_delay_level)))
+}
+
+fn redirected(properties: &str, topic: &str, queue_id: i32, cluster: Option<&str>) -> String {
+    let queue_id = queue_id.to_string();
+    let real = [(REAL_TOPIC, topic), (REAL_QUEUE_ID, queue_id.as_str())];
+    match cluster {
+        Some(cluster) => rewrite(properties, &[], &[(CLUSTER, cluster), real[0], real[1]]),
+        None => rewrite(properties, &[], &real),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::common::sys_flag::TRANSACTION_PREPARED as PREPARED_BITS;
+
+    fn text(pairs: &[(&str, &str)]) -> String {
+        let pairs: Vec<_> =
+            pairs.iter().map(|(name, value)| format!("{name}\u{1}{value}")).collect();
+        pairs.join("\u{2}")
+    }
+
+    #[test]
+    fn an_ordinary_message_loses_wait_and_gets_the_cluster() {
+        let sent =
+            text(&[("TAGS", "A"), ("WAIT", "false"), ("CLUSTER", "old"), ("k", "v")]) + "\u{2}";
+        let placed = place("T", 3, 1, &sent, "c1", 18).unwrap();
+        assert_eq!((&*placed.topic, placed.queue_id, placed.sys_flag), ("T", 3, 1));
+        assert_eq!(placed.properties, text(&[("TAGS", "A"), ("k", "v"), ("CLUSTER", "c1")]));
+        assert!(!Wishes::of(&sent).waits());
+        assert_eq!(place("T", 0, 0, "", "c1", 18).unwrap().properties, text(&[("CLUSTER", "c1")]));
+    }
+
+    #[test]
+    fn a_delayed_message_lies_in_the_queue_of_its_level() {
+        let sent = text(&[("WAIT", "true"), ("DELAY", "3")]);
+        let placed = place("T", 5, 0, &sent, "c", 18).unwrap();
+        assert_eq!((&*placed.topic, placed.queue_id), (SCHEDULE_TOPIC, 2));
+        let stored = [
+            ("WAIT", "true"),
+            ("DELAY", "3"),
+            ("CLUSTER", "c"),
+            ("REAL_TOPIC", "T"),
+            ("REAL_QID", "5"),
+        ];
+        assert_eq!(placed.properties, text(&stored));
+        assert_eq!(place("T", 5, 0, &text(&[("DELAY", "99")]), "c", 18).unwrap().queue_id, 17);
+        assert_eq!(place("T", 5, 0, &text(&[("DELAY", "0")]), "c", 18).unwrap().topic, "T");
+        assert_eq!(place("T", 5, 0, &text(&[("DELAY", "-1")]), "c", 18).unwrap().topic, "T");
+        assert!(
+            place("T", 5, 0, &text(&[("DELAY", "soon")]), "c", 18).unwrap_err().contains("DELAY")
+        );
+        let prepared = place("T", 5, PREPARED_BITS, &text(&[("DELAY", "soon")]), "c", 18).unwrap();
+        assert_eq!(prepared.topic, "T", "only ordinary and committed messages are delayed");
+    }
+
+    #[test]
+    fn a_half_message_hides_until_it_is_committed() {
+        let sent = text(&[("TRAN_MSG", "true"), ("PGROUP", "g"), ("DELAY", "1")]);
+        let placed = place("T", 5, PREPARED_BITS | 1, &sent, "c", 18).unwrap();
+        assert_eq!((&*placed.topic, placed.queue_id, placed.sys_flag), (TRANS_HALF_TOPIC, 0, 1));
+        assert!(placed.properties.ends_with(&text(&[("REAL_TOPIC", "T"), ("REAL_QID", "5")])));
+    }
+
+    #[test]
+    fn what_the_broker_puts_back_stays_as_it_is_unless_delayed() {
+        let stored = text(&[("WAIT", "false"), ("RETRY_TOPIC", "T")]);
+        assert_eq!(place_again("R", 0, 0, &stored, 18).unwrap().properties, stored);
+        let delayed = text(&[("DELAY", "4")]);
+        let placed = place_again("R", 0, 0, &delayed, 18).unwrap();
+        assert_eq!((&*placed.topic, placed.queue_id), (SCHEDULE_TOPIC, 3));
+        let stored = text(&[("DELAY", "4"), ("REAL_TOPIC", "R"), ("REAL_QID", "0")]);
+        assert_eq!(placed.properties, stored);
+    }
+}

@@ -1,0 +1,202 @@
+//! SEND_REPLY_MESSAGE (324, 325): the answer of a request-reply exchange. It is pushed to the client
+//! that waits for it (PUSH_REPLY_MESSAGE_TO_CLIENT, 326), and stored besides.
+//!
+//! No thread waits for the client: the response is given when its answer, or the timeout, comes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::BrokerConfig;
+use super::put_message::{self, Wishes};
+use super::send::{
+    SendHeader, is_stored, new_response, offset_message_ids, random_queue, writable_topic,
+};
+use super::{Answer, Broker, Refusal};
+use crate::common::clock::now_ms;
+use crate::common::properties::{PUSH_REPLY_TIME, REPLY_TO_CLIENT, find as find_property};
+use crate::common::record::RecordFields;
+use crate::remoting::connection::ReplyTo;
+use crate::remoting::protocol::headers::ReplyMessageRequestHeader;
+use crate::remoting::protocol::request_code::PUSH_REPLY_MESSAGE_TO_CLIENT;
+use crate::remoting::protocol::response_code as code;
+use crate::remoting::{Command, Connection, RemotingError};
+use crate::store::message::NewMessage;
+
+/// How long the client may take to accept the reply.
+const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Answers a reply message.
+pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Command) -> Answer {
+    let config = broker.config.get();
+    let header = SendHeader::read(&request)?;
+    let mut response = new_response(&config);
+    let queue_id = match check(broker, &config, &header, connection) {
+        Ok(queue_id) => queue_id,
+        Err(refusal) => {
+            refusal.write(&mut response);
+            return Ok(Some(response));
+        }
+    };
+    let born_host = connection.peer_addr();
+    let pushed = push_request(broker, &request, &header, queue_id, born_host);
+    let reply = ReplyTo::new(connection, &request);
+    let (client, push) = match pushed {
+        Ok(pushed) => pushed,
+        Err(problem) => {
+            finish(broker, &config, &request, queue_id, born_host, Err(problem), &mut response);
+            return Ok(Some(response));
+        }
+    };
+    let answered = {
+        let (broker, request) = (Arc::clone(broker), request.clone());
+        move |answer: Result<Command, RemotingError>| {
+            let outcome = match answer {
+                Ok(answer) if answer.code == code::SUCCESS => Ok(()),
+                Ok(answer) => Err(format!(
+                    "the client refused the reply: code {} {}",
+                    answer.code,
+                    answer.remark.unwrap_or_default()
+                )),
+                Err(error) => Err(error.to_string()),
+            };
+            let config = broker.config.get();
+            finish(&broker, &config, &request, queue_id, born_host, outcome, &mut response);
+            reply.send(response);
+        }
+    };
+    // On an error the callback has not run and never will.
+    match client.call_async(push, PUSH_TIMEOUT, answered) {
+        Ok(()) => Ok(None),
+        Err(error) => {
+            let mut response = new_response(&config);
+            let outcome = Err(error.to_string());
+            finish(broker, &config, &request, queue_id, born_host, outcome, &mut response);
+            Ok(Some(response))
+        }
+    }
+}
+
+fn check(
+    broker: &Broker,
+    config: &BrokerConfig,
+    header: &SendHeader<'_>,
+    connection: &Connection,
+) -> Result<i32, Refusal> {
+    let topic = writable_topic(broker, config, header, connection)?;
+    if header.queue_id >= 0 {
+        return Ok(header.queue_id);
+    }
+    random_queue(topic.write_queue_nums)
+        .ok_or_else(|| Refusal::new(code::SYSTEM_ERROR, "the topic has no queue to write to"))
+}
+
+/// The client that waits, and the request that brings it the reply; or why there is none.
+fn push_request(
+    broker: &Broker,
+    request: &Command,
+    header: &SendHeader<'_>,
+    queue_id: i32,
+    born_host: SocketAddr,
+) -> Result<(Arc<Connection>, Command), String> {
+    let client_id = find_property(header.properties, REPLY_TO_CLIENT).ok_or_else(|| {
+        format!("the property {REPLY_TO_CLIENT}, which names the client that waits, is missing")
+    })?;
+    let client = broker
+        .producers
+        .by_client_id(client_id)
+        .ok_or_else(|| format!("the channel of client {client_id} was not found"))?;
+    let now = now_ms();
+    let time = now.to_string();
+    let pushed = ReplyMessageRequestHeader {
+        producer_group: header.producer_group.to_owned(),
+        topic: header.topic.to_owned(),
+        default_topic: header.default_topic.to_owned(),
+        default_topic_queue_nums: header.default_topic_queue_nums,
+        queue_id,
+        sys_flag: header.sys_flag,
+        born_timestamp: header.born_timestamp,
+        flag: header.flag,
+        properties: Some(put_message::rewrite(header.properties, &[], &[(PUSH_REPLY_TIME, &time)])),
+        reconsume_times: Some(header.reconsume_times),
+        unit_mode: Some(header.unit_mode),
+        born_host: born_host.to_string(),
+        store_host: broker.store_host.to_string(),
+        store_timestamp: now,
+    };
+    let push = Command::request(PUSH_REPLY_MESSAGE_TO_CLIENT)
+        .with_header(&pushed)
+        .with_body(request.body.as_bytes().to_vec());
+    Ok((Arc::clone(&client.connection), push))
+}
+
+/// Completes the response: whether the push worked decides its code; a stored copy fills its
+/// header, even when the push did not work.
+fn finish(
+    broker: &Broker,
+    config: &BrokerConfig,
+    request: &Command,
+    queue_id: i32,
+    born_host: SocketAddr,
+    pushed: Result<(), String>,
+    response: &mut Command,
+) {
+    let success = pushed.is_ok();
+    if let Err(problem) = pushed {
+        log::warn!("a reply could not be pushed: {problem}");
+        response.code = code::SYSTEM_ERROR;
+        response.remark = Some(format!("push reply message fail: {problem}"));
+    }
+    let stored =
+        config.store_reply_message_enable.then(|| store(broker, request, queue_id, born_host));
+    match stored.flatten() {
+        Some((id, offset)) => {
+            response.fields.push_str("msgId", &id);
+            response.fields.push("queueId", queue_id);
+            response.fields.push("queueOffset", offset);
+        }
+        None if success => {
+            response.fields.push_str("msgId", "0");
+            response.fields.push("queueId", queue_id);
+            response.fields.push("queueOffset", 0);
+        }
+        None => {}
+    }
+}
+
+/// Stores the reply, with its properties exactly as they came. Returns its id and queue offset; a
+/// failure is logged only, for the reply itself has reached its client or has not.
+fn store(
+    broker: &Broker,
+    request: &Command,
+    queue_id: i32,
+    born_host: SocketAddr,
+) -> Option<(String, i64)> {
+    let header = SendHeader::read(request).ok()?;
+    let levels = broker.delay.levels().max_level();
+    let placed =
+        put_message::place_again(header.topic, queue_id, 0, header.properties, levels).ok()?;
+    let message = NewMessage {
+        record: RecordFields {
+            topic: &placed.topic,
+            queue_id: placed.queue_id,
+            flag: header.flag,
+            sys_flag: placed.sys_flag,
+            born_timestamp: header.born_timestamp,
+            born_host,
+            store_host: broker.store_host,
+            reconsume_times: header.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: request.body.as_bytes(),
+            properties: &placed.properties,
+        },
+        wait_store: Wishes::of(header.properties).waits(),
+    };
+    let result = broker.store.put(&message).wait();
+    if !is_stored(result.status) {
+        log::warn!("a reply for {} could not be stored: {:?}", header.topic, result.status);
+        return None;
+    }
+    broker.stats.put(header.topic, queue_id, result.messages, result.wrote_bytes);
+    Some((offset_message_ids(broker, &result), result.queue_offset))
+}

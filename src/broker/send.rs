@@ -1,0 +1,565 @@
+//! SEND_MESSAGE (10), SEND_MESSAGE_V2 (310) and SEND_BATCH_MESSAGE (320).
+//!
+//! Read [`process`] from top to bottom; what the checks refuse, and in which order, is the
+//! table at [`writable_topic`]. The answer of a send that waits for flush or replication is given by
+//! whoever completes it; no thread waits.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::config::BrokerConfig;
+use super::put_message::{self, Wishes};
+use super::{Answer, Broker, FAQ, Refusal};
+use crate::common::clock::now_ms;
+use crate::common::message_id::MessageId;
+use crate::common::properties::CLUSTER;
+use crate::common::record::RecordFields;
+use crate::common::sys_flag;
+use crate::common::topic::{
+    DLQ_PREFIX, OFFSET_MOVED_EVENT, PERM_READ, PERM_WRITE, RETRY_PREFIX, SCHEDULE_TOPIC,
+    SELF_TEST_TOPIC, TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC, dlq_topic,
+    validate_topic,
+};
+use crate::remoting::connection::ReplyTo;
+use crate::remoting::header::{FieldType, HeaderError};
+use crate::remoting::protocol::bodies::TopicConfig;
+use crate::remoting::protocol::request_code::{SEND_MESSAGE, SEND_REPLY_MESSAGE};
+use crate::remoting::protocol::response_code as code;
+use crate::remoting::{Command, Connection, Fields};
+use crate::store::message::{NewBatch, NewMessage, PutOutcome, PutResult, PutStatus};
+
+/// Requests of at least this version may bring their own maximum of retries (V3_4_9).
+pub const MAX_RECONSUME_TIMES_VERSION: i32 = 121;
+
+/// Names of the fields in the long form, in the order of the one-letter names `a` to `m`.
+const LONG_NAMES: [&str; 13] = [
+    "producerGroup",
+    "topic",
+    "defaultTopic",
+    "defaultTopicQueueNums",
+    "queueId",
+    "sysFlag",
+    "bornTimestamp",
+    "flag",
+    "properties",
+    "reconsumeTimes",
+    "unitMode",
+    "maxReconsumeTimes",
+    "batch",
+];
+const SHORT_NAMES: [&str; 13] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m"];
+
+/// The header of a send, borrowed from the request: the same fields as
+/// [`SendMessageRequestHeader`](crate::remoting::protocol::headers::SendMessageRequestHeader),
+/// in either form, read in one pass without a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendHeader<'a> {
+    /// Producer group.
+    pub producer_group: &'a str,
+    /// Topic.
+    pub topic: &'a str,
+    /// Template for automatic creation.
+    pub default_topic: &'a str,
+    /// Queues for automatic creation.
+    pub default_topic_queue_nums: i32,
+    /// Queue; negative lets the broker choose.
+    pub queue_id: i32,
+    /// System flag.
+    pub sys_flag: i32,
+    /// Born, ms.
+    pub born_timestamp: i64,
+    /// User flag.
+    pub flag: i32,
+    /// Properties in their string form; none is empty.
+    pub properties: &'a str,
+    /// How often given back.
+    pub reconsume_times: i32,
+    /// Unit mode.
+    pub unit_mode: bool,
+    /// Maximum of retries, on retry topics.
+    pub max_reconsume_times: Option<i32>,
+    /// The body is a batch.
+    pub batch: bool,
+}
+
+impl<'a> SendHeader<'a> {
+    /// Reads the header in the form that the request's code says: 10 and 324 have the long names,
+    /// 310, 320 and 325 the one-letter ones.
+    pub fn read(request: &'a Command) -> Result<Self, HeaderError> {
+        let long = matches!(request.code, SEND_MESSAGE | SEND_REPLY_MESSAGE);
+        Self::read_fields(&request.fields, long)
+    }
+
+    fn read_fields(fields: &'a Fields, long: bool) -> Result<Self, HeaderError> {
+        let names = if long { &LONG_NAMES } else { &SHORT_NAMES };
+        let mut values: [Option<&'a str>; 13] = [None; 13];
+        for (name, value) in fields.iter() {
+            let at = match name.as_bytes() {
+                [letter @ b'a'..=b'm'] if !long => Some(usize::from(letter - b'a')),
+                _ if long => LONG_NAMES.iter().position(|known| *known == name),
+                _ => None,
+            };
+            if let Some(at) = at {
+                values[at] = Some(value);
+            }
+        }
+        let text = |at: usize| values[at].ok_or(HeaderError::Missing(names[at]));
+        let int = |at: usize| i32::read(values[at], names[at]);
+        Ok(Self {
+            producer_group: text(0)?,
+            topic: text(1)?,
+            default_topic: text(2)?,
+            default_topic_queue_nums: int(3)?,
+            queue_id: int(4)?,
+            sys_flag: int(5)?,
+            born_timestamp: i64::read(values[6], names[6])?,
+            flag: int(7)?,
+            properties: values[8].unwrap_or_default(),
+            reconsume_times: Option::read(values[9], names[9])?.unwrap_or(0),
+            unit_mode: values[10].is_some_and(is_true),
+            max_reconsume_times: Option::read(values[11], names[11])?,
+            batch: values[12].is_some_and(|text| is_true(text) || text == "1"),
+        })
+    }
+
+    /// The topic alone, without reading the rest.
+    fn topic_of(request: &'a Command) -> Option<&'a str> {
+        let long = matches!(request.code, SEND_MESSAGE | SEND_REPLY_MESSAGE);
+        request.fields.get(if long { LONG_NAMES[1] } else { SHORT_NAMES[1] })
+    }
+}
+
+fn is_true(text: &str) -> bool {
+    text.eq_ignore_ascii_case("true")
+}
+
+/// A send to a topic that exists waits for nothing: the store's put does not, in any mode. Making
+/// a topic writes a file and tells the name servers.
+pub fn is_short(broker: &Broker, request: &Command) -> bool {
+    SendHeader::topic_of(request).is_some_and(|topic| broker.topics.contains(topic))
+}
+
+/// Why sends and send-backs are refused before they are queued; `None` if they are not.
+pub fn rejects(broker: &Broker) -> Option<String> {
+    broker
+        .store
+        .is_os_page_cache_busy()
+        .then(|| "the page cache is busy, start flow control for a while".to_owned())
+}
+
+/// Answers a send.
+pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Command) -> Answer {
+    let config = broker.config.get();
+    let header = SendHeader::read(&request)?;
+    let mut response = new_response(&config);
+    match put(broker, &config, connection, &request, &header) {
+        Err(refusal) => {
+            refusal.write(&mut response);
+            Ok(Some(response))
+        }
+        Ok((sent, PutOutcome::Done(result))) => {
+            acknowledge(broker, &sent, &result, &mut response);
+            Ok(Some(response))
+        }
+        Ok((sent, PutOutcome::Pending(pending))) => {
+            let reply = ReplyTo::new(connection, &request);
+            let (broker, sent) = (Arc::clone(broker), sent.into_owned());
+            pending.on_complete(move |result| {
+                acknowledge(&broker, &sent, &result, &mut response);
+                reply.send(response);
+            });
+            Ok(None)
+        }
+    }
+}
+
+/// A response with what every answer to a send carries, success or not: clients read `MSG_REGION`
+/// and `TRACE_ON` without looking whether they are there.
+pub fn new_response(config: &BrokerConfig) -> Command {
+    let mut response = Command::response(code::SUCCESS);
+    response.fields.push_str("MSG_REGION", &config.region_id);
+    response.fields.push_str("TRACE_ON", if config.trace_on { "true" } else { "false" });
+    response
+}
+
+/// Where a message went: what its acknowledgement and the statistics need.
+struct Sent<'a> {
+    /// Topic it is stored under.
+    topic: Cow<'a, str>,
+    /// Queue it is stored in.
+    stored_queue_id: i32,
+    /// Queue that the producer is told.
+    queue_id: i32,
+}
+
+impl Sent<'_> {
+    fn into_owned(self) -> Sent<'static> {
+        Sent { topic: Cow::Owned(self.topic.into_owned()), ..self }
+    }
+}
+
+/// Checks a send, makes the message final and stores it.
+fn put<'a>(
+    broker: &Broker,
+    config: &BrokerConfig,
+    connection: &Connection,
+    request: &Command,
+    header: &SendHeader<'a>,
+) -> Result<(Sent<'a>, PutOutcome), Refusal> {
+    let topic_config = writable_topic(broker, config, header, connection)?;
+    let queue_id = choose_queue(header.queue_id, topic_config.write_queue_nums)?;
+    let record = RecordFields {
+        topic: header.topic,
+        queue_id,
+        flag: header.flag,
+        sys_flag: header.sys_flag | filter_type_bits(&topic_config),
+        born_timestamp: header.born_timestamp,
+        born_host: connection.peer_addr(),
+        store_host: broker.store_host,
+        reconsume_times: header.reconsume_times,
+        prepared_transaction_offset: 0,
+        body: request.body.as_bytes(),
+        properties: header.properties,
+    };
+    if header.batch {
+        let outcome = put_batch(broker, config, record)?;
+        let topic = Cow::Borrowed(header.topic);
+        return Ok((Sent { topic, stored_queue_id: queue_id, queue_id }, outcome));
+    }
+    let (topic, target_queue) = match dead_letter(broker, config, header, request.version)? {
+        Some(dead_letter_topic) => (Cow::Owned(dead_letter_topic), 0),
+        None => (Cow::Borrowed(header.topic), queue_id),
+    };
+    let wishes = Wishes::of(header.properties);
+    if wishes.is_half() && config.reject_transaction_message {
+        return Err(Refusal::new(
+            code::NO_PERMISSION,
+            format!("the broker[{}] sending transaction message is forbidden", config.broker_ip1),
+        ));
+    }
+    let placed = put_message::place(
+        &topic,
+        target_queue,
+        record.sys_flag,
+        header.properties,
+        &config.broker_cluster_name,
+        broker.delay.levels().max_level(),
+    )
+    .map_err(|problem| Refusal::new(code::SYSTEM_ERROR, problem))?;
+    let message = NewMessage {
+        record: RecordFields {
+            topic: &placed.topic,
+            queue_id: placed.queue_id,
+            sys_flag: placed.sys_flag,
+            properties: &placed.properties,
+            ..record
+        },
+        wait_store: wishes.waits(),
+    };
+    let outcome = broker.store.put(&message);
+    let stored_queue_id = placed.queue_id;
+    let topic = match placed.topic {
+        Cow::Borrowed(SCHEDULE_TOPIC) => Cow::Borrowed(SCHEDULE_TOPIC),
+        Cow::Borrowed(TRANS_HALF_TOPIC) => Cow::Borrowed(TRANS_HALF_TOPIC),
+        _ => topic,
+    };
+    Ok((Sent { topic, stored_queue_id, queue_id }, outcome))
+}
+
+/// Stores a batch: what the header's properties say is added to each of its messages, `WAIT` too.
+fn put_batch(
+    broker: &Broker,
+    config: &BrokerConfig,
+    record: RecordFields<'_>,
+) -> Result<PutOutcome, Refusal> {
+    let wait_store = Wishes::of(record.properties).waits();
+    let cluster = [(CLUSTER, config.broker_cluster_name.as_str())];
+    let properties = put_message::rewrite(record.properties, &[], &cluster);
+    let batch = NewBatch { record: RecordFields { properties: &properties, ..record }, wait_store };
+    broker.store.put_batch(&batch).map_err(|error| {
+        Refusal::new(code::SYSTEM_ERROR, format!("the body is not a batch: {error}"))
+    })
+}
+
+/// The topic of a send, made if need be. Refused, in this order:
+///
+/// | what | code |
+/// |---|---|
+/// | sends before `startAcceptSendRequestTimeStamp` | 1 |
+/// | broker not writable and topic ordered | 16 |
+/// | illegal name | 1 |
+/// | a system topic that the broker alone writes | 16 |
+/// | unknown and not to be made | 17 |
+/// | queue beyond the topic's | 1 |
+///
+/// A topic's own permission is not looked at: clients see it in the route.
+pub fn writable_topic(
+    broker: &Broker,
+    config: &BrokerConfig,
+    header: &SendHeader<'_>,
+    connection: &Connection,
+) -> Result<Arc<TopicConfig>, Refusal> {
+    let start = config.start_accept_send_request_time_stamp;
+    if start > 0 && now_ms() < start {
+        return Err(Refusal::new(
+            code::SYSTEM_ERROR,
+            format!("broker unable to service, until {start} ms since 1970"),
+        ));
+    }
+    let topic = header.topic;
+    let known = broker.topics.get(topic);
+    if config.broker_permission & PERM_WRITE == 0 && known.as_ref().is_some_and(|t| t.order) {
+        return Err(Refusal::new(
+            code::NO_PERMISSION,
+            format!("the broker[{}] sending message is forbidden", config.broker_ip1),
+        ));
+    }
+    validate_topic(topic).map_err(|problem| Refusal::new(code::SYSTEM_ERROR, problem))?;
+    if is_written_by_broker_only(topic) {
+        return Err(Refusal::new(
+            code::NO_PERMISSION,
+            format!("Sending message to topic[{topic}] is forbidden."),
+        ));
+    }
+    let found = match known {
+        Some(found) => found,
+        None => make_topic(broker, config, header).ok_or_else(|| {
+            Refusal::new(
+                code::TOPIC_NOT_EXIST,
+                format!("topic[{topic}] not exist, apply first please!{FAQ}"),
+            )
+        })?,
+    };
+    let queues = found.write_queue_nums.max(found.read_queue_nums);
+    if header.queue_id >= queues {
+        return Err(Refusal::new(
+            code::SYSTEM_ERROR,
+            format!(
+                "request queueId[{}] is illegal, topic {topic} has queues 0 to {}, producer: {}",
+                header.queue_id,
+                queues - 1,
+                connection.peer_addr()
+            ),
+        ));
+    }
+    Ok(found)
+}
+
+/// Topics that no client may send to.
+fn is_written_by_broker_only(topic: &str) -> bool {
+    matches!(
+        topic,
+        SCHEDULE_TOPIC
+            | TRANS_HALF_TOPIC
+            | TRANS_OP_HALF_TOPIC
+            | TRANS_CHECK_MAX_TIME_TOPIC
+            | SELF_TEST_TOPIC
+            | OFFSET_MOVED_EVENT
+    )
+}
+
+fn make_topic(
+    broker: &Broker,
+    config: &BrokerConfig,
+    header: &SendHeader<'_>,
+) -> Option<Arc<TopicConfig>> {
+    let is_retry = header.topic.starts_with(RETRY_PREFIX);
+    let sys_flag = match (header.unit_mode, is_retry) {
+        (false, _) => 0,
+        (true, false) => super::topics::SYS_FLAG_UNIT,
+        (true, true) => super::topics::SYS_FLAG_UNIT_SUB,
+    };
+    let made = broker.topics.create_on_send(
+        config,
+        header.topic,
+        header.default_topic,
+        header.default_topic_queue_nums,
+        sys_flag,
+    );
+    if made.is_none() && is_retry {
+        return broker.topics.get_or_create(header.topic, 1, PERM_READ | PERM_WRITE, sys_flag);
+    }
+    made
+}
+
+/// The queue of a message: the producer's, or any of the topic's.
+fn choose_queue(wanted: i32, write_queue_nums: i32) -> Result<i32, Refusal> {
+    if wanted >= 0 {
+        return Ok(wanted);
+    }
+    random_queue(write_queue_nums).ok_or_else(|| {
+        Refusal::new(code::SYSTEM_ERROR, "the topic has no queue to write to".to_owned())
+    })
+}
+
+/// Any queue of `queues`; `None` if there is none.
+pub fn random_queue(queues: i32) -> Option<i32> {
+    static STATE: AtomicU64 = AtomicU64::new(0);
+    let queues = u64::try_from(queues).ok().filter(|queues| *queues > 0)?;
+    // A counter, scattered by the finalizer of splitmix64: cheap, and no two threads wait.
+    let mut x = STATE.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    i32::try_from((x ^ (x >> 31)) % queues).ok()
+}
+
+fn filter_type_bits(topic: &TopicConfig) -> i32 {
+    if topic.topic_filter_type == "MULTI_TAG" { sys_flag::MULTI_TAGS } else { 0 }
+}
+
+/// A message sent to a retry topic for the last time goes to the group's dead-letter topic, which
+/// is made if need be. `None`: it stays where it was sent to.
+fn dead_letter(
+    broker: &Broker,
+    config: &BrokerConfig,
+    header: &SendHeader<'_>,
+    version: i32,
+) -> Result<Option<String>, Refusal> {
+    let Some(group) = header.topic.strip_prefix(RETRY_PREFIX) else { return Ok(None) };
+    let Some(group_config) = broker.subscription_groups.find_or_create(config, group) else {
+        return Err(Refusal::group_not_exist(group));
+    };
+    let limit = header
+        .max_reconsume_times
+        .filter(|_| version >= MAX_RECONSUME_TIMES_VERSION)
+        .unwrap_or(group_config.retry_max_times);
+    if header.reconsume_times < limit {
+        return Ok(None);
+    }
+    dead_letter_topic(broker, group).map(Some)
+}
+
+/// The name of a group's dead-letter topic, which exists when this returns.
+pub fn dead_letter_topic(broker: &Broker, group: &str) -> Result<String, Refusal> {
+    let topic = dlq_topic(group);
+    debug_assert!(topic.starts_with(DLQ_PREFIX));
+    match broker.topics.get_or_create(&topic, 1, PERM_READ | PERM_WRITE, 0) {
+        Some(_) => Ok(topic),
+        None => Err(Refusal::new(code::SYSTEM_ERROR, format!("topic[{topic}] not exist"))),
+    }
+}
+
+/// Completes the response of a put and counts it.
+fn acknowledge(broker: &Broker, sent: &Sent<'_>, result: &PutResult, response: &mut Command) {
+    let (answer, remark) = put_status_answer(broker, result);
+    response.code = answer;
+    response.remark = remark;
+    if !is_stored(result.status) {
+        return;
+    }
+    broker.stats.put(&sent.topic, sent.stored_queue_id, result.messages, result.wrote_bytes);
+    response.fields.push_str("msgId", &offset_message_ids(broker, result));
+    response.fields.push("queueId", sent.queue_id);
+    response.fields.push("queueOffset", result.queue_offset);
+}
+
+/// The offset message id of a put; of a batch, the ids joined by commas.
+pub fn offset_message_ids(broker: &Broker, result: &PutResult) -> String {
+    let id = |offset| MessageId { host: broker.store_host, offset }.to_string();
+    if result.batch_offsets.is_empty() {
+        return id(result.commit_log_offset);
+    }
+    let ids: Vec<_> = result.batch_offsets.iter().map(|offset| id(*offset)).collect();
+    ids.join(",")
+}
+
+/// Whether the message is in the log, whatever else was wished for.
+pub fn is_stored(status: PutStatus) -> bool {
+    matches!(
+        status,
+        PutStatus::PutOk
+            | PutStatus::FlushDiskTimeout
+            | PutStatus::FlushSlaveTimeout
+            | PutStatus::SlaveNotAvailable
+    )
+}
+
+/// Code and remark for what became of a put (spec: broker 4.10).
+pub fn put_status_answer(broker: &Broker, result: &PutResult) -> (i32, Option<String>) {
+    let because = |text: &str| {
+        let reason = &result.reason;
+        Some(if reason.is_empty() { text.to_owned() } else { format!("{text} {reason}") })
+    };
+    match result.status {
+        PutStatus::PutOk => (code::SUCCESS, None),
+        PutStatus::FlushDiskTimeout => (code::FLUSH_DISK_TIMEOUT, None),
+        PutStatus::FlushSlaveTimeout => (code::FLUSH_SLAVE_TIMEOUT, None),
+        PutStatus::SlaveNotAvailable => (code::SLAVE_NOT_AVAILABLE, None),
+        PutStatus::CreateMappedFileFailed => {
+            (code::SYSTEM_ERROR, because("create mapped file failed, server is busy or broken."))
+        }
+        PutStatus::MessageIllegal | PutStatus::PropertiesSizeExceeded => {
+            let limit = broker.store.config().max_message_size;
+            let text = format!(
+                "the message is illegal, maybe msg body or properties length not matched. \
+                 msg body length limit {limit}B, msg properties length limit 32767B."
+            );
+            (code::MESSAGE_ILLEGAL, because(&text))
+        }
+        PutStatus::ServiceNotAvailable => (
+            code::SERVICE_NOT_AVAILABLE,
+            because("service not available now. It may be caused by one of the following reasons:"),
+        ),
+        PutStatus::OsPageCacheBusy => (
+            code::SYSTEM_ERROR,
+            because("[PC_SYNCHRONIZED]broker busy, start flow control for a while"),
+        ),
+        PutStatus::UnknownError => (code::SYSTEM_ERROR, because("UNKNOWN_ERROR")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(names: &[&str; 13], values: &[&str]) -> Fields {
+        let mut fields = Fields::default();
+        for (name, value) in names.iter().zip(values) {
+            fields.push_str(name, value);
+        }
+        fields
+    }
+
+    #[test]
+    fn both_forms_read_the_same() {
+        let values = ["g", "T", "TBW102", "4", "-1", "8", "99", "7", "p", "2", "true", "3", "TRUE"];
+        let (long, short) = (fields(&LONG_NAMES, &values), fields(&SHORT_NAMES, &values));
+        let header = SendHeader::read_fields(&long, true).unwrap();
+        assert_eq!(header, SendHeader::read_fields(&short, false).unwrap());
+        assert_eq!(
+            (header.producer_group, header.topic, header.default_topic),
+            ("g", "T", "TBW102")
+        );
+        assert_eq!((header.default_topic_queue_nums, header.queue_id, header.sys_flag), (4, -1, 8));
+        assert_eq!((header.born_timestamp, header.flag, header.properties), (99, 7, "p"));
+        assert_eq!((header.reconsume_times, header.max_reconsume_times), (2, Some(3)));
+        assert!(header.unit_mode && header.batch);
+    }
+
+    #[test]
+    fn a_problem_is_named_as_the_client_wrote_it() {
+        let values = ["g", "T", "TBW102", "4", "one"];
+        let error = SendHeader::read_fields(&fields(&SHORT_NAMES, &values), false).unwrap_err();
+        assert_eq!(error.to_string(), "the header field e is \"one\", expected a 32-bit integer");
+        let error = SendHeader::read_fields(&fields(&LONG_NAMES, &values[..1]), true).unwrap_err();
+        assert_eq!(error, HeaderError::Missing("topic"));
+    }
+
+    #[test]
+    fn the_batch_flag_of_cpp_clients_counts() {
+        let values = ["g", "T", "TBW102", "4", "0", "0", "0", "0", "", "0", "false", "0", "1"];
+        assert!(SendHeader::read_fields(&fields(&LONG_NAMES, &values), true).unwrap().batch);
+        let header = fields(&LONG_NAMES, &values[..8]);
+        assert!(!SendHeader::read_fields(&header, true).unwrap().batch);
+    }
+
+    #[test]
+    fn random_queues_are_in_range_and_differ() {
+        let drawn: std::collections::BTreeSet<_> =
+            (0..200).map(|_| random_queue(8).unwrap()).collect();
+        assert_eq!(drawn.into_iter().collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
+        assert_eq!(random_queue(0), None);
+        assert_eq!(random_queue(-1), None);
+    }
+}
