@@ -183,6 +183,8 @@ crate::config! {
         pub config_black_list: String = "configBlackList", "configBlackList;brokerConfigPath";
         /// Topics at most (ours).
         pub max_topics: usize = "maxTopics", 100_000usize;
+        /// Queues of a topic at most, to read and to write (ours).
+        pub max_queues_per_topic: i32 = "maxQueuesPerTopic", 65_536;
         /// Consumer group configurations at most (ours).
         pub max_subscription_groups: usize = "maxSubscriptionGroups", 100_000usize;
         /// Producer groups at most; forgotten when empty and room is needed (ours).

@@ -30,7 +30,17 @@ pub struct ConfigFile {
 impl ConfigFile {
     /// The file `name` of the store under `root`.
     pub fn new(root: &Path, name: &str) -> Self {
-        Self { path: root.join("config").join(name), written: Mutex::new(i64::MIN) }
+        Self::at(root.join("config").join(name))
+    }
+
+    /// The file at a path.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, written: Mutex::new(i64::MIN) }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Reads the table; `Ok(None)` if there is no file yet.
@@ -77,7 +87,8 @@ impl ConfigFile {
         name.into()
     }
 
-    fn write(&self, text: &str) -> io::Result<()> {
+    /// Replaces the file as a whole.
+    pub fn write(&self, text: &str) -> io::Result<()> {
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
         }

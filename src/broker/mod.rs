@@ -8,7 +8,7 @@
 //! 1. A message comes in by [`send`]; [`put_message`] makes it final; the store keeps it.
 //! 2. The store tells [`hold`] that it is there; [`pull`] gives it out, filtered by [`filter`].
 //! 3. The exceptions of that path: [`send_back`] (a consumer wants it again later), [`delay`]
-//!    (nobody wants it before its time), [`transactions`] and [`transaction_check`] (nobody wants it before its producer says
+//!    (nobody wants it before its time), `transactions` (nobody wants it before its producer says
 //!    so), [`reply`] (somebody waits for exactly this one), [`query`] (somebody looks for it).
 //! 4. The tables: [`topics`], [`subscription_groups`], [`consumer_offsets`], [`consumers`],
 //!    [`producers`], [`queue_locks`], [`stats`].
@@ -43,9 +43,12 @@ use crate::common::config::Live;
 use crate::remoting::Command;
 use crate::store::MessageStore;
 
+pub mod admin;
 pub mod channels;
+pub mod client_manage;
 pub mod config;
 pub mod config_file;
+pub mod consumer_manage;
 pub mod consumer_offsets;
 pub mod consumers;
 pub mod delay;
@@ -60,14 +63,15 @@ pub mod query;
 pub mod queue_locks;
 pub mod records;
 pub mod refusal;
+pub mod registration;
 pub mod reply;
+pub mod runtime_info;
 pub mod send;
 pub mod send_back;
+pub mod settings;
 pub mod stats;
 pub mod subscription_groups;
 pub mod topics;
-pub mod transaction_check;
-pub mod transactions;
 
 pub use refusal::{FAQ, Refusal};
 
@@ -78,8 +82,10 @@ pub type Answer = Result<Option<Command>, Box<dyn Error + Send + Sync>>;
 /// All that a broker holds. Every processor has the shape
 /// `fn(&Arc<Broker>, &Arc<Connection>, Command) -> Answer`.
 pub struct Broker {
-    /// Keys of the broker itself, as they are now.
+    /// Keys of the broker itself, as they are now; also in [`settings`](Self::settings).
     pub config: Arc<Live<config::BrokerConfig>>,
+    /// All keys, and the file that changes go to.
+    pub settings: settings::Settings,
     /// `brokerIP1:listenPort`: what clients connect to; stands in every stored message and offset
     /// message id.
     pub store_host: SocketAddr,
@@ -98,8 +104,14 @@ pub struct Broker {
     pub producers: producers::Producers,
     /// Which consumer of a group holds which queue, for ordered consumption.
     pub queue_locks: queue_locks::QueueLocks,
+    /// Consumer groups whose members must be told that they changed.
+    pub member_changes: client_manage::MemberChanges,
     /// What was put and got, by topic and group.
     pub stats: stats::BrokerStats,
+    /// What was put and got, at the last midnights.
+    pub daily_totals: runtime_info::DailyTotals,
+    /// Tells the name servers what is here.
+    pub registration: registration::Registration,
 
     /// The messages.
     pub store: Arc<MessageStore>,
@@ -109,4 +121,17 @@ pub struct Broker {
     pub delay: Arc<delay::DelayedMessages>,
     /// Pools of the request kinds.
     pub pools: pools::Pools,
+}
+
+impl Broker {
+    /// The address that clients connect to, as it is registered: `brokerIP1:listenPort`.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.config.get().broker_ip1, self.store_host.port())
+    }
+
+    /// The address that slaves connect to, as it is registered: `brokerIP2` and the port after
+    /// `listenPort`.
+    pub fn ha_address(&self) -> String {
+        format!("{}:{}", self.config.get().broker_ip2, u32::from(self.store_host.port()) + 1)
+    }
 }

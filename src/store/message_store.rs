@@ -42,6 +42,17 @@ pub trait ArrivalListener: Send + Sync {
     fn arrived(&self, arrival: &Arrival<'_>);
 }
 
+/// A unit of a consume queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueUnit {
+    /// Commit-log offset of the record.
+    pub commit_log_offset: i64,
+    /// Bytes of the record.
+    pub size: i32,
+    /// Tags code.
+    pub tags_code: i64,
+}
+
 /// The store.
 pub struct MessageStore {
     // owner: store
@@ -187,6 +198,38 @@ impl MessageStore {
 
     /// Configuration.
     pub fn config(&self) -> Arc<StoreConfig> {
+        todo!("owner: store")
+    }
+
+    /// Messages appended since the start; a batch counts its messages.
+    pub fn put_total(&self) -> i64 {
+        todo!("owner: store")
+    }
+
+    /// Messages handed out since the start.
+    pub fn get_total(&self) -> i64 {
+        todo!("owner: store")
+    }
+
+    /// Removes queues whose last message is no longer in the commit log.
+    pub fn clean_expired_consume_queues(&self) {
+        todo!("owner: store")
+    }
+
+    /// The next rounds of cleaning delete expired commit-log files at any hour.
+    pub fn delete_expired_files_now(&self) {
+        todo!("owner: store")
+    }
+
+    /// Units of a queue from `index` on, at most `max`, at most to the end of a file; `None` if
+    /// the store does not know the queue.
+    pub fn queue_units(
+        &self,
+        _topic: &str,
+        _queue_id: i32,
+        _index: i64,
+        _max: usize,
+    ) -> Option<Vec<QueueUnit>> {
         todo!("owner: store")
     }
 

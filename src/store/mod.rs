@@ -11,4 +11,4 @@ pub use message::{
     GetMessageResult, GetMessageStatus, MessageFilter, NewBatch, NewMessage, PutOutcome, PutResult,
     PutStatus, QueryResult,
 };
-pub use message_store::{Arrival, ArrivalListener, MessageStore, StoreError};
+pub use message_store::{Arrival, ArrivalListener, MessageStore, QueueUnit, StoreError};

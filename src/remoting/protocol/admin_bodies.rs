@@ -230,3 +230,25 @@ json_body! {
         pub correction_offsets: BTreeMap<i32, i64> => "correctionOffsets",
     }
 }
+
+json_body! {
+    /// Body of RESET_CONSUMER_CLIENT_OFFSET for C++ clients, which do not read objects as keys.
+    pub struct OffsetList {
+        /// Offsets of queues.
+        pub offset_table: Vec<OffsetOfQueue> => "offsetTable",
+    }
+}
+
+json_body! {
+    /// An offset of a queue, in a list.
+    pub struct OffsetOfQueue {
+        /// Broker.
+        pub broker_name: String => "brokerName",
+        /// Offset.
+        pub offset: i64 => "offset",
+        /// Queue.
+        pub queue_id: i32 => "queueId",
+        /// Topic.
+        pub topic: String => "topic",
+    }
+}

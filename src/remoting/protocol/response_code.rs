@@ -48,5 +48,11 @@ pub const CONSUMER_NOT_ONLINE: i32 = 206;
 pub const CONSUME_MSG_TIMEOUT: i32 = 207;
 /// Client side: no message.
 pub const NO_MESSAGE: i32 = 208;
+/// The account could not be made or changed.
+pub const UPDATE_AND_CREATE_ACL_CONFIG_FAILED: i32 = 209;
+/// The account could not be deleted.
+pub const DELETE_ACL_CONFIG_FAILED: i32 = 210;
+/// The global white list could not be changed.
+pub const UPDATE_GLOBAL_WHITE_ADDRS_FAILED: i32 = 211;
 /// Clients back off.
 pub const FLOW_CONTROL: i32 = 215;

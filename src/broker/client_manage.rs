@@ -1,0 +1,212 @@
+//! Clients come and go: HEART_BEAT (34), UNREGISTER_CLIENT (35), CHECK_CLIENT_CONFIG (46), closed
+//! connections and those that fell silent; and the word to the members of a consumer group that it
+//! changed.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::channels::ClientChannel;
+use super::{Answer, Broker};
+use crate::common::clock::now_ms;
+use crate::common::json::{FromJson, Json};
+use crate::common::service_thread::{ServiceThread, Signal};
+use crate::common::sync::lock;
+use crate::common::topic::{PERM_READ, PERM_WRITE, retry_topic};
+use crate::remoting::protocol::bodies::CheckClientConfigBody;
+use crate::remoting::protocol::headers::{ConsumerGroupHeader, UnregisterClientRequestHeader};
+use crate::remoting::protocol::heartbeat::{ConsumerData, HeartbeatData};
+use crate::remoting::protocol::{request_code, response_code as code};
+use crate::remoting::server::ConnectionEvents;
+use crate::remoting::{Command, Connection};
+
+/// A client that sent no heartbeat for so long is gone, ms: four of its heartbeats.
+pub const CLIENT_EXPIRY_MS: i64 = 120_000;
+
+/// Longest group name, characters: what the official clients allow.
+const GROUP_MAX_LENGTH: usize = 255;
+
+/// HEART_BEAT: everything a client is a member of (spec: broker 6.1).
+pub fn heartbeat(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Command) -> Answer {
+    let data = HeartbeatData::from_json(&Json::parse(request.body.as_bytes())?)?;
+    let Some(client_id) = data.client_id else {
+        return Ok(Some(Command::failure(code::SYSTEM_ERROR, "the heartbeat has no clientID")));
+    };
+    let client = ClientChannel::new(
+        Arc::clone(connection),
+        client_id,
+        request.language,
+        request.version,
+        now_ms(),
+    );
+    for consumer in &data.consumer_data_set {
+        register_consumer(broker, consumer, &client);
+    }
+    let groups = data.producer_data_set.iter().filter_map(|data| data.group_name.as_deref());
+    for group in groups.filter(|group| usable_group(group, &client)) {
+        broker.producers.register(group, &client);
+    }
+    if connection.is_closed() {
+        // Its end was told while it was made a member of something.
+        connection_closed(broker, connection);
+    }
+    Ok(Some(Command::response(code::SUCCESS)))
+}
+
+fn usable_group(group: &str, client: &ClientChannel) -> bool {
+    let usable = !group.is_empty() && group.chars().count() <= GROUP_MAX_LENGTH;
+    if !usable {
+        log::warn!(
+            "heartbeat of {}: a group name of {} bytes is passed over, expected 1 to {GROUP_MAX_LENGTH} characters",
+            client.client_id,
+            group.len()
+        );
+    }
+    usable
+}
+
+fn register_consumer(broker: &Broker, consumer: &ConsumerData, client: &Arc<ClientChannel>) {
+    let Some(group) = consumer.group_name.as_deref() else { return };
+    if !usable_group(group, client) {
+        return;
+    }
+    let group_config = broker.subscription_groups.find_or_create(&broker.config.get(), group);
+    if let Some(group_config) = &group_config {
+        let sys_flag = if consumer.unit_mode { super::topics::SYS_FLAG_UNIT_SUB } else { 0 };
+        broker.topics.get_or_create(
+            &retry_topic(group),
+            group_config.retry_queue_nums,
+            PERM_READ | PERM_WRITE,
+            sys_flag,
+        );
+    }
+    let changed = broker.consumers.register(consumer, client);
+    if changed && group_config.is_none_or(|config| config.notify_consumer_ids_changed_enable) {
+        broker.member_changes.note(group);
+    }
+}
+
+/// UNREGISTER_CLIENT: a client leaves a producer group, a consumer group, or both.
+pub fn unregister(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Command) -> Answer {
+    let header: UnregisterClientRequestHeader = request.header()?;
+    if let Some(group) = header.producer_group.filter(|group| !group.is_empty()) {
+        broker.producers.unregister(&group, connection);
+    }
+    if let Some(group) = header.consumer_group.filter(|group| !group.is_empty())
+        && broker.consumers.unregister(&group, connection)
+    {
+        let config = broker.subscription_groups.get(&group);
+        if config.is_none_or(|config| config.notify_consumer_ids_changed_enable) {
+            broker.member_changes.note(&group);
+        }
+    }
+    Ok(Some(Command::response(code::SUCCESS)))
+}
+
+/// CHECK_CLIENT_CONFIG: whether this broker can filter as the subscription asks.
+pub fn check_config(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
+    let success = Ok(Some(Command::response(code::SUCCESS)));
+    if request.body.is_empty() {
+        return success;
+    }
+    let body = CheckClientConfigBody::from_json(&Json::parse(request.body.as_bytes())?)?;
+    let Some(subscription) = body.subscription_data else { return success };
+    let kind = subscription.expression_type.as_deref().unwrap_or("TAG");
+    if kind == "TAG" {
+        return success;
+    }
+    if !broker.config.get().enable_property_filter {
+        return Ok(Some(Command::failure(
+            code::SYSTEM_ERROR,
+            format!("The broker does not support consumer to filter message by {kind}"),
+        )));
+    }
+    success
+}
+
+/// What becomes of the tables when a connection ends.
+pub fn connection_closed(broker: &Broker, connection: &Connection) {
+    broker.producers.closed(connection);
+    for group in broker.consumers.closed(connection) {
+        // The group's own switch is not asked here, as in Java.
+        broker.member_changes.note(&group);
+    }
+}
+
+/// Removes clients that fell silent and closes their connections (spec: broker 6.5); every 10 s.
+pub fn expire_silent_clients(broker: &Broker) {
+    let before_ms = now_ms() - CLIENT_EXPIRY_MS;
+    let mut silent = broker.producers.expire(before_ms);
+    silent.extend(broker.consumers.expire(before_ms));
+    for client in silent {
+        log::warn!(
+            "{} at {} sent no heartbeat for {} s and is gone",
+            client.client_id,
+            client.connection.peer_addr(),
+            CLIENT_EXPIRY_MS / 1000
+        );
+        client.connection.close("no heartbeat");
+    }
+    broker.queue_locks.forget_expired(now_ms());
+}
+
+/// Tells the broker of closed connections; register it with every server.
+pub struct CloseEvents(pub Arc<Broker>);
+
+impl ConnectionEvents for CloseEvents {
+    fn closed(&self, connection: &Arc<Connection>) {
+        connection_closed(&self.0, connection);
+    }
+}
+
+/// Consumer groups whose members must be told that they changed (40).
+///
+/// One thread tells them, so that no heartbeat waits while a group of thousands is told; changes
+/// of a group that come while it is being told are told together.
+#[derive(Debug, Default)]
+pub struct MemberChanges {
+    groups: Mutex<HashSet<String>>,
+    signal: Arc<Signal>,
+}
+
+impl MemberChanges {
+    /// The members of the group are to be told.
+    pub fn note(&self, group: &str) {
+        let fresh = lock(&self.groups).insert(group.to_owned());
+        if fresh {
+            self.signal.wakeup();
+        }
+    }
+
+    /// Starts the thread that tells.
+    pub fn start(broker: &Arc<Broker>) -> io::Result<ServiceThread> {
+        let its_broker = Arc::clone(broker);
+        ServiceThread::spawn(
+            "NotifyConsumer",
+            Arc::clone(&broker.member_changes.signal),
+            move |signal| {
+                while signal.wait(Duration::from_secs(60)) {
+                    let groups = std::mem::take(&mut *lock(&its_broker.member_changes.groups));
+                    if its_broker.config.get().notify_consumer_ids_changed_enable {
+                        groups.iter().for_each(|group| tell_members(&its_broker, group));
+                    }
+                }
+            },
+        )
+    }
+}
+
+/// Tells every member of a group, the one that caused it too. Who cannot be told finds out when
+/// it rebalances by itself, every 20 s.
+fn tell_members(broker: &Broker, group: &str) {
+    let Some(found) = broker.consumers.get(group) else { return };
+    let header = ConsumerGroupHeader { consumer_group: group.to_owned() };
+    for member in found.members() {
+        let request =
+            Command::request(request_code::NOTIFY_CONSUMER_IDS_CHANGED).with_header(&header);
+        if let Err(error) = member.connection.oneway(request) {
+            log::warn!("{} is not told that {group} changed: {error}", member.client_id);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What consumers ask while they rebalance and commit: GET_CONSUMER_LIST_BY_GROUP (38),
+//! QUERY_CONSUMER_OFFSET (14), UPDATE_CONSUMER_OFFSET (15).
+
+use std::sync::Arc;
+
+use super::{Answer, Broker};
+use crate::common::json::{Style, ToJson};
+use crate::remoting::header::{FieldType, HeaderError};
+use crate::remoting::protocol::bodies::ConsumerList;
+use crate::remoting::protocol::headers::{
+    ConsumerGroupHeader, OffsetResponseHeader, QueryConsumerOffsetRequestHeader,
+};
+use crate::remoting::protocol::response_code as code;
+use crate::remoting::{Command, Connection, Fields};
+
+/// GET_CONSUMER_LIST_BY_GROUP: the client ids of a group's members.
+pub fn consumer_list(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
+    let ConsumerGroupHeader { consumer_group } = request.header()?;
+    let members = broker.consumers.get(&consumer_group).map(|group| group.members());
+    let Some(members) = members.filter(|members| !members.is_empty()) else {
+        return Ok(Some(Command::failure(
+            code::SYSTEM_ERROR,
+            format!("no consumer for this group, {consumer_group}"),
+        )));
+    };
+    let list = ConsumerList {
+        consumer_id_list: members.iter().map(|client| client.client_id.clone()).collect(),
+    };
+    Ok(Some(Command::response(code::SUCCESS).with_body(list.to_json().write(Style::Fastjson))))
+}
+
+/// QUERY_CONSUMER_OFFSET: where a group goes on (spec: broker 6.6, remoting 5.10).
+///
+/// A group that never committed starts at 0 as long as the queue's head is there and in memory;
+/// else it is told "not found" and starts where its own policy says.
+pub fn query_offset(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
+    let header: QueryConsumerOffsetRequestHeader = request.header()?;
+    let QueryConsumerOffsetRequestHeader { consumer_group, topic, queue_id, .. } = &header;
+    let committed = broker.consumer_offsets.get(consumer_group, topic, *queue_id);
+    let offset = committed.filter(|offset| *offset >= 0).or_else(|| {
+        let may_start_at_0 = request.fields.get("setZeroIfNotFound") != Some("false")
+            && broker.store.min_offset(topic, *queue_id) <= 0
+            && !broker.store.is_on_disk(topic, *queue_id, 0);
+        may_start_at_0.then_some(0)
+    });
+    Ok(Some(match offset {
+        Some(offset) => {
+            Command::response(code::SUCCESS).with_header(&OffsetResponseHeader { offset })
+        }
+        None => Command::failure(
+            code::QUERY_NOT_FOUND,
+            "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first",
+        ),
+    }))
+}
+
+/// UPDATE_CONSUMER_OFFSET: every five seconds for every queue of every consumer, so the header is
+/// read in place.
+pub fn commit_offset(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
+    let fields = &request.fields;
+    let group = required(fields, "consumerGroup")?;
+    let topic = required(fields, "topic")?;
+    let queue_id = FieldType::read(fields.get("queueId"), "queueId")?;
+    let offset = FieldType::read(fields.get("commitOffset"), "commitOffset")?;
+    broker.consumer_offsets.commit(group, topic, queue_id, offset);
+    Ok(Some(Command::response(code::SUCCESS)))
+}
+
+fn required<'a>(fields: &'a Fields, name: &'static str) -> Result<&'a str, HeaderError> {
+    fields.get(name).ok_or(HeaderError::Missing(name))
+}

@@ -1,0 +1,328 @@
+//! [`Registration`]: tells the name servers which topics this broker has: at start, every
+//! `registerNameServerPeriod`, and when a topic is made.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::Broker;
+use crate::common::checksum::crc32;
+use crate::common::json::{FromJson, Json, Style, ToJson};
+use crate::common::service_thread::{ServiceThread, Signal};
+use crate::common::sync::lock;
+use crate::common::topic::{PERM_READ, PERM_WRITE};
+use crate::remoting::protocol::bodies::{
+    DataVersion, KvTable, RegisterBrokerBody, TopicConfig, TopicConfigTable,
+};
+use crate::remoting::protocol::namesrv_headers::{
+    BrokerIdentityHeader, QueryDataVersionResponseHeader, RegisterBrokerRequestHeader,
+};
+use crate::remoting::protocol::{request_code, response_code as code};
+use crate::remoting::{Command, RemotingClient, RemotingError};
+
+/// Limit of UNREGISTER_BROKER at stop, for all name servers together.
+const UNREGISTER_LIMIT: Duration = Duration::from_secs(3);
+
+/// Registration with the name servers (spec: broker 9.1 to 9.4).
+///
+/// Each name server has a thread of its own, so one that does not answer keeps the news from
+/// nobody else, and no thread that serves clients ever waits for one. What happens is counted in
+/// *rounds*: whoever has news starts one; each thread registers the whole topic table, as it is
+/// then, for the latest round it knows of. News that come meanwhile are one more round, not one
+/// each.
+///
+/// The answer that comes first in a round gives the table of ordered topics.
+pub struct Registration {
+    client: Arc<RemotingClient>,
+    rounds: Mutex<Rounds>,
+    /// Told when a thread has finished a round.
+    finished: Condvar,
+    /// Latest round whose order table was taken.
+    applied: AtomicU64,
+    links: Mutex<Vec<Link>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Rounds {
+    /// The latest round.
+    latest: u64,
+    /// The latest round that does not ask first whether anything changed.
+    forced: u64,
+}
+
+/// A name server and the thread that registers with it.
+struct Link {
+    shared: Arc<LinkState>,
+    thread: ServiceThread,
+}
+
+struct LinkState {
+    addr: String,
+    signal: Arc<Signal>,
+    /// Latest round that it has finished, well or not.
+    finished: AtomicU64,
+    /// Whether the last attempt failed: a failure is told once, and so is its end.
+    failing: AtomicBool,
+}
+
+impl std::fmt::Debug for Registration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registration").field("rounds", &self.rounds).finish_non_exhaustive()
+    }
+}
+
+impl Registration {
+    /// Without name servers, until [`refresh`](Self::refresh).
+    pub fn new(client: Arc<RemotingClient>) -> Self {
+        Self {
+            client,
+            rounds: Mutex::default(),
+            finished: Condvar::new(),
+            applied: AtomicU64::new(0),
+            links: Mutex::default(),
+        }
+    }
+
+    /// Takes over the list of name servers from the configuration: starts threads for new ones,
+    /// stops those of the others.
+    pub fn refresh(&self, broker: &Arc<Broker>) -> io::Result<()> {
+        let wanted = broker.config.get().name_servers();
+        let mut links = lock(&self.links);
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            links.drain(..).partition(|link| wanted.contains(&link.shared.addr));
+        *links = kept;
+        for link in gone {
+            log::info!("name server {} is no longer configured", link.shared.addr);
+            link.thread.stop(Duration::ZERO);
+        }
+        for addr in wanted {
+            if !links.iter().any(|link| link.shared.addr == addr) {
+                links.push(Link::start(addr, broker)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a round. `forced`: without asking the name servers first what they know.
+    pub fn trigger(&self, forced: bool) -> u64 {
+        let round = {
+            let mut rounds = lock(&self.rounds);
+            rounds.latest += 1;
+            if forced {
+                rounds.forced = rounds.latest;
+            }
+            rounds.latest
+        };
+        for link in lock(&self.links).iter() {
+            link.shared.signal.wakeup();
+        }
+        round
+    }
+
+    /// Starts a round and waits until every name server has answered or failed, at most `limit`.
+    pub fn register_and_wait(&self, limit: Duration) {
+        let round = self.trigger(true);
+        let deadline = Instant::now() + limit;
+        let links: Vec<_> = lock(&self.links).iter().map(|link| Arc::clone(&link.shared)).collect();
+        let mut rounds = lock(&self.rounds);
+        while links.iter().any(|link| link.finished.load(Ordering::Acquire) < round) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.finished.wait_timeout(rounds, left);
+            rounds = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Stops the threads and takes this broker out of all name servers, which go on in parallel.
+    pub fn unregister(&self, broker: &Broker) {
+        let links = std::mem::take(&mut *lock(&self.links));
+        let deadline = Instant::now() + UNREGISTER_LIMIT;
+        std::thread::scope(|scope| {
+            for link in &links {
+                scope.spawn(|| {
+                    link.thread.stop(deadline.saturating_duration_since(Instant::now()));
+                    let request = Command::request(request_code::UNREGISTER_BROKER)
+                        .with_header(&identity(broker));
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    let result = self.client.call(&link.shared.addr, request, left);
+                    if let Err(problem) = succeeded(result) {
+                        log::warn!(
+                            "not unregistered from name server {}: {problem}; it forgets this broker by itself",
+                            link.shared.addr
+                        );
+                    }
+                });
+            }
+        });
+    }
+}
+
+impl Link {
+    fn start(addr: String, broker: &Arc<Broker>) -> io::Result<Self> {
+        let shared = Arc::new(LinkState {
+            addr,
+            signal: Arc::default(),
+            finished: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
+        });
+        let (its_shared, its_broker) = (Arc::clone(&shared), Arc::downgrade(broker));
+        let thread =
+            ServiceThread::spawn("RegisterBroker", Arc::clone(&shared.signal), move |signal| {
+                while signal.wait_for_wakeup() && its_shared.catch_up(&its_broker) {}
+            })?;
+        shared.signal.wakeup();
+        Ok(Self { shared, thread })
+    }
+}
+
+impl LinkState {
+    /// Registers until no round is newer. Returns whether the broker still exists.
+    fn catch_up(&self, broker: &Weak<Broker>) -> bool {
+        let Some(broker) = broker.upgrade() else { return false };
+        let registration = &broker.registration;
+        loop {
+            let rounds = *lock(&registration.rounds);
+            let finished = self.finished.load(Ordering::Acquire);
+            if rounds.latest <= finished || self.signal.stopped() {
+                return true;
+            }
+            let result = self.register(&broker, rounds, rounds.forced > finished);
+            match (&result, self.failing.swap(result.is_err(), Ordering::Relaxed)) {
+                (Err(problem), false) => log::warn!(
+                    "not registered with name server {}: {problem}; the next attempt is within {} s",
+                    self.addr,
+                    broker.config.get().register_period_ms() / 1000
+                ),
+                (Ok(()), true) => log::info!("registered with name server {} again", self.addr),
+                _ => {}
+            }
+            let _rounds = lock(&registration.rounds);
+            self.finished.store(rounds.latest, Ordering::Release);
+            registration.finished.notify_all();
+        }
+    }
+
+    fn register(&self, broker: &Broker, rounds: Rounds, forced: bool) -> Result<(), String> {
+        let config = broker.config.get();
+        let limit = Duration::from_millis(config.register_broker_timeout_mills.max(1) as u64);
+        let client = &broker.registration.client;
+        let topics = topics_to_register(broker);
+        if !forced && !self.has_changed(broker, &topics.data_version, limit) {
+            return Ok(());
+        }
+        let (body, compressed) = if config.compressed_register {
+            (compress(&topics), true)
+        } else {
+            let body = RegisterBrokerBody {
+                filter_server_list: Vec::new(),
+                topic_config_serialize_wrapper: topics,
+            };
+            (body.to_json().write(Style::Fastjson).into_bytes(), false)
+        };
+        let BrokerIdentityHeader { broker_name, broker_addr, cluster_name, broker_id } =
+            identity(broker);
+        let header = RegisterBrokerRequestHeader {
+            broker_name,
+            broker_addr,
+            cluster_name,
+            ha_server_addr: Some(broker.ha_address()),
+            broker_id,
+            compressed,
+            body_crc32: (crc32(&body) & 0x7FFF_FFFF) as i32,
+        };
+        let request =
+            Command::request(request_code::REGISTER_BROKER).with_header(&header).with_body(body);
+        let answer = succeeded(client.call(&self.addr, request, limit))?;
+        let is_first =
+            broker.registration.applied.fetch_max(rounds.latest, Ordering::AcqRel) < rounds.latest;
+        if is_first && !answer.body.is_empty() {
+            let table = Json::parse(answer.body.as_bytes())
+                .and_then(|json| KvTable::from_json(&json))
+                .map_err(|error| format!("its table of ordered topics is not readable: {error}"))?;
+            broker.topics.set_order_topics(&table.table);
+        }
+        Ok(())
+    }
+
+    /// QUERY_DATA_VERSION; a name server that cannot say counts as one that knows too little.
+    fn has_changed(&self, broker: &Broker, version: &DataVersion, limit: Duration) -> bool {
+        let request = Command::request(request_code::QUERY_DATA_VERSION)
+            .with_header(&identity(broker))
+            .with_body(version.to_json().write(Style::Fastjson));
+        succeeded(broker.registration.client.call(&self.addr, request, limit))
+            .ok()
+            .and_then(|answer| answer.header::<QueryDataVersionResponseHeader>().ok())
+            .is_none_or(|answer| answer.changed)
+    }
+}
+
+fn succeeded(result: Result<Command, RemotingError>) -> Result<Command, String> {
+    match result {
+        Ok(answer) if answer.code == code::SUCCESS => Ok(answer),
+        Ok(answer) => {
+            Err(format!("it answered {} {}", answer.code, answer.remark.unwrap_or_default()))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn identity(broker: &Broker) -> BrokerIdentityHeader {
+    let config = broker.config.get();
+    BrokerIdentityHeader {
+        broker_name: config.broker_name.clone(),
+        broker_addr: broker.address(),
+        cluster_name: config.broker_cluster_name.clone(),
+        broker_id: config.broker_id,
+    }
+}
+
+/// The topic table as name servers get it: of a broker that may not be read or written, every
+/// topic has the broker's permission.
+fn topics_to_register(broker: &Broker) -> TopicConfigTable {
+    let permission = broker.config.get().broker_permission;
+    let mut table = broker.topics.snapshot();
+    if permission & (PERM_READ | PERM_WRITE) != PERM_READ | PERM_WRITE {
+        for topic in table.topic_config_table.values_mut() {
+            *topic = TopicConfig {
+                topic_name: std::mem::take(&mut topic.topic_name),
+                read_queue_nums: topic.read_queue_nums,
+                write_queue_nums: topic.write_queue_nums,
+                perm: permission,
+                ..TopicConfig::default()
+            };
+        }
+    }
+    table
+}
+
+/// The compressed form of a registration: one zlib stream of blocks, each after its length (i32,
+/// big-endian).
+///
+/// | # | content |
+/// |---|---|
+/// | 1 | block: data version, JSON |
+/// | 2 | i32: number of topics |
+/// | 3 | for each topic a block: `name readQueues writeQueues perm filterType`, single blanks |
+/// | 4 | block: filter servers, JSON array, always empty |
+fn compress(topics: &TopicConfigTable) -> Vec<u8> {
+    fn block(stream: &mut Vec<u8>, text: &str) {
+        stream.extend((text.len() as i32).to_be_bytes());
+        stream.extend(text.as_bytes());
+    }
+    let mut stream = Vec::new();
+    block(&mut stream, &topics.data_version.to_json().write(Style::Fastjson));
+    stream.extend((topics.topic_config_table.len() as i32).to_be_bytes());
+    for topic in topics.topic_config_table.values() {
+        let TopicConfig { topic_name, read_queue_nums, write_queue_nums, perm, .. } = topic;
+        let kind = &topic.topic_filter_type;
+        block(
+            &mut stream,
+            &format!("{topic_name} {read_queue_nums} {write_queue_nums} {perm} {kind}"),
+        );
+    }
+    block(&mut stream, "[]");
+    miniz_oxide::deflate::compress_to_vec_zlib(&stream, 9)
+}

@@ -1,0 +1,112 @@
+//! What a broker says about itself: the table of GET_BROKER_RUNTIME_INFO (28), from which
+//! `clusterList`, `brokerStatus`, consoles and exporters read.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::Broker;
+use crate::common::thread_pool::ThreadPool;
+use crate::remoting::command::VERSION;
+
+/// Name of the release whose protocol this broker speaks.
+pub const VERSION_NAME: &str = "V4_9_8";
+
+/// Totals of messages at the last two midnights (spec: broker 10.3).
+#[derive(Debug, Default)]
+pub struct DailyTotals {
+    put: Midnights,
+    get: Midnights,
+}
+
+#[derive(Debug, Default)]
+struct Midnights {
+    yesterday: AtomicI64,
+    today: AtomicI64,
+}
+
+impl Midnights {
+    fn pass(&self, now: i64) {
+        let before = self.today.swap(now, Ordering::Relaxed);
+        self.yesterday.store(before, Ordering::Relaxed);
+    }
+
+    fn describe(&self, what: &str, now: i64, table: &mut BTreeMap<String, String>) {
+        let figures = [
+            ("YesterdayMorning", self.yesterday.load(Ordering::Relaxed)),
+            ("TodayMorning", self.today.load(Ordering::Relaxed)),
+            ("TodayNow", now),
+        ];
+        for (when, total) in figures {
+            table.insert(format!("msg{what}Total{when}"), total.to_string());
+        }
+    }
+}
+
+impl DailyTotals {
+    /// It is midnight.
+    pub fn pass_midnight(&self, put: i64, get: i64) {
+        self.put.pass(put);
+        self.get.pass(get);
+    }
+}
+
+/// All keys (spec: admin 5). Those of the store come from the store; a key that 5.x tools spell
+/// differently is there under both spellings.
+pub fn table(broker: &Broker) -> BTreeMap<String, String> {
+    let mut table = broker.store.runtime_info();
+    if let Some(tps) = table.get("getTransferedTps").cloned() {
+        table.insert("getTransferredTps".to_owned(), tps);
+    }
+    table.insert("brokerVersionDesc".to_owned(), VERSION_NAME.to_owned());
+    table.insert("brokerVersion".to_owned(), VERSION.to_string());
+    broker.daily_totals.put.describe("Put", broker.store.put_total(), &mut table);
+    broker.daily_totals.get.describe("Get", broker.store.get_total(), &mut table);
+    describe_pools(broker, &mut table);
+    let behind = broker.store.dispatch_behind_bytes();
+    table.insert("dispatchBehindBytes".to_owned(), behind.to_string());
+    let start = broker.config.get().start_accept_send_request_time_stamp;
+    table.insert("startAcceptSendRequestTimeStamp".to_owned(), start.to_string());
+    table
+}
+
+fn describe_pools(broker: &Broker, table: &mut BTreeMap<String, String>) {
+    let pools = &broker.pools;
+    let config = broker.config.get();
+    let rows: [(&str, &str, &ThreadPool, i32); 4] = [
+        (
+            "sendThreadPoolQueueSize",
+            "sendThreadPoolQueueCapacity",
+            &pools.send,
+            config.send_thread_pool_queue_capacity,
+        ),
+        (
+            "pullThreadPoolQueueSize",
+            "pullThreadPoolQueueCapacity",
+            &pools.pull,
+            config.pull_thread_pool_queue_capacity,
+        ),
+        (
+            "queryThreadPoolQueueSize",
+            "queryThreadPoolQueueCapacity",
+            &pools.query,
+            config.query_thread_pool_queue_capacity,
+        ),
+        (
+            "EndTransactionQueueSize",
+            "EndTransactionThreadPoolQueueCapacity",
+            &pools.end_transaction,
+            config.end_transaction_pool_queue_capacity,
+        ),
+    ];
+    for (size_key, capacity_key, pool, capacity) in rows {
+        table.insert(size_key.to_owned(), pool.queue_len().to_string());
+        table.insert(capacity_key.to_owned(), capacity.to_string());
+    }
+    let waits = [("send", &pools.send), ("pull", &pools.pull), ("query", &pools.query)];
+    for (name, pool) in waits {
+        table.insert(
+            format!("{name}ThreadPoolQueueHeadWaitTimeMills"),
+            pool.head_age().as_millis().to_string(),
+        );
+    }
+}

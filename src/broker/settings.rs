@@ -1,0 +1,227 @@
+//! [`Settings`]: the four groups of keys that a broker's file configures, printed together and
+//! changed while the broker runs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use super::config::BrokerConfig;
+use super::config_file::ConfigFile;
+use crate::common::config::{ConfigStruct, DynConfig, Entry, Live, PropertyFile, apply_entries};
+use crate::common::property_text;
+use crate::common::sync::lock;
+use crate::remoting::config::{ClientConfig, ServerConfig};
+use crate::remoting::protocol::bodies::DataVersion;
+use crate::store::StoreConfig;
+
+/// Keys that Java leaves out of its answers as long as they are not set.
+const ABSENT_WHEN_EMPTY: [&str; 9] = [
+    "namesrvAddr",
+    "storePathCommitLog",
+    "storePathDLedgerCommitLog",
+    "readOnlyCommitLogStorePaths",
+    "haMasterAddress",
+    "dLegerGroup",
+    "dLegerPeers",
+    "dLegerSelfId",
+    "preferredLeaderId",
+];
+
+/// Everything that a broker's file configures (spec: distribution 4.1).
+///
+/// * A change is taken as a whole or not at all: a key that no group has, or a value that is not
+///   of its kind, leaves everything as it was. (Java passes over both and answers success.)
+/// * A change is written to the file by replacing the lines of the changed keys; comments and what
+///   else stands there stay. (Java writes all keys with their present values, computed ones too.)
+#[derive(Debug)]
+pub struct Settings {
+    /// Keys of the broker.
+    pub broker: Arc<Live<BrokerConfig>>,
+    /// Keys of the store.
+    pub store: Arc<Live<StoreConfig>>,
+    /// Keys of its servers.
+    pub server: Arc<Live<ServerConfig>>,
+    /// Keys of its calls to name servers.
+    pub client: Arc<Live<ClientConfig>>,
+    /// Keys of the file that nobody knows, reported as they are.
+    unknown: Mutex<BTreeMap<String, String>>,
+    version: Mutex<DataVersion>,
+    /// Where changes are written.
+    file: ConfigFile,
+    /// Keys that requests may not change, as configured at start.
+    black_list: Vec<String>,
+}
+
+/// Why a change is not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A key may not be changed.
+    BlackListed(String),
+    /// What is wrong, with key, value and what would be right.
+    Invalid(String),
+}
+
+impl Settings {
+    /// The settings as they are at start. `unknown`: entries of the file that nobody knows.
+    pub fn new(
+        broker: BrokerConfig,
+        store: Arc<Live<StoreConfig>>,
+        server: ServerConfig,
+        client: ClientConfig,
+        unknown: impl IntoIterator<Item = Entry>,
+        file: PathBuf,
+    ) -> Self {
+        Self {
+            black_list: broker.black_list(),
+            broker: Arc::new(Live::new(broker)),
+            store,
+            server: Arc::new(Live::new(server)),
+            client: Arc::new(Live::new(client)),
+            unknown: Mutex::new(unknown.into_iter().map(|e| (e.key, e.value)).collect()),
+            version: Mutex::new(DataVersion::now()),
+            file: ConfigFile::at(file),
+        }
+    }
+
+    /// The file that changes go to when none was named: `<home>/store/config/broker.properties`.
+    pub fn default_file() -> PathBuf {
+        let home = std::env::var_os("HOME").unwrap_or_default();
+        Path::new(&home).join("store").join("config").join("broker.properties")
+    }
+
+    /// Version of the settings.
+    pub fn version(&self) -> DataVersion {
+        lock(&self.version).clone()
+    }
+
+    /// All keys and values, as GET_BROKER_CONFIG answers them: UTF-8, nothing escaped.
+    pub fn print(&self) -> String {
+        let known = [
+            self.broker.get().entries(),
+            self.server.get().entries(),
+            self.client.get().entries(),
+            self.store.get().entries(),
+        ];
+        let mut text = String::new();
+        let mut line = |key: &str, value: &str| {
+            text.push_str(key);
+            text.push('=');
+            text.push_str(value);
+            text.push('\n');
+        };
+        for (key, value) in known.iter().flatten() {
+            if !(value.is_empty() && ABSENT_WHEN_EMPTY.contains(key)) {
+                line(key, value);
+            }
+        }
+        for (key, value) in lock(&self.unknown).iter() {
+            line(key, value);
+        }
+        text
+    }
+
+    /// Takes over the entries of an UPDATE_BROKER_CONFIG body and writes them to the file. Returns
+    /// the changed keys.
+    pub fn update(&self, text: &str) -> Result<Vec<String>, Refused> {
+        let entries = PropertyFile::parse(text).entries;
+        if let Some(entry) = entries.iter().find(|entry| self.black_list.contains(&entry.key)) {
+            return Err(Refused::BlackListed(entry.key.clone()));
+        }
+        // One change at a time: its lock is held until the file is written.
+        let mut version = lock(&self.version);
+        self.apply(&entries)?;
+        version.next();
+        if let Err(error) = self.write(&entries) {
+            return Err(Refused::Invalid(format!(
+                "the change is in effect, but {} could not be written: {error}",
+                self.file.path().display()
+            )));
+        }
+        Ok(entries.into_iter().map(|entry| entry.key).collect())
+    }
+
+    fn apply(&self, entries: &[Entry]) -> Result<(), Refused> {
+        let mut broker = (*self.broker.get()).clone();
+        let mut store = (*self.store.get()).clone();
+        let mut server = (*self.server.get()).clone();
+        let mut client = (*self.client.get()).clone();
+        let mut unknown = lock(&self.unknown);
+        let (foreign, ours): (Vec<Entry>, Vec<Entry>) =
+            entries.iter().cloned().partition(|entry| unknown.contains_key(&entry.key));
+        let targets: &mut [&mut dyn DynConfig] =
+            &mut [&mut broker, &mut store, &mut server, &mut client];
+        let warnings = apply_entries("request", &ours, targets)
+            .map_err(|error| Refused::Invalid(error.message))?;
+        let role = store.broker_role;
+        let mut problems = warnings;
+        problems.extend(broker.validate(role));
+        if !problems.is_empty() {
+            return Err(Refused::Invalid(problems.join("; ")));
+        }
+        for entry in foreign {
+            unknown.insert(entry.key, entry.value);
+        }
+        self.broker.update(|slot| *slot = broker);
+        self.store.update(|slot| *slot = store);
+        self.server.update(|slot| *slot = server);
+        self.client.update(|slot| *slot = client);
+        for entry in entries {
+            log::info!("{} is {} now, by request", entry.key, entry.value);
+        }
+        Ok(())
+    }
+
+    fn write(&self, entries: &[Entry]) -> std::io::Result<()> {
+        let text = match std::fs::read_to_string(self.file.path()) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error),
+        };
+        self.file.write(&replace_lines(&text, entries))
+    }
+}
+
+/// The text of a property file with the values of `entries` replaced, or appended if their keys are
+/// not there. All other lines stay as they are.
+fn replace_lines(text: &str, entries: &[Entry]) -> String {
+    let line_of = |entry: &Entry| property_text::print([(entry.key.as_str(), entry.value.clone())]);
+    let before = PropertyFile::parse(text).entries;
+    let mut missing: Vec<&Entry> = Vec::new();
+    for entry in entries {
+        // A key that comes twice has its last value.
+        missing.retain(|known| known.key != entry.key);
+        missing.push(entry);
+    }
+    let mut result = String::with_capacity(text.len());
+    let mut in_replaced = false;
+    for (number, line) in (1u32..).zip(text.lines()) {
+        let starts = before.iter().find(|entry| entry.line == number);
+        if let Some(start) = starts {
+            in_replaced = false;
+            if let Some(new) = entries.iter().rev().find(|entry| entry.key == start.key) {
+                // Written where the key stood first; a later line of the same key goes.
+                if let Some(at) = missing.iter().position(|entry| entry.key == new.key) {
+                    missing.remove(at);
+                    result.push_str(&line_of(new));
+                }
+                in_replaced = true;
+            }
+        }
+        if !in_replaced {
+            result.push_str(line);
+            result.push('\n');
+        } else if !continues(line) {
+            in_replaced = false;
+        }
+    }
+    for entry in missing {
+        result.push_str(&line_of(entry));
+    }
+    result
+}
+
+/// Whether the next line belongs to this one.
+fn continues(line: &str) -> bool {
+    let backslashes = line.bytes().rev().take_while(|byte| *byte == b'\\').count();
+    backslashes % 2 == 1
+}
