@@ -1,1 +1,21 @@
 //! Under construction.
+pub mod allocate;
+pub mod batch;
+pub mod broker_calls;
+mod broker_requests;
+pub mod config;
+pub mod error;
+pub mod fault;
+mod instance;
+pub mod message;
+pub mod process_queue;
+pub mod producer;
+pub mod request_reply;
+pub mod route;
+pub mod subscription;
+pub mod transaction;
+pub mod validate;
+pub use config::*;
+pub use error::*;
+pub use producer::*;
+pub use transaction::*;

@@ -1,0 +1,434 @@
+//! Options of clients, each declared once with its default and meaning, and set by chained calls.
+//!
+//! ```
+//! use rocketmq::client::ProducerOptions;
+//! use std::time::Duration;
+//!
+//! let options = ProducerOptions::new("orders")
+//!     .name_servers("10.0.0.1:9876;10.0.0.2:9876")
+//!     .send_timeout(Duration::from_secs(1));
+//! assert_eq!(options.retries, 2);
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::allocate::AllocateStrategy;
+use super::error::ClientError;
+use super::validate::{check_group, check_range};
+use crate::common::clock::now_ms;
+use crate::common::topic;
+use crate::remoting::Command;
+pub use crate::remoting::protocol::heartbeat::{ConsumeFromWhere, MessageModel};
+
+/// Declares options: a struct with public fields, their defaults, and a setter for each.
+macro_rules! options {
+    ($(#[$meta:meta])* pub struct $name:ident {
+        $($(#[$field_meta:meta])* pub $field:ident : $type:ty = $default:expr;)*
+    }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug)]
+        pub struct $name { $($(#[$field_meta])* pub $field: $type),* }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default),* }
+            }
+        }
+
+        impl $name {
+            $($(#[$field_meta])*
+            #[must_use]
+            pub fn $field(mut self, value: impl Into<$type>) -> Self {
+                self.$field = value.into();
+                self
+            }
+            )*
+        }
+    };
+}
+
+/// Addresses of name servers. From text: separated by `;`, spaces around them ignored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NameServerList(pub Vec<String>);
+
+impl From<&str> for NameServerList {
+    fn from(text: &str) -> Self {
+        Self(text.split(';').map(str::trim).filter(|a| !a.is_empty()).map(str::to_owned).collect())
+    }
+}
+
+impl From<String> for NameServerList {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<Vec<String>> for NameServerList {
+    fn from(list: Vec<String>) -> Self {
+        list.join(";").into()
+    }
+}
+
+/// Sees every request before it is sent and may add fields to it: credentials, tracing.
+pub trait Interceptor: Send + Sync {
+    /// `request` goes to `addr`.
+    fn before_request(&self, addr: &str, request: &mut Command);
+}
+
+/// An optional [`Interceptor`].
+#[derive(Clone, Default)]
+pub struct Interceptors(pub Option<Arc<dyn Interceptor>>);
+
+impl std::fmt::Debug for Interceptors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "an interceptor" } else { "none" })
+    }
+}
+
+impl<T: Interceptor + 'static> From<Arc<T>> for Interceptors {
+    fn from(interceptor: Arc<T>) -> Self {
+        Self(Some(interceptor))
+    }
+}
+
+options! {
+    /// What every kind of client has in common (Java's `ClientConfig`).
+    pub struct ClientOptions {
+        /// Name servers; by default those of the environment variable `NAMESRV_ADDR`.
+        pub name_servers: NameServerList =
+            std::env::var("NAMESRV_ADDR").map(NameServerList::from).unwrap_or_default();
+        /// Own address, part of the client id; by default found out.
+        pub client_ip: Option<String> = None;
+        /// Part of the client id. `DEFAULT` becomes `pid#time` at the start, so that every client
+        /// has connections and threads of its own; clients with the same id share them.
+        pub instance_name: String = "DEFAULT".to_owned();
+        /// Unit, appended to the client id.
+        pub unit_name: Option<String> = None;
+        /// How often routes are asked for.
+        pub route_interval: Duration = Duration::from_secs(30);
+        /// How often brokers are told that we live.
+        pub heartbeat_interval: Duration = Duration::from_secs(30);
+        /// How often consumption offsets are told to brokers, or written to the local file.
+        pub persist_interval: Duration = Duration::from_secs(5);
+        /// How often the queues of a group are divided anew, unless told of a change before.
+        pub rebalance_interval: Duration = Duration::from_secs(20);
+        /// Limit of a request to a name server, of a heartbeat, of a list of consumers.
+        pub api_timeout: Duration = Duration::from_secs(3);
+        /// Limit of connecting.
+        pub connect_timeout: Duration = Duration::from_secs(3);
+        /// Use the broker's fast port (port - 2) for sends and offsets.
+        pub vip_channel: bool = false;
+        /// Threads that run callbacks of asynchronous calls and requests from brokers.
+        pub callback_threads: u32 = 4;
+        /// Sees every request before it is sent.
+        pub interceptor: Interceptors = Interceptors::default();
+    }
+}
+
+/// The clock in an instance name: strictly increasing, as the name must differ from any other
+/// of this process.
+fn instance_clock() -> i64 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    now_ms() * 1_000_000 + i64::from(COUNT.fetch_add(1, Ordering::Relaxed) % 1_000_000)
+}
+
+impl ClientOptions {
+    /// The client id: `ip@instance[@unit][@STREAM]` (spec: client 1.2). `keep_default` leaves the
+    /// name `DEFAULT` as it is (broadcasting: the offset file is found by the client id).
+    pub(crate) fn client_id(&self, keep_default: bool, stream: bool) -> String {
+        let ip = self.client_ip.clone().unwrap_or_else(super::instance::local_ip);
+        let mut id = if self.instance_name == "DEFAULT" && !keep_default {
+            format!("{ip}@{}#{}", std::process::id(), instance_clock())
+        } else {
+            format!("{ip}@{}", self.instance_name)
+        };
+        if let Some(unit) = self.unit_name.as_deref().filter(|unit| !unit.trim().is_empty()) {
+            id.push('@');
+            id.push_str(unit);
+        }
+        if stream {
+            id.push_str("@STREAM");
+        }
+        id
+    }
+}
+
+/// Setters of the common options on each kind of client.
+macro_rules! common_setters {
+    ($name:ident) => {
+        impl $name {
+            /// Options of a member of `group`.
+            #[must_use]
+            pub fn new(group: impl Into<String>) -> Self {
+                Self { group: group.into(), ..Self::default() }
+            }
+
+            /// Sets the name servers, separated by `;`.
+            #[must_use]
+            pub fn name_servers(mut self, list: impl Into<NameServerList>) -> Self {
+                self.client.name_servers = list.into();
+                self
+            }
+
+            /// Sets the instance name.
+            #[must_use]
+            pub fn instance_name(mut self, name: impl Into<String>) -> Self {
+                self.client.instance_name = name.into();
+                self
+            }
+        }
+    };
+}
+
+options! {
+    /// Options of a producer.
+    pub struct ProducerOptions {
+        /// What all clients have in common.
+        pub client: ClientOptions = ClientOptions::default();
+        /// Producer group; matters for transactions, else a name for the broker's records.
+        pub group: String = String::new();
+        /// Limit of a send with all its attempts.
+        pub send_timeout: Duration = Duration::from_secs(3);
+        /// Further attempts of a synchronous send.
+        pub retries: u32 = 2;
+        /// Further attempts of an asynchronous send, after failures of transport only.
+        pub async_retries: u32 = 2;
+        /// Try another broker when a broker stored a message, but could not flush or replicate it
+        /// in time (may duplicate).
+        pub retry_when_not_ok: bool = false;
+        /// Response codes of a broker after which a synchronous send tries another one.
+        pub retry_codes: Vec<i32> = vec![17, 14, 1, 16, 204, 205];
+        /// Largest body, bytes, before compression.
+        pub max_message_bytes: usize = 4 * 1024 * 1024;
+        /// Bodies of at least so many bytes are compressed.
+        pub compress_over: usize = 4096;
+        /// zlib level, 0 to 9.
+        pub compress_level: u8 = 5;
+        /// Topic whose configuration a topic that does not exist yet is made after.
+        pub create_topic_key: String = topic::AUTO_CREATE_TOPIC.to_owned();
+        /// Queues of a topic that does not exist yet.
+        pub default_topic_queues: i32 = 4;
+        /// Avoid brokers that were slow or failed (see [`LatencyFaults`](super::fault::LatencyFaults)).
+        pub avoid_slow_brokers: bool = false;
+    }
+}
+common_setters!(ProducerOptions);
+
+impl ProducerOptions {
+    /// What can be said without asking anybody.
+    pub(crate) fn check(&self) -> Result<(), ClientError> {
+        check_group(&self.group)?;
+        check_range("compress_level", i64::from(self.compress_level), 0..=9)?;
+        check_range("default_topic_queues", i64::from(self.default_topic_queues), 1..=65_535)?;
+        check_range("send_timeout (ms)", self.send_timeout.as_millis() as i64, 1..=86_400_000)
+    }
+}
+
+options! {
+    /// Options of a push consumer. Ranges are checked at the start, as Java does.
+    pub struct ConsumerOptions {
+        /// What all clients have in common.
+        pub client: ClientOptions = ClientOptions::default();
+        /// Consumer group. All members must have the same subscriptions.
+        pub group: String = String::new();
+        /// Every message to one member of the group, or to every member.
+        pub message_model: MessageModel = MessageModel::Clustering;
+        /// Where a group without a stored offset begins.
+        pub consume_from: ConsumeFromWhere = ConsumeFromWhere::LastOffset;
+        /// Where `ConsumeFromWhere::Timestamp` begins, ms.
+        pub consume_timestamp: i64 = now_ms() - 30 * 60 * 1000;
+        /// How queues are divided among members.
+        pub strategy: AllocateStrategy = AllocateStrategy::Averagely;
+        /// Threads that run the listener, 1 to 1000.
+        pub consume_threads: usize = 20;
+        /// Messages for one call of the listener at most, 1 to 1024.
+        pub consume_batch: usize = 1;
+        /// Messages of one pull at most, 1 to 1024.
+        pub pull_batch: i32 = 32;
+        /// Pause between two pulls of a queue.
+        pub pull_interval: Duration = Duration::ZERO;
+        /// Cached messages of a queue past which it is not pulled, 1 to 65535.
+        pub cached_messages_per_queue: usize = 1000;
+        /// Cached MiB of a queue past which it is not pulled, 1 to 1024.
+        pub cached_mib_per_queue: usize = 100;
+        /// Cached messages of a topic, divided among its queues; -1 is off.
+        pub cached_messages_per_topic: i64 = -1;
+        /// Cached MiB of a topic, divided among its queues; -1 is off.
+        pub cached_mib_per_topic: i64 = -1;
+        /// Span of the offsets in a queue's cache past which it is not pulled (concurrently).
+        pub max_span: i64 = 2000;
+        /// Deliveries after which a message goes to the dead-letter topic; -1 is 16 concurrently,
+        /// and never orderly.
+        pub max_reconsume_times: i32 = -1;
+        /// How long an orderly queue rests after its listener asked for it, 10 ms to 30 s.
+        pub suspend_time: Duration = Duration::from_secs(1);
+        /// A message that is consumed for so long is given to the retry topic.
+        pub consume_timeout: Duration = Duration::from_secs(15 * 60);
+        /// Send the subscription with every pull.
+        pub post_subscription: bool = false;
+        /// Pause after a failed pull.
+        pub pull_error_delay: Duration = Duration::from_secs(1);
+        /// How long the broker may hold a pull.
+        pub suspend_pull: Duration = Duration::from_secs(15);
+        /// Limit of a pull.
+        pub pull_timeout: Duration = Duration::from_secs(30);
+        /// How long a shutdown waits for listeners that run.
+        pub shutdown_wait: Duration = Duration::from_secs(5);
+        /// Where broadcasting keeps its offsets.
+        pub offset_directory: PathBuf = std::env::var_os("HOME")
+            .map_or_else(std::env::temp_dir, PathBuf::from)
+            .join(".rocketmq_offsets");
+    }
+}
+common_setters!(ConsumerOptions);
+
+impl ConsumerOptions {
+    /// What can be said without asking anybody.
+    pub(crate) fn check(&self) -> Result<(), ClientError> {
+        check_group(&self.group)?;
+        for (option, value, last) in [
+            ("consume_threads", self.consume_threads as i64, 1000),
+            ("consume_batch", self.consume_batch as i64, 1024),
+            ("pull_batch", i64::from(self.pull_batch), 1024),
+            ("cached_messages_per_queue", self.cached_messages_per_queue as i64, 65_535),
+            ("cached_mib_per_queue", self.cached_mib_per_queue as i64, 1024),
+            ("max_span", self.max_span, 65_535),
+        ] {
+            check_range(option, value, 1..=last)?;
+        }
+        for (option, value, last) in [
+            ("cached_messages_per_topic", self.cached_messages_per_topic, 6_553_500),
+            ("cached_mib_per_topic", self.cached_mib_per_topic, 102_400),
+        ] {
+            if value != -1 {
+                check_range(option, value, 1..=last)?;
+            }
+        }
+        check_range("pull_interval (ms)", self.pull_interval.as_millis() as i64, 0..=65_535)
+    }
+}
+
+options! {
+    /// Options of a lite pull consumer.
+    pub struct LitePullOptions {
+        /// What all clients have in common.
+        pub client: ClientOptions = ClientOptions::default();
+        /// Consumer group.
+        pub group: String = String::new();
+        /// Every message to one member of the group, or to every member.
+        pub message_model: MessageModel = MessageModel::Clustering;
+        /// Where a group without a stored offset begins: last, first or timestamp.
+        pub consume_from: ConsumeFromWhere = ConsumeFromWhere::LastOffset;
+        /// Where `ConsumeFromWhere::Timestamp` begins, ms.
+        pub consume_timestamp: i64 = now_ms() - 30 * 60 * 1000;
+        /// How queues are divided among members.
+        pub strategy: AllocateStrategy = AllocateStrategy::Averagely;
+        /// Commit what was polled, at the next poll after `auto_commit_interval`.
+        pub auto_commit: bool = true;
+        /// See `auto_commit`; at least 1 s.
+        pub auto_commit_interval: Duration = Duration::from_secs(5);
+        /// Messages of one pull at most, 1 to 1024.
+        pub pull_batch: i32 = 10;
+        /// Cached messages of all queues past which nothing is pulled.
+        pub cached_messages: usize = 10_000;
+        /// Cached messages of a queue past which it is not pulled.
+        pub cached_messages_per_queue: usize = 1000;
+        /// Cached MiB of a queue past which it is not pulled.
+        pub cached_mib_per_queue: usize = 100;
+        /// Span of the offsets in a queue's cache past which it is not pulled.
+        pub max_span: i64 = 2000;
+        /// How long `poll` waits.
+        pub poll_timeout: Duration = Duration::from_secs(5);
+        /// How long the broker may hold a pull.
+        pub suspend_pull: Duration = Duration::from_secs(20);
+        /// Limit of a pull; at least `suspend_pull`.
+        pub pull_timeout: Duration = Duration::from_secs(30);
+        /// Pause after a failed pull.
+        pub pull_error_delay: Duration = Duration::from_secs(1);
+        /// Where broadcasting keeps its offsets.
+        pub offset_directory: PathBuf = ConsumerOptions::default().offset_directory;
+    }
+}
+common_setters!(LitePullOptions);
+
+impl LitePullOptions {
+    /// What can be said without asking anybody.
+    pub(crate) fn check(&self) -> Result<(), ClientError> {
+        check_group(&self.group)?;
+        check_range("pull_batch", i64::from(self.pull_batch), 1..=1024)?;
+        if !matches!(
+            self.consume_from,
+            ConsumeFromWhere::LastOffset
+                | ConsumeFromWhere::FirstOffset
+                | ConsumeFromWhere::Timestamp
+        ) {
+            return Err(ClientError::Invalid(
+                "consume_from of a lite pull consumer is last, first or timestamp".into(),
+            ));
+        }
+        if self.pull_timeout < self.suspend_pull {
+            return Err(ClientError::Invalid(
+                "pull_timeout is shorter than suspend_pull: every idle pull would fail".into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What is left of a time limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    began: Instant,
+    limit: Duration,
+}
+
+impl Deadline {
+    /// Starts now.
+    pub(crate) fn after(limit: Duration) -> Self {
+        Self { began: Instant::now(), limit }
+    }
+
+    /// Time left; `None` when it is over.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        self.limit.checked_sub(self.began.elapsed()).filter(|left| !left.is_zero())
+    }
+
+    /// Time since the start.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_ids() {
+        let options = ClientOptions::default().client_ip("10.0.0.9".to_owned());
+        assert_eq!(options.client_id(true, false), "10.0.0.9@DEFAULT");
+        let (one, two) = (options.client_id(false, false), options.client_id(false, false));
+        assert!(one.starts_with(&format!("10.0.0.9@{}#", std::process::id())), "{one}");
+        assert_ne!(one, two);
+        let options = options.instance_name("app").unit_name("u1".to_owned());
+        assert_eq!(options.client_id(false, true), "10.0.0.9@app@u1@STREAM");
+    }
+
+    #[test]
+    fn name_server_lists_are_trimmed() {
+        let list = NameServerList::from(" a:1; ;b:2;");
+        assert_eq!(list.0, ["a:1", "b:2"]);
+    }
+
+    #[test]
+    fn options_out_of_range_are_named() {
+        let error = ConsumerOptions::new("g").consume_batch(2000usize).check().unwrap_err();
+        assert_eq!(error.to_string(), "consume_batch is 2000, not between 1 and 1024");
+        assert!(ConsumerOptions::new("g").check().is_ok());
+        assert!(ProducerOptions::new("").check().is_err());
+        assert!(LitePullOptions::new("g").suspend_pull(Duration::from_secs(40)).check().is_err());
+    }
+}

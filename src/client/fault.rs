@@ -1,0 +1,108 @@
+//! [`LatencyFaults`]: which brokers were slow or failed lately, and for how long to avoid them.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::common::sync::lock;
+
+/// Latency of an attempt, ms, and how long a broker that took at least so long is avoided, ms.
+const PENALTIES: [(u64, u64); 7] = [
+    (50, 0),
+    (100, 0),
+    (550, 30_000),
+    (1000, 60_000),
+    (2000, 120_000),
+    (3000, 180_000),
+    (15_000, 600_000),
+];
+/// A failed attempt counts as one of this latency: the broker is avoided for ten minutes.
+const FAILURE_LATENCY: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    latency: Duration,
+    available_from: Instant,
+}
+
+/// Brokers that were used, with their last latency and the time from which they are fit again.
+#[derive(Debug, Default)]
+pub struct LatencyFaults {
+    table: Mutex<HashMap<String, Fault>>,
+    turn: AtomicUsize,
+}
+
+fn penalty(latency: Duration) -> Duration {
+    let millis = latency.as_millis() as u64;
+    let column = PENALTIES.iter().rev().find(|(least, _)| millis >= *least);
+    Duration::from_millis(column.map_or(0, |(_, penalty)| *penalty))
+}
+
+impl LatencyFaults {
+    /// Records an attempt: how long it took, or that it failed.
+    pub fn record(&self, broker_name: &str, latency: Duration, failed: bool) {
+        let effective = if failed { FAILURE_LATENCY } else { latency };
+        let fault = Fault { latency, available_from: Instant::now() + penalty(effective) };
+        let mut table = lock(&self.table);
+        match table.get_mut(broker_name) {
+            Some(known) => *known = fault,
+            None => {
+                table.insert(broker_name.to_owned(), fault);
+            }
+        }
+    }
+
+    /// Whether a broker is fit for use now.
+    pub fn is_available(&self, broker_name: &str) -> bool {
+        let table = lock(&self.table);
+        table.get(broker_name).is_none_or(|fault| Instant::now() >= fault.available_from)
+    }
+
+    /// When none is fit: one of the better half, in turn.
+    pub fn least_bad(&self) -> Option<String> {
+        let table = lock(&self.table);
+        let now = Instant::now();
+        let mut brokers: Vec<_> = table.iter().collect();
+        brokers.sort_by_key(|(_, fault)| {
+            (now < fault.available_from, fault.latency, fault.available_from)
+        });
+        let half = (brokers.len() / 2).max(1);
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        brokers.get(turn % half).map(|(name, _)| (*name).clone())
+    }
+
+    /// Forgets a broker that is gone.
+    pub fn forget(&self, broker_name: &str) {
+        lock(&self.table).remove(broker_name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn penalties_follow_the_table() {
+        for (latency, expected) in
+            [(10, 0), (99, 0), (550, 30_000), (999, 30_000), (2999, 120_000), (20_000, 600_000)]
+        {
+            assert_eq!(penalty(Duration::from_millis(latency)), Duration::from_millis(expected));
+        }
+    }
+
+    #[test]
+    fn the_failed_are_avoided_and_the_better_half_is_the_last_resort() {
+        let faults = LatencyFaults::default();
+        faults.record("fast", Duration::from_millis(1), false);
+        assert!(faults.is_available("fast") && faults.is_available("unknown"));
+        faults.record("slow", Duration::from_millis(600), false);
+        faults.record("dead", Duration::from_millis(700), true);
+        faults.record("late", Duration::from_millis(800), false);
+        assert!(!faults.is_available("slow") && !faults.is_available("dead"));
+        let chosen: Vec<_> = (0..4).filter_map(|_| faults.least_bad()).collect();
+        assert_eq!(chosen, ["fast", "slow", "fast", "slow"]);
+        faults.forget("fast");
+        assert_eq!(faults.least_bad().as_deref(), Some("slow"));
+    }
+}

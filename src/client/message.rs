@@ -1,0 +1,418 @@
+//! [`ReceivedMessage`]: a message as a consumer gets it, read in place from the answer that brought
+//! it.
+//!
+//! The messages of one pull share the bytes of its answer; only a compressed body is unpacked into
+//! memory of its own. A message is a counted reference: cloning it copies nothing.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+
+use crate::common::message::{Message, MessageExt};
+use crate::common::message_id::MessageId;
+use crate::common::properties::{self, Properties};
+use crate::common::record::{RecordView, read_record};
+use crate::common::sys_flag;
+
+/// A compressed body may unpack to so many bytes; a larger one is handed out as it is.
+const INFLATE_LIMIT: usize = 64 * 1024 * 1024;
+
+/// A message that a broker stored, received by a consumer.
+#[derive(Clone)]
+pub struct ReceivedMessage(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    buffer: Arc<Vec<u8>>,
+    body: Range<usize>,
+    inflated: Option<Vec<u8>>,
+    properties: Range<usize>,
+    topic: Arc<str>,
+    broker_name: Arc<str>,
+    facts: Facts,
+    reconsume_times: AtomicI32,
+    consume_began_ms: AtomicI64,
+}
+
+/// What a record says beside topic, body and properties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Queue within the topic.
+    pub queue_id: i32,
+    /// Index within the queue.
+    pub queue_offset: i64,
+    /// Position in the commit log.
+    pub commit_log_offset: i64,
+    /// Bytes of the record in the commit log.
+    pub store_size: u32,
+    /// Masked CRC-32 of the body as stored.
+    pub body_crc: u32,
+    /// User flag.
+    pub flag: i32,
+    /// Bits of [`sys_flag`](crate::common::sys_flag).
+    pub sys_flag: i32,
+    /// When the producer made it, ms.
+    pub born_timestamp: i64,
+    /// Who sent it.
+    pub born_host: SocketAddr,
+    /// When the broker stored it, ms.
+    pub store_timestamp: i64,
+    /// The broker's advertised address.
+    pub store_host: SocketAddr,
+    /// Commit-log position of the half message, 0 if none.
+    pub prepared_transaction_offset: i64,
+    /// First offset of the queue when it was pulled; -1 if it was not pulled.
+    pub min_offset: i64,
+    /// Next offset to be written in the queue when it was pulled; -1 if it was not pulled.
+    pub max_offset: i64,
+}
+
+/// Where the messages of an answer came from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Broker.
+    pub broker_name: Arc<str>,
+    /// Topic of the queue: shared by its messages.
+    pub topic: Arc<str>,
+    /// Retry topic of the group: its messages show their original topic.
+    pub retry_topic: Option<Arc<str>>,
+    /// First offset of the queue; -1 if unknown.
+    pub min_offset: i64,
+    /// Next offset to be written; -1 if unknown.
+    pub max_offset: i64,
+}
+
+/// Where `part` lies in `whole`.
+fn span(whole: &[u8], part: &[u8]) -> Range<usize> {
+    if part.is_empty() {
+        return 0..0;
+    }
+    let start = part.as_ptr() as usize - whole.as_ptr() as usize;
+    start..start + part.len()
+}
+
+/// The unpacked body, if it is compressed in a way that we read.
+fn inflate(sys_flags: i32, body: &[u8]) -> Option<Vec<u8>> {
+    if sys_flags & sys_flag::COMPRESSED == 0 {
+        return None;
+    }
+    match sys_flags & sys_flag::COMPRESSION_MASK {
+        0 | sys_flag::COMPRESSION_ZLIB => {
+            match miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(body, INFLATE_LIMIT) {
+                Ok(plain) => Some(plain),
+                Err(error) => {
+                    log::warn!("a zlib body of {} bytes does not unpack: {error}", body.len());
+                    None
+                }
+            }
+        }
+        other => {
+            log::warn!("compression type {:#x} is not read; the body stays packed", other >> 8);
+            None
+        }
+    }
+}
+
+impl Inner {
+    fn new(buffer: &Arc<Vec<u8>>, view: &RecordView<'_>, origin: &Origin) -> Self {
+        let facts = Facts {
+            queue_id: view.queue_id,
+            queue_offset: view.queue_offset,
+            commit_log_offset: view.physical_offset,
+            store_size: view.total_size,
+            body_crc: view.body_crc,
+            flag: view.flag,
+            sys_flag: view.sys_flag,
+            born_timestamp: view.born_timestamp,
+            born_host: view.born_host,
+            store_timestamp: view.store_timestamp,
+            store_host: view.store_host,
+            prepared_transaction_offset: view.prepared_transaction_offset,
+            min_offset: origin.min_offset,
+            max_offset: origin.max_offset,
+        };
+        Self {
+            body: span(buffer, view.body),
+            inflated: inflate(view.sys_flag, view.body),
+            properties: span(buffer, view.properties.as_bytes()),
+            topic: shown_topic(view, origin),
+            broker_name: Arc::clone(&origin.broker_name),
+            facts,
+            reconsume_times: AtomicI32::new(view.reconsume_times),
+            consume_began_ms: AtomicI64::new(0),
+            buffer: Arc::clone(buffer),
+        }
+    }
+}
+
+/// The topic that a listener sees: of a retried message the one it was first sent to.
+fn shown_topic(view: &RecordView<'_>, origin: &Origin) -> Arc<str> {
+    if origin.retry_topic.as_deref() == Some(view.topic)
+        && let Some(first) = properties::find(view.properties, properties::RETRY_TOPIC)
+    {
+        return first.into();
+    }
+    if view.topic == &*origin.topic { Arc::clone(&origin.topic) } else { view.topic.into() }
+}
+
+impl ReceivedMessage {
+    /// All messages of an answer's body. Reading ends at the first bytes that are no record.
+    pub(crate) fn read_all(body: Vec<u8>, origin: &Origin) -> Vec<Self> {
+        let buffer = Arc::new(body);
+        let mut messages = Vec::new();
+        let mut at = 0;
+        while at < buffer.len() {
+            match read_record(&buffer[at..], false) {
+                Ok(view) => {
+                    at += (view.total_size as usize).max(1);
+                    messages.push(Self(Arc::new(Inner::new(&buffer, &view, origin))));
+                }
+                Err(error) => {
+                    log::warn!(
+                        "{} {}: byte {at} of an answer of {} bytes: {error}; the rest is dropped",
+                        origin.broker_name,
+                        origin.topic,
+                        buffer.len()
+                    );
+                    break;
+                }
+            }
+        }
+        messages
+    }
+
+    /// A message that did not come as a record.
+    pub(crate) fn from_message(message: MessageExt, broker_name: &str) -> Self {
+        let MessageExt { message: Message { topic, flag, properties, body }, .. } = message;
+        let body_end = body.len();
+        let mut buffer = body;
+        buffer.extend_from_slice(properties.encode().as_bytes());
+        let inflated = inflate(message.sys_flag, &buffer[..body_end]);
+        let facts = Facts {
+            queue_id: message.queue_id,
+            queue_offset: message.queue_offset,
+            commit_log_offset: message.commit_log_offset,
+            store_size: message.store_size,
+            body_crc: message.body_crc,
+            flag,
+            sys_flag: message.sys_flag,
+            born_timestamp: message.born_timestamp,
+            born_host: message.born_host,
+            store_timestamp: message.store_timestamp,
+            store_host: message.store_host,
+            prepared_transaction_offset: message.prepared_transaction_offset,
+            min_offset: -1,
+            max_offset: -1,
+        };
+        Self(Arc::new(Inner {
+            body: 0..body_end,
+            inflated,
+            properties: body_end..buffer.len(),
+            topic: topic.into(),
+            broker_name: broker_name.into(),
+            facts,
+            reconsume_times: AtomicI32::new(message.reconsume_times),
+            consume_began_ms: AtomicI64::new(0),
+            buffer: Arc::new(buffer),
+        }))
+    }
+
+    /// Topic; of a retried message the one it was first sent to.
+    pub fn topic(&self) -> &str {
+        &self.0.topic
+    }
+
+    /// Payload, unpacked if it was compressed with zlib.
+    pub fn body(&self) -> &[u8] {
+        self.0.inflated.as_deref().unwrap_or_else(|| self.stored_body())
+    }
+
+    /// Payload as the broker stored it.
+    pub fn stored_body(&self) -> &[u8] {
+        &self.0.buffer[self.0.body.clone()]
+    }
+
+    /// All properties in their string form.
+    pub fn properties_text(&self) -> &str {
+        std::str::from_utf8(&self.0.buffer[self.0.properties.clone()]).unwrap_or_default()
+    }
+
+    /// All properties.
+    pub fn properties(&self) -> Properties {
+        Properties::parse(self.properties_text())
+    }
+
+    /// One property.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        properties::find(self.properties_text(), name)
+    }
+
+    /// The tag.
+    pub fn tag(&self) -> Option<&str> {
+        self.property(properties::TAGS)
+    }
+
+    /// The index keys, separated by spaces.
+    pub fn keys(&self) -> Option<&str> {
+        self.property(properties::KEYS)
+    }
+
+    /// The broker that it was read from.
+    pub fn broker_name(&self) -> &str {
+        &self.0.broker_name
+    }
+
+    /// Offsets, times, hosts and flags.
+    pub fn facts(&self) -> &Facts {
+        &self.0.facts
+    }
+
+    /// How often it was given back: by the group, or to an orderly queue since it was pulled.
+    pub fn reconsume_times(&self) -> i32 {
+        self.0.reconsume_times.load(Ordering::Relaxed)
+    }
+
+    /// The client's message id: the unique key, else the offset message id.
+    pub fn message_id(&self) -> String {
+        self.property(properties::UNIQUE_KEY)
+            .map_or_else(|| self.offset_message_id(), str::to_owned)
+    }
+
+    /// The offset message id: store host and commit-log offset in hexadecimal.
+    pub fn offset_message_id(&self) -> String {
+        let facts = &self.0.facts;
+        MessageId { host: facts.store_host, offset: facts.commit_log_offset }.to_string()
+    }
+
+    /// Transaction id: the unique key of a message that was sent in a transaction.
+    pub fn transaction_id(&self) -> Option<&str> {
+        let prepared = self.property(properties::TRANSACTION_PREPARED)?;
+        self.property(properties::UNIQUE_KEY).filter(|_| prepared.eq_ignore_ascii_case("true"))
+    }
+
+    /// A message to send with the same topic, flag, properties and body.
+    pub fn to_message(&self) -> Message {
+        Message {
+            topic: self.topic().to_owned(),
+            flag: self.0.facts.flag,
+            properties: self.properties(),
+            body: self.body().to_vec(),
+        }
+    }
+
+    pub(crate) fn shared_topic(&self) -> &Arc<str> {
+        &self.0.topic
+    }
+
+    pub(crate) fn queue_offset(&self) -> i64 {
+        self.0.facts.queue_offset
+    }
+
+    /// Bytes that it counts in a cache.
+    pub(crate) fn cached_bytes(&self) -> usize {
+        self.body().len()
+    }
+
+    pub(crate) fn add_reconsume_time(&self) {
+        self.0.reconsume_times.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Start of consumption, ms; 0 before.
+    pub(crate) fn consume_began_ms(&self) -> i64 {
+        self.0.consume_began_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn begin_consume(&self, now_ms: i64) {
+        self.0.consume_began_ms.store(now_ms, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for ReceivedMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReceivedMessage")
+            .field("topic", &self.topic())
+            .field("broker", &self.broker_name())
+            .field("facts", self.facts())
+            .field("reconsume_times", &self.reconsume_times())
+            .field("properties", &self.properties())
+            .field("body_bytes", &self.body().len())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::common::record::{RecordFields, encode_record, patch_record};
+
+    /// A record of one message, as a broker would send it.
+    pub(crate) fn record(
+        topic: &str,
+        offset: i64,
+        props: &str,
+        body: &[u8],
+        flags: i32,
+    ) -> Vec<u8> {
+        let mut out = Vec::new();
+        let fields = RecordFields {
+            topic,
+            queue_id: 3,
+            flag: 7,
+            sys_flag: flags,
+            born_timestamp: 1,
+            born_host: "10.0.0.9:1234".parse().unwrap(),
+            store_host: "10.0.0.1:10911".parse().unwrap(),
+            reconsume_times: 2,
+            prepared_transaction_offset: 0,
+            body,
+            properties: props,
+        };
+        encode_record(&fields, &mut out);
+        patch_record(&mut out, offset, 12345, 99);
+        out
+    }
+
+    pub(crate) fn origin(topic: &str) -> Origin {
+        Origin {
+            broker_name: "broker-a".into(),
+            topic: topic.into(),
+            retry_topic: Some("%RETRY%G".into()),
+            min_offset: 0,
+            max_offset: 100,
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_in_place_up_to_the_first_damage() {
+        let mut body = record("T", 5, "TAGS\u{1}a\u{2}KEYS\u{1}k1 k2", b"hello", 0);
+        let packed = miniz_oxide::deflate::compress_to_vec_zlib(&[b'x'; 5000], 5);
+        body.extend(record("T", 6, "UNIQ_KEY\u{1}ID", &packed, 0x301));
+        body.extend(record("T", 7, "", b"lost", 0).into_iter().take(30));
+        let messages = ReceivedMessage::read_all(body, &origin("T"));
+        assert_eq!(messages.len(), 2);
+        assert_eq!((messages[0].body(), messages[0].tag()), (&b"hello"[..], Some("a")));
+        assert_eq!(messages[0].message_id(), "0A00000100002A9F0000000000003039");
+        assert_eq!((messages[0].facts().queue_id, messages[0].queue_offset()), (3, 5));
+        assert_eq!((messages[1].body().len(), messages[1].stored_body()), (5000, &packed[..]));
+        assert_eq!((messages[1].message_id().as_str(), messages[1].reconsume_times()), ("ID", 2));
+    }
+
+    #[test]
+    fn a_retried_message_shows_its_first_topic() {
+        let body = record("%RETRY%G", 0, "RETRY_TOPIC\u{1}Orders", b"x", 0);
+        let messages = ReceivedMessage::read_all(body, &origin("%RETRY%G"));
+        assert_eq!(messages[0].topic(), "Orders");
+        let other = record("%RETRY%H", 0, "RETRY_TOPIC\u{1}Orders", b"x", 0);
+        let messages = ReceivedMessage::read_all(other, &origin("%RETRY%H"));
+        assert_eq!(messages[0].topic(), "%RETRY%H");
+    }
+
+    #[test]
+    fn what_does_not_unpack_stays_packed() {
+        let body = record("T", 0, "", b"not zlib", 0x301);
+        assert_eq!(ReceivedMessage::read_all(body, &origin("T"))[0].body(), b"not zlib");
+        let lz4 = record("T", 0, "", b"lz4", 0x101);
+        assert_eq!(ReceivedMessage::read_all(lz4, &origin("T"))[0].body(), b"lz4");
+    }
+}
