@@ -8,7 +8,7 @@
 //! 1. A message comes in by [`send`]; [`put_message`] makes it final; the store keeps it.
 //! 2. The store tells [`hold`] that it is there; [`pull`] gives it out, filtered by [`filter`].
 //! 3. The exceptions of that path: [`send_back`] (a consumer wants it again later), [`delay`]
-//!    (nobody wants it before its time), `transactions` (nobody wants it before its producer says
+//!    (nobody wants it before its time), [`transactions`] and [`transaction_check`] (nobody wants it before its producer says
 //!    so), [`reply`] (somebody waits for exactly this one), [`query`] (somebody looks for it).
 //! 4. The tables: [`topics`], [`subscription_groups`], [`consumer_offsets`], [`consumers`],
 //!    [`producers`], [`queue_locks`], [`stats`].
@@ -72,6 +72,8 @@ pub mod settings;
 pub mod stats;
 pub mod subscription_groups;
 pub mod topics;
+pub mod transaction_check;
+pub mod transactions;
 
 pub use refusal::{FAQ, Refusal};
 

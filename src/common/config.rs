@@ -8,7 +8,15 @@
 //! file, line, key, value and what would be right.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+
+use super::json::java_double;
+use super::property_text;
+
+/// Longest property file that is read, bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// One `key=value` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +29,7 @@ pub struct Entry {
     pub line: u32,
 }
 
-/// Lines of a property file: comments (`#`, `!`), continuation lines, escapes as `java.util.Properties`, UTF-8.
+/// The pairs of a property file. Its syntax is told in [`property_text`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PropertyFile {
     /// In order of appearance.
@@ -29,14 +37,25 @@ pub struct PropertyFile {
 }
 
 impl PropertyFile {
-    /// Reads a file.
-    pub fn load(_path: &Path) -> Result<Self, ConfigError> {
-        todo!("owner: common")
+    /// Reads a file. It is UTF-8; one that is not is taken for ISO 8859-1, as Java takes every one.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let problem =
+            |message: String| ConfigError { source: path.display().to_string(), line: 0, message };
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+            .map_err(|error| problem(format!("cannot be read: {error}")))?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(problem(format!("has more than {MAX_FILE_BYTES} bytes")));
+        }
+        let text = String::from_utf8(bytes)
+            .unwrap_or_else(|error| error.as_bytes().iter().map(|byte| *byte as char).collect());
+        Ok(Self::parse(text.strip_prefix('\u{feff}').unwrap_or(&text)))
     }
 
     /// Reads a text (a file's content, or the body of a config update request).
-    pub fn parse(_text: &str) -> Self {
-        todo!("owner: common")
+    pub fn parse(text: &str) -> Self {
+        Self { entries: property_text::parse(text) }
     }
 }
 
@@ -96,16 +115,66 @@ pub trait ConfigValue: Sized {
     fn print(&self) -> String;
 }
 
-macro_rules! values_owned_by_common {
+macro_rules! integer_values {
     ($($type:ty: $kind:literal),*) => { $(
         impl ConfigValue for $type {
             const KIND: &'static str = $kind;
-            fn parse(_text: &str) -> Result<Self, String> { todo!("owner: common") }
-            fn print(&self) -> String { self.to_string() }
+
+            fn parse(text: &str) -> Result<Self, String> {
+                let range = || format!("expected an {} from {} to {}", $kind, Self::MIN, Self::MAX);
+                text.trim().parse().map_err(|_| range())
+            }
+
+            fn print(&self) -> String {
+                self.to_string()
+            }
         }
     )* };
 }
-values_owned_by_common!(bool: "true or false", i32: "integer", i64: "integer", u16: "port", usize: "integer", f64: "number", String: "text");
+integer_values!(i32: "integer", i64: "integer", u16: "integer", usize: "integer");
+
+impl ConfigValue for bool {
+    const KIND: &'static str = "true or false";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            text if text.eq_ignore_ascii_case("true") => Ok(true),
+            text if text.eq_ignore_ascii_case("false") => Ok(false),
+            _ => Err("expected true or false".to_owned()),
+        }
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl ConfigValue for f64 {
+    const KIND: &'static str = "number";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.trim().parse() {
+            Ok(number) if f64::is_finite(number) => Ok(number),
+            _ => Err("expected a number, for example 0.75".to_owned()),
+        }
+    }
+
+    fn print(&self) -> String {
+        java_double(*self)
+    }
+}
+
+impl ConfigValue for String {
+    const KIND: &'static str = "text";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+
+    fn print(&self) -> String {
+        self.clone()
+    }
+}
 
 /// Declares a configuration struct.
 ///
@@ -185,14 +254,72 @@ impl<T: Clone> Live<T> {
     }
 }
 
-/// Applies entries to several structs (a broker's file configures four). Returns warnings for
-/// unknown keys, each with the nearest known name.
+/// Applies entries to several structs (a broker's file configures four); a key that several have is
+/// set in each. Returns warnings, complete sentences, for keys that nobody knows (each with the
+/// nearest known name) and for keys that stand twice, of which the last counts.
+///
+/// Blanks at the end of a value are dropped: Java keeps them, and nobody ever meant them.
+///
+/// # Errors
+///
+/// The first bad value. What stands before it has been applied by then: apply to copies what is in
+/// use.
 pub fn apply_entries(
-    _source: &str,
-    _entries: &[Entry],
-    _targets: &mut [&mut dyn DynConfig],
+    source: &str,
+    entries: &[Entry],
+    targets: &mut [&mut dyn DynConfig],
 ) -> Result<Vec<String>, ConfigError> {
-    todo!("owner: common")
+    let mut warnings = Vec::new();
+    let at = |entry: &Entry, message: String| ConfigError {
+        source: source.to_owned(),
+        line: entry.line,
+        message,
+    };
+    for (index, entry) in entries.iter().enumerate() {
+        let value = entry.value.trim_end();
+        let mut known = false;
+        for target in targets.iter_mut() {
+            known |= target
+                .set_key(&entry.key, value)
+                .map_err(|expected| at(entry, format!("{}={value}: {expected}", entry.key)))?;
+        }
+        if !known {
+            let names = targets.iter().flat_map(|target| target.key_names());
+            let hint = nearest(&entry.key, names)
+                .map_or_else(String::new, |name| format!(", did you mean {name}?"));
+            warnings.push(at(entry, format!("unknown key {}{hint}", entry.key)).to_string());
+        } else if entries[..index].iter().any(|earlier| earlier.key == entry.key) {
+            let twice = format!("{} stands here again, this one counts", entry.key);
+            warnings.push(at(entry, twice).to_string());
+        }
+    }
+    Ok(warnings)
+}
+
+/// The name that is most like `key`, if one is like it at all: of three letters two must be right.
+fn nearest<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let lower: Vec<char> = key.to_lowercase().chars().take(100).collect();
+    names
+        .map(|name| (edit_distance(&lower, name), name))
+        .filter(|(distance, name)| distance * 3 <= name.len())
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// Letters to change, add or remove to make one of the other, capitals being letters like others
+/// (Levenshtein).
+fn edit_distance(lower: &[char], name: &str) -> usize {
+    let mut costs: Vec<usize> = (0..=lower.len()).collect();
+    for (row, letter) in name.chars().flat_map(char::to_lowercase).enumerate() {
+        // `diagonal` is the cost without this letter on either side.
+        let mut diagonal = std::mem::replace(&mut costs[0], row + 1);
+        for (column, other) in lower.iter().enumerate() {
+            let change = diagonal + usize::from(letter != *other);
+            diagonal = costs[column + 1];
+            costs[column + 1] = change.min(costs[column] + 1).min(diagonal + 1);
+        }
+    }
+    costs[lower.len()]
 }
 
 /// [`ConfigStruct`] behind a reference.
@@ -210,5 +337,119 @@ impl<T: ConfigStruct> DynConfig for T {
 
     fn key_names(&self) -> Vec<&'static str> {
         T::keys().iter().map(|key| key.name).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::config! {
+        /// One struct of a file.
+        struct First {
+            /// A number.
+            queues: i32 = "defaultTopicQueueNums", 8;
+            /// A text.
+            name: String = "brokerName", "broker-a";
+            /// Both structs have it.
+            port: u16 = "listenPort", 10911u16;
+        }
+    }
+
+    crate::config! {
+        /// Another struct of the same file.
+        struct Second {
+            /// A choice.
+            enabled: bool = "autoCreateTopicEnable", true;
+            /// A share.
+            ratio: f64 = "ratio", 0.75;
+            /// Both structs have it.
+            port: u16 = "listenPort", 8888u16;
+        }
+    }
+
+    fn apply(text: &str) -> Result<(First, Second, Vec<String>), String> {
+        let (mut first, mut second) = (First::default(), Second::default());
+        let file = PropertyFile::parse(text);
+        let warnings = apply_entries("b.conf", &file.entries, &mut [&mut first, &mut second]);
+        warnings.map(|warnings| (first, second, warnings)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_struct_takes_its_keys() {
+        let text = "brokerName=x y \nlistenPort= 10\nautoCreateTopicEnable=FALSE\nratio=1";
+        let (first, second, warnings) = apply(text).unwrap();
+        assert_eq!((first.name.as_str(), first.port, second.port), ("x y", 10, 10));
+        assert_eq!((first.queues, second.enabled), (8, false));
+        assert!(warnings.is_empty());
+        let expected = [("autoCreateTopicEnable", "false"), ("ratio", "1.0"), ("listenPort", "10")];
+        assert_eq!(second.entries(), expected.map(|(key, value)| (key, value.to_owned())));
+        assert_eq!(First::keys()[0].doc.trim(), "A number.");
+        assert_eq!(First::keys()[0].kind, "integer");
+    }
+
+    #[test]
+    fn a_bad_value_is_an_error_that_says_all() {
+        for (text, expected) in [
+            (
+                "# c\ndefaultTopicQueueNums=eight",
+                "b.conf:2: defaultTopicQueueNums=eight: \
+                 expected an integer from -2147483648 to 2147483647",
+            ),
+            ("listenPort=70000", "b.conf:1: listenPort=70000: expected an integer from 0 to 65535"),
+            (
+                "autoCreateTopicEnable=yes",
+                "b.conf:1: autoCreateTopicEnable=yes: expected true or false",
+            ),
+            ("ratio=NaN", "b.conf:1: ratio=NaN: expected a number, for example 0.75"),
+        ] {
+            assert_eq!(apply(text).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_a_warning_with_a_hint() {
+        for (text, expected) in [
+            ("brokername=x", "b.conf:1: unknown key brokername, did you mean brokerName?"),
+            ("listenPrt=1", "b.conf:1: unknown key listenPrt, did you mean listenPort?"),
+            ("somethingElse=1", "b.conf:1: unknown key somethingElse"),
+            ("ratio=1\nratio=2", "b.conf:2: ratio stands here again, this one counts"),
+        ] {
+            assert_eq!(apply(text).unwrap().2, [expected]);
+        }
+    }
+
+    #[test]
+    fn distances() {
+        for (left, right, distance) in
+            [("", "abc", 3), ("abc", "abc", 0), ("ABC", "abc", 0), ("kitten", "sitting", 3)]
+        {
+            let left: Vec<char> = left.to_lowercase().chars().collect();
+            assert_eq!(edit_distance(&left, right), distance);
+        }
+    }
+
+    #[test]
+    fn files_in_either_encoding() {
+        let path = std::env::temp_dir().join(format!("config-{}.conf", std::process::id()));
+        for bytes in [&b"\xEF\xBB\xBFname=\xC3\xA4"[..], b"name=\xE4"] {
+            std::fs::write(&path, bytes).unwrap();
+            let file = PropertyFile::load(&path).unwrap();
+            let expected = Entry { key: "name".into(), value: "ä".into(), line: 1 };
+            assert_eq!(file.entries, [expected]);
+        }
+        std::fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
+        assert!(PropertyFile::load(&path).unwrap_err().to_string().contains("more than"));
+        std::fs::remove_file(&path).unwrap();
+        let error = PropertyFile::load(&path).unwrap_err().to_string();
+        assert!(error.contains(".conf: cannot be read: No such file"), "{error}");
+    }
+
+    #[test]
+    fn a_live_configuration_changes_for_the_next_reader() {
+        let live = Live::new(First::default());
+        let before = live.get();
+        live.update(|config| config.queues = 4);
+        assert_eq!((before.queues, live.get().queues), (8, 4));
     }
 }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
 
+use super::os::LocalTime;
 use super::{clock, os};
 
 /// Offset message id.
@@ -116,10 +117,11 @@ fn month_start(now: i64) -> i64 {
     if (start..end).contains(&now) {
         return start;
     }
-    let today = os::local_time(now);
-    let start = os::local_month_start(today.year, today.month);
+    let month = LocalTime::from_epoch_ms(now).start_of_month();
+    let start = month.to_epoch_ms();
     START.store(start, Ordering::Relaxed);
-    END.store(os::local_month_start(today.year, today.month + 1), Ordering::Release);
+    let next = LocalTime { month: month.month + 1, ..month };
+    END.store(next.to_epoch_ms(), Ordering::Release);
     start
 }
 
@@ -131,13 +133,13 @@ pub fn unique_key_time(key: &str, now: i64) -> Option<i64> {
     }
     let at = key.len() - 12;
     let span = i64::from(u32::from_str_radix(key.get(at..at + 8)?, 16).ok()?);
-    let today = os::local_time(now);
-    let start = os::local_month_start(today.year, today.month);
+    let month = LocalTime::from_epoch_ms(now).start_of_month();
+    let start = month.to_epoch_ms();
     if start + span < now {
         return Some(start + span);
     }
-    let last = os::local_time(start - 1);
-    Some(os::local_month_start(last.year, last.month) + span)
+    let last = LocalTime::from_epoch_ms(start - 1).start_of_month();
+    Some(last.to_epoch_ms() + span)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! [`json`] (RocketMQ's dialect), and the three ways of running something: [`service_thread`],
 //! [`thread_pool`], [`scheduler`].
 
+pub mod atomic_file;
 pub mod checksum;
 pub mod clock;
 pub mod command_line;
@@ -27,3 +28,5 @@ pub mod sync;
 pub mod sys_flag;
 pub mod thread_pool;
 pub mod topic;
+#[cfg(test)]
+pub(crate) mod xorshift;

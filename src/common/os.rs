@@ -1,14 +1,233 @@
-//! What std lacks of the operating system. One of the two places with `unsafe`.
+//! What std lacks of the operating system (Linux). One of the two places with `unsafe`.
 //!
-//! Owner: common. To be here: process id, host name, local addresses (spec: broker 9.5), physical
-//! memory, `fallocate`, `fdatasync` of a range, `statvfs` of a path, `mlock`/`madvise`, the POSIX
-//! byte lock of the store's `lock` file, current CPU time and anonymous memory of the process,
-//! the allocator's arena limit, local time (hour, calendar fields) by `localtime_r`.
+//! Files: [`allocate`], [`disk_space`], [`lock_bytes`]. The machine: [`host_name`],
+//! [`local_address`], [`physical_memory`]. The process: [`cpu_time`], [`anonymous_memory`],
+//! [`limit_allocator_arenas`]. The calendar: [`LocalTime`].
+//!
+//! Not here: locking, advising and populating mapped memory, which memmap2 does without `unsafe`
+//! (`MmapRaw::lock`, `advise_range`, `Advice::PopulateWrite`), and the process id, which std knows.
 
-use std::net::IpAddr;
+use std::ffi::{CStr, CString};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Error};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
 
-/// Calendar fields of a moment in the machine's time zone.
+/// The result of a call that returns -1 and sets `errno`; repeated when a signal interrupts it.
+fn checked(mut call: impl FnMut() -> libc::c_int) -> io::Result<()> {
+    loop {
+        if call() == 0 {
+            return Ok(());
+        }
+        let error = Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// A size or offset as the system wants it.
+fn file_offset(value: u64) -> io::Result<libc::off_t> {
+    libc::off_t::try_from(value)
+        .map_err(|_| Error::new(io::ErrorKind::InvalidInput, format!("{value} is no file offset")))
+}
+
+/// Makes the file `length` bytes long, all of them with a place on the disk: what is written to them
+/// later cannot fail for want of space. Bytes that were there stay.
+///
+/// # Errors
+///
+/// `StorageFull` when the disk has no room, `QuotaExceeded`. On a file system that cannot reserve
+/// (some network ones) the C library writes a byte into each block, which takes its time.
+pub fn allocate(file: &File, length: u64) -> io::Result<()> {
+    let length = file_offset(length)?;
+    let descriptor = file.as_raw_fd();
+    // SAFETY: the descriptor is open as long as `file` is borrowed; no memory is passed.
+    let result = checked(|| unsafe { libc::fallocate(descriptor, 0, 0, length) });
+    let unsupported = |error: &Error| {
+        matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL))
+    };
+    match result {
+        Err(error) if unsupported(&error) => {}
+        other => return other,
+    }
+    // SAFETY: as above. This one returns the error instead of setting it.
+    match unsafe { libc::posix_fallocate(descriptor, 0, length) } {
+        0 => Ok(()),
+        error => Err(Error::from_raw_os_error(error)),
+    }
+}
+
+/// Sizes of a file system, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// All of it.
+    pub total: u64,
+    /// Not in use.
+    pub free: u64,
+    /// Not in use and not reserved for root.
+    pub available: u64,
+}
+
+/// The space of the file system on which `path` lies.
+pub fn disk_space(path: &Path) -> io::Result<DiskSpace> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: an all-zero `statvfs` is a valid value of a plain C struct.
+    let mut status: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a zero byte, and both pointers are to live locals.
+    checked(|| unsafe { libc::statvfs(path.as_ptr(), &mut status) })?;
+    let bytes = |blocks: u64| blocks.saturating_mul(status.f_frsize);
+    Ok(DiskSpace {
+        total: bytes(status.f_blocks),
+        free: bytes(status.f_bfree),
+        available: bytes(status.f_bavail),
+    })
+}
+
+/// Takes an exclusive lock on `length` bytes from `start`, without waiting; `false` when another
+/// process has them. It is a POSIX record lock, as Java's `FileChannel.tryLock`: each excludes the
+/// other. It belongs to the process, so it does not exclude another part of the same process, and
+/// it ends when the process closes *any* descriptor of the file.
+pub fn lock_bytes(file: &File, start: u64, length: u64) -> io::Result<bool> {
+    // SAFETY: an all-zero `flock` is a valid value of a plain C struct.
+    let mut request: libc::flock = unsafe { std::mem::zeroed() };
+    request.l_type = libc::F_WRLCK as libc::c_short;
+    request.l_whence = libc::SEEK_SET as libc::c_short;
+    request.l_start = file_offset(start)?;
+    request.l_len = file_offset(length)?;
+    let descriptor = file.as_raw_fd();
+    // SAFETY: the descriptor is open as long as `file` is borrowed; the pointer is to a live local.
+    match checked(|| unsafe { libc::fcntl(descriptor, libc::F_SETLK, &request) }) {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EAGAIN)) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The machine's name, as `hostname` prints it.
+pub fn host_name() -> Option<String> {
+    let mut name = [0u8; 256];
+    // SAFETY: the pointer and length are those of a live local. The last byte stays zero.
+    checked(|| unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) }).ok()?;
+    let name = CStr::from_bytes_until_nul(&name).ok()?.to_string_lossy().into_owned();
+    (!name.is_empty()).then_some(name)
+}
+
+/// The address that others reach this machine at, as the Java broker and client choose it: the
+/// first IPv4 address that is neither loopback nor 192.168; else the last IPv4 address; else the
+/// first IPv6 address; else what the host name resolves to. Bridges (of containers) do not count.
+/// `None` if there is none.
+pub fn local_address() -> Option<IpAddr> {
+    let is_bridge = |name: &str| Path::new("/sys/class/net").join(name).join("bridge").exists();
+    let addresses: Vec<IpAddr> = interface_addresses()
+        .into_iter()
+        .filter(|(name, address)| !address.is_loopback() && !is_bridge(name))
+        .map(|(_, address)| address)
+        .collect();
+    choose_address(&addresses).or_else(|| {
+        let name = host_name()?;
+        Some((name.as_str(), 0).to_socket_addrs().ok()?.next()?.ip())
+    })
+}
+
+/// [`local_address`] among the addresses of interfaces. Unlike Java we take no link-local IPv6
+/// address: nobody can use it without knowing the interface.
+fn choose_address(addresses: &[IpAddr]) -> Option<IpAddr> {
+    let private = |address: &Ipv4Addr| matches!(address.octets(), [127, 0, ..] | [192, 168, ..]);
+    let v4 =
+        || addresses.iter().filter_map(|a| if let IpAddr::V4(v4) = a { Some(*v4) } else { None });
+    let v6 = addresses.iter().find(|address| match address {
+        IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+        IpAddr::V4(_) => false,
+    });
+    v4().find(|address| !private(address))
+        .or_else(|| v4().last())
+        .map(IpAddr::V4)
+        .or_else(|| v6.copied())
+}
+
+/// Names and addresses of all interfaces, in the system's order.
+fn interface_addresses() -> Vec<(String, IpAddr)> {
+    let mut found = Vec::new();
+    let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: the pointer is to a live local, which is set to a list that we free below.
+    if unsafe { libc::getifaddrs(&mut list) } != 0 {
+        return found;
+    }
+    let mut next = list;
+    while !next.is_null() {
+        // SAFETY: `next` is an entry of the list, which is valid until `freeifaddrs`.
+        let entry = unsafe { &*next };
+        next = entry.ifa_next;
+        if entry.ifa_addr.is_null() || entry.ifa_name.is_null() {
+            continue;
+        }
+        // SAFETY: checked not to be null; every socket address begins with its family.
+        let family = libc::c_int::from(unsafe { (*entry.ifa_addr).sa_family });
+        let address: IpAddr = match family {
+            libc::AF_INET => {
+                // SAFETY: an address of this family is a `sockaddr_in`.
+                let v4 = unsafe { &*entry.ifa_addr.cast::<libc::sockaddr_in>() };
+                Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)).into()
+            }
+            libc::AF_INET6 => {
+                // SAFETY: an address of this family is a `sockaddr_in6`.
+                let v6 = unsafe { &*entry.ifa_addr.cast::<libc::sockaddr_in6>() };
+                Ipv6Addr::from(v6.sin6_addr.s6_addr).into()
+            }
+            _ => continue,
+        };
+        // SAFETY: checked not to be null; a name ends with a zero byte.
+        let name = unsafe { CStr::from_ptr(entry.ifa_name) };
+        found.push((name.to_string_lossy().into_owned(), address));
+    }
+    // SAFETY: `list` came from `getifaddrs` and is not used again.
+    unsafe { libc::freeifaddrs(list) };
+    found
+}
+
+/// Bytes of memory of the machine.
+pub fn physical_memory() -> Option<u64> {
+    // SAFETY: neither call has anything to do with our memory.
+    let (pages, size) =
+        unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    u64::try_from(pages).ok()?.checked_mul(u64::try_from(size).ok()?)
+}
+
+/// Processor time that all threads of this process have used.
+pub fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live local. The call cannot fail for this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Bytes of memory that this process holds for itself, mapped files not counted.
+pub fn anonymous_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Limits the heaps among which glibc spreads threads. Its default, eight for each processor, keeps
+/// freed memory of every burst in many places; a broker of many threads wants few. Call it before
+/// the first thread starts.
+pub fn limit_allocator_arenas(_arenas: i32) {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: only sets a parameter of the allocator, under the allocator's lock.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, _arenas);
+    }
+}
+
+/// Calendar fields of a moment in the machine's time zone. Written as `2023-11-14 23:13:20,000`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LocalTime {
     /// Year, for example 2023.
     pub year: i32,
@@ -26,39 +245,170 @@ pub struct LocalTime {
     pub millisecond: u32,
 }
 
-/// The calendar fields of `epoch_ms` in the machine's time zone.
-pub fn local_time(epoch_ms: i64) -> LocalTime {
-    let seconds = epoch_ms.div_euclid(1000) as libc::time_t;
-    // SAFETY: an all-zero `tm` is a valid value of a plain C struct (its pointer may be null).
-    let mut fields: libc::tm = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to live locals; `localtime_r` writes only to the second. On
-    // failure it leaves the zeroes, which read as the year 1900.
-    unsafe { libc::localtime_r(&seconds, &mut fields) };
-    LocalTime {
-        year: fields.tm_year + 1900,
-        month: fields.tm_mon as u32 + 1,
-        day: fields.tm_mday as u32,
-        hour: fields.tm_hour as u32,
-        minute: fields.tm_min as u32,
-        second: fields.tm_sec as u32,
-        millisecond: epoch_ms.rem_euclid(1000) as u32,
+impl LocalTime {
+    /// The fields of a moment, ms since the epoch.
+    pub fn from_epoch_ms(epoch_ms: i64) -> Self {
+        let seconds = epoch_ms.div_euclid(1000);
+        // SAFETY: an all-zero `tm` is a valid value of a plain C struct (its pointer may be null).
+        let mut fields: libc::tm = unsafe { std::mem::zeroed() };
+        // SAFETY: both pointers are to live locals; `localtime_r` writes only to the second. When it
+        // fails, for a year beyond an i32, the zeroes stay, which read as the year 1900.
+        unsafe { libc::localtime_r(&seconds, &mut fields) };
+        Self {
+            year: fields.tm_year.saturating_add(1900),
+            month: fields.tm_mon as u32 + 1,
+            day: fields.tm_mday as u32,
+            hour: fields.tm_hour as u32,
+            minute: fields.tm_min as u32,
+            second: fields.tm_sec as u32,
+            millisecond: epoch_ms.rem_euclid(1000) as u32,
+        }
+    }
+
+    /// The moment, ms since the epoch. Fields beyond their range carry over (month 13 is January
+    /// of the next year, day 0 the last of the month before).
+    pub fn to_epoch_ms(self) -> i64 {
+        // SAFETY: as above.
+        let mut fields: libc::tm = unsafe { std::mem::zeroed() };
+        fields.tm_year = self.year.saturating_sub(1900);
+        fields.tm_mon = (self.month as i32).saturating_sub(1);
+        fields.tm_mday = self.day as i32;
+        fields.tm_hour = self.hour as i32;
+        fields.tm_min = self.minute as i32;
+        fields.tm_sec = self.second as i32;
+        fields.tm_isdst = -1; // The time zone knows whether it is summer time.
+        // SAFETY: the pointer is to a live local, which `mktime` normalizes in place.
+        let seconds = unsafe { libc::mktime(&mut fields) };
+        seconds.saturating_mul(1000).saturating_add(i64::from(self.millisecond))
+    }
+
+    /// The start of the day, 00:00.
+    pub fn start_of_day(self) -> Self {
+        Self { hour: 0, minute: 0, second: 0, millisecond: 0, ..self }
+    }
+
+    /// The start of the month, 00:00 of its first day.
+    pub fn start_of_month(self) -> Self {
+        Self { day: 1, ..self.start_of_day() }
     }
 }
 
-/// The moment (ms since the epoch) of the start of a month in the machine's time zone; a month
-/// beyond 12 is one of the next year.
-pub fn local_month_start(year: i32, month: u32) -> i64 {
-    // SAFETY: as in `local_time`.
-    let mut fields: libc::tm = unsafe { std::mem::zeroed() };
-    fields.tm_year = year - 1900;
-    fields.tm_mon = month as i32 - 1;
-    fields.tm_mday = 1;
-    fields.tm_isdst = -1; // The time zone knows whether it is summer time.
-    // SAFETY: the pointer is to a live local, which `mktime` normalizes in place.
-    unsafe { libc::mktime(&mut fields) as i64 * 1000 }
+impl fmt::Display for LocalTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { year, month, day, hour, minute, second, millisecond } = self;
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02},{millisecond:03}"
+        )
+    }
 }
 
-/// The address that others reach this machine at, or `None` if there is none but loopback.
-pub fn local_address() -> Option<IpAddr> {
-    None
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of its own in the temporary folder, which is removed at the end.
+    struct TempFile(std::path::PathBuf);
+
+    impl TempFile {
+        fn new(name: &str) -> (Self, File) {
+            let path = std::env::temp_dir().join(format!("os-{}-{name}", std::process::id()));
+            let file = File::create(&path).unwrap();
+            (Self(path), file)
+        }
+    }
+
+    impl Drop for TempFile {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn allocated_bytes_are_on_the_disk() {
+        use std::os::unix::fs::MetadataExt;
+        let (_path, file) = TempFile::new("allocate");
+        allocate(&file, 1 << 20).unwrap();
+        let metadata = file.metadata().unwrap();
+        assert_eq!(metadata.len(), 1 << 20);
+        assert!(metadata.blocks() * 512 >= 1 << 20);
+        assert_eq!(allocate(&file, u64::MAX).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert!(allocate(&file, 1 << 62).is_err(), "no disk has this room");
+    }
+
+    #[test]
+    fn disk_space_adds_up() {
+        let space = disk_space(Path::new("/")).unwrap();
+        assert!(space.available <= space.free && space.free <= space.total && space.total > 0);
+        assert!(disk_space(Path::new("/no/such/path")).is_err());
+        assert!(disk_space(Path::new("zero\0byte")).is_err());
+    }
+
+    /// The test starts itself as another process, which finds the lock taken.
+    #[test]
+    fn locks_exclude_other_processes() {
+        const PATH_FOR_THE_OTHER: &str = "ROCKETMQ_TEST_LOCKED_FILE";
+        if let Some(path) = std::env::var_os(PATH_FOR_THE_OTHER) {
+            let file = File::options().write(true).open(path).unwrap();
+            assert!(!lock_bytes(&file, 0, 1).unwrap());
+            assert!(lock_bytes(&file, 1, 1).unwrap(), "only the first byte is taken");
+            return;
+        }
+        let (path, file) = TempFile::new("lock");
+        assert!(lock_bytes(&file, 0, 1).unwrap());
+        assert!(lock_bytes(&file, 0, 1).unwrap(), "the process has it already");
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "common::os::tests::locks_exclude_other_processes"])
+            .env(PATH_FOR_THE_OTHER, &path.0)
+            .stdout(std::process::Stdio::null())
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    #[test]
+    fn chooses_the_address_that_java_chooses() {
+        let choose = |texts: &[&str]| {
+            let addresses: Vec<IpAddr> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            choose_address(&addresses).map(|address| address.to_string())
+        };
+        let first = |texts: &[&str], expected: &str| {
+            assert_eq!(choose(texts).as_deref(), Some(expected), "{texts:?}");
+        };
+        first(&["192.168.1.5", "10.0.0.1", "172.17.0.1"], "10.0.0.1");
+        first(&["192.168.1.5", "192.168.2.5"], "192.168.2.5");
+        first(&["2001:db8::1", "192.168.2.5"], "192.168.2.5");
+        first(&["fe80::1", "2001:db8::1", "2001:db8::2"], "2001:db8::1");
+        assert_eq!(choose(&["fe80::1"]), None);
+        assert_eq!(choose(&[]), None);
+    }
+
+    #[test]
+    fn the_machine_and_the_process_answer() {
+        assert!(host_name().is_some_and(|name| !name.is_empty()));
+        assert!(physical_memory().is_some_and(|bytes| bytes > 1 << 20));
+        assert!(anonymous_memory().is_some_and(|bytes| bytes > 1 << 10));
+        assert!(interface_addresses().iter().any(|(_, address)| address.is_loopback()));
+        let before = cpu_time();
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while cpu_time() == before {
+            assert!(std::time::Instant::now() < deadline);
+        }
+        limit_allocator_arenas(2);
+    }
+
+    #[test]
+    fn calendar_fields_and_back() {
+        for epoch_ms in [0, 1_700_000_000_123, -1, 4_102_444_800_000] {
+            let fields = LocalTime::from_epoch_ms(epoch_ms);
+            assert_eq!(fields.to_epoch_ms(), epoch_ms);
+        }
+        let fields = LocalTime::from_epoch_ms(1_700_000_000_123);
+        assert_eq!((fields.year, fields.month, fields.millisecond), (2023, 11, 123));
+        let start = fields.start_of_month();
+        assert_eq!(start.to_string(), "2023-11-01 00:00:00,000");
+        let next = LocalTime { month: 14, ..start };
+        let next = LocalTime::from_epoch_ms(next.to_epoch_ms());
+        assert_eq!(next.to_string(), "2024-02-01 00:00:00,000");
+        assert_eq!(LocalTime::from_epoch_ms(i64::MAX).year, 292_278_994);
+    }
 }

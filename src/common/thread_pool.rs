@@ -51,6 +51,9 @@ pub enum Shed {
     TooOld,
     /// The page cache is busy: `[PCBUSY_CLEAN_QUEUE]`.
     PageCacheBusy,
+    /// The queue is full: `[OVERLOAD]`. For whoever gets its task back from
+    /// [`ThreadPool::submit`]; the pool itself never says it.
+    Refused,
     /// The pool stops.
     Stopping,
 }

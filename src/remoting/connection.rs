@@ -5,80 +5,366 @@
 //! without blocking; what the kernel does not take goes to a bounded outbox that a writer thread,
 //! started only then, drains. A peer that does not read never blocks a worker; past the limit the
 //! connection is closed.
+//!
+//! Reading is in `reader`, what becomes of requests in `dispatch`, who writes when in `outbox`.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::cell::Cell;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::command::{Command, SerializeType};
+use libc::{MSG_DONTWAIT, MSG_NOSIGNAL};
+use log::Level;
+use socket2::Socket;
+
+use super::command::{Command, FLAG_ONEWAY, SerializeType};
+use super::endpoint::Endpoint;
 use super::error::RemotingError;
+use super::outbox::{Admission, Frames, Outbox};
+use super::pending::{PendingCalls, Slot, Waiter};
+
+/// A peer that leaves so much unread is not writable: what can wait should.
+const WRITABLE_BYTES: usize = 1024 * 1024;
+/// A thread that writes takes along what others leave behind, but not for ever: after so many
+/// rounds the drain goes on.
+const MAX_ROUNDS: usize = 32;
+/// How long the drain waits for a peer that takes nothing, before it looks whether the connection
+/// is still open.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Stack of the threads that a connection has, virtual: only pages that were used are memory.
+pub(super) const STACK_BYTES: usize = 512 * 1024;
+
+/// Numbers of connections, over all servers and clients of the process.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+thread_local! {
+    /// Where a thread that sends one frame encodes it, so that it allocates nothing.
+    static SCRATCH: Cell<Frames> = Cell::default();
+}
 
 /// One connection.
 pub struct Connection {
-    // owner: remoting
-    _private: (),
+    id: u64,
+    peer: SocketAddr,
+    /// Whose connection it is: a server's or a client's.
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) socket: Socket,
+    outbox: Outbox,
+    /// Calls of this side.
+    pub(super) pending: PendingCalls,
+    /// Requests of the peer that wait for a worker or run.
+    pub(super) in_flight: AtomicUsize,
+    /// When bytes last came or went, on the endpoint's clock.
+    active_at: AtomicU32,
+    closed: AtomicBool,
+    me: Weak<Self>,
 }
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("id", &self.id()).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("id", &self.id)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }
 
 impl Connection {
-    /// Number of this connection, unique in the process.
-    pub fn id(&self) -> u64 {
-        todo!("owner: remoting")
+    /// Takes over a connected socket. Nothing is read before the reader starts.
+    pub(super) fn new(
+        endpoint: &Arc<Endpoint>,
+        socket: Socket,
+        peer: SocketAddr,
+    ) -> io::Result<Arc<Self>> {
+        socket.set_nonblocking(false)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_write_timeout(Some(DRAIN_TIMEOUT))?;
+        endpoint.limits.apply_buffer_sizes(&socket)?;
+        Ok(Arc::new_cyclic(|me| Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+            endpoint: Arc::clone(endpoint),
+            socket,
+            outbox: Outbox::default(),
+            pending: PendingCalls::default(),
+            in_flight: AtomicUsize::new(0),
+            active_at: AtomicU32::new(endpoint.seconds()),
+            closed: AtomicBool::new(false),
+            me: Weak::clone(me),
+        }))
     }
 
-    /// The peer's address.
+    /// Number of this connection, unique in the process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The peer's address; an IPv4 peer has an IPv4 address, however the server listens.
     pub fn peer_addr(&self) -> SocketAddr {
-        todo!("owner: remoting")
+        self.peer
     }
 
     /// Whether it was closed, by either side.
     pub fn is_closed(&self) -> bool {
-        todo!("owner: remoting")
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Whether it is open and its outbox is not filling up (Java's writable).
     pub fn is_writable(&self) -> bool {
-        todo!("owner: remoting")
+        !self.is_closed() && self.outbox.waiting_bytes() < WRITABLE_BYTES
     }
 
     /// Closes it; the reader ends and the close handler runs once.
-    pub fn close(&self, _why: &str) {
-        todo!("owner: remoting")
+    ///
+    /// Calls that wait for an answer end with [`RemotingError::Closed`], on this thread. What
+    /// waits in the outbox is lost.
+    pub fn close(&self, why: &str) {
+        self.close_logged(Level::Info, why);
+    }
+
+    /// Closes it; tells why at that level, if nobody closed it before.
+    pub(super) fn close_logged(&self, level: Level, why: &str) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        log::log!(
+            level,
+            "{}: closing the connection with {}: {why}",
+            self.endpoint.name,
+            self.peer
+        );
+        self.outbox.close();
+        // The peer may be gone already; then there is nothing to shut down.
+        let _ = self.socket.shutdown(Shutdown::Both);
+        self.pending.close(&RemotingError::Closed { addr: self.peer.to_string() });
     }
 
     /// Sends a frame (response, or request whose opaque is set). Never blocks on the peer.
-    pub fn send(&self, _command: &Command) -> Result<(), RemotingError> {
-        todo!("owner: remoting")
+    ///
+    /// # Errors
+    /// The connection is closed, or is closed now: by a failed write, or because too much waits
+    /// for the peer to read. `Ok` does not say that the peer got the frame.
+    pub fn send(&self, command: &Command) -> Result<(), RemotingError> {
+        self.send_all(std::slice::from_ref(command))
     }
 
     /// Sends frames together, in as few system calls as possible.
-    pub fn send_all(&self, _commands: &[Command]) -> Result<(), RemotingError> {
-        todo!("owner: remoting")
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and a frame that cannot be encoded; then none is sent.
+    pub fn send_all(&self, commands: &[Command]) -> Result<(), RemotingError> {
+        let mut frames = SCRATCH.take();
+        let encoded = commands.iter().try_for_each(|command| frames.push(command));
+        let result = match encoded {
+            Ok(()) => self.send_frames(&mut frames),
+            Err(error) => Err(self.send_error(error.0)),
+        };
+        frames.clear();
+        SCRATCH.set(frames);
+        result
     }
 
-    /// Calls the peer and waits for its answer.
-    pub fn call(&self, _request: Command, _timeout: Duration) -> Result<Command, RemotingError> {
-        todo!("owner: remoting")
+    /// Sends encoded frames, which are empty afterwards.
+    pub(super) fn send_frames(&self, frames: &mut Frames) -> Result<(), RemotingError> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        let limit = self.endpoint.limits.max_outbox_bytes;
+        match self.outbox.admit(frames, limit) {
+            Admission::Write => self.write_all(frames),
+            Admission::Left => Ok(()),
+            Admission::Overflow(bytes) => {
+                frames.clear();
+                let why =
+                    format!("{bytes} bytes wait for a peer that does not read, limit {limit}");
+                self.close_logged(Level::Warn, &why);
+                Err(self.send_error(why))
+            }
+            Admission::Closed => {
+                frames.clear();
+                Err(self.closed_error())
+            }
+        }
     }
 
-    /// Calls the peer; `done` runs exactly once, on the thread that learns the outcome.
+    /// Writes `frames` and whatever others leave meanwhile, as long as the kernel takes it.
+    fn write_all(&self, frames: &mut Frames) -> Result<(), RemotingError> {
+        let mut written = 0;
+        for _ in 0..MAX_ROUNDS {
+            while written < frames.len() {
+                match self.write_some(frames, written, MSG_DONTWAIT) {
+                    Ok(bytes) => written += bytes,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        return self.start_drain(frames, written);
+                    }
+                    Err(error) => return Err(self.write_failed(frames, &error)),
+                }
+            }
+            written = 0;
+            if !self.outbox.next(frames) {
+                return Ok(());
+            }
+        }
+        self.start_drain(frames, written)
+    }
+
+    /// One system call. An interrupted one counts as nothing written.
+    fn write_some(&self, frames: &Frames, written: usize, flags: i32) -> io::Result<usize> {
+        let result = frames.write_rest(written, |slices| {
+            self.socket.send_vectored_with_flags(slices, flags | MSG_NOSIGNAL)
+        });
+        match result {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Ok(bytes) => {
+                self.touch();
+                Ok(bytes)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_failed(&self, frames: &mut Frames, error: &io::Error) -> RemotingError {
+        frames.clear();
+        self.close_logged(Level::Debug, &format!("write failed: {error}"));
+        self.send_error(error.to_string())
+    }
+
+    /// Leaves what the kernel does not take to a thread of its own.
+    fn start_drain(&self, frames: &mut Frames, written: usize) -> Result<(), RemotingError> {
+        let Some(me) = self.me.upgrade() else {
+            return Err(self.closed_error());
+        };
+        let mut rest = std::mem::take(frames);
+        self.outbox.draining(rest.len() - written);
+        let thread = thread::Builder::new()
+            .name(format!("{}Out_{}", self.endpoint.name, self.id))
+            .stack_size(STACK_BYTES)
+            .spawn(move || me.drain(&mut rest, written));
+        if let Err(error) = thread {
+            let why = format!("no thread to write to a slow peer: {error}");
+            self.close_logged(Level::Warn, &why);
+            return Err(self.send_error(why));
+        }
+        Ok(())
+    }
+
+    /// The writer thread: writes until nothing waits. It blocks in the kernel while the peer does
+    /// not read, and ends at once when the connection is closed.
+    fn drain(&self, frames: &mut Frames, mut written: usize) {
+        loop {
+            while written < frames.len() {
+                if self.is_closed() {
+                    return;
+                }
+                match self.write_some(frames, written, 0) {
+                    Ok(bytes) => {
+                        written += bytes;
+                        self.outbox.draining(frames.len() - written);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => {
+                        self.write_failed(frames, &error);
+                        return;
+                    }
+                }
+            }
+            written = 0;
+            if !self.outbox.next(frames) {
+                return;
+            }
+            self.outbox.draining(frames.len());
+        }
+    }
+
+    /// Calls the peer and waits for its answer. Not to be called on the thread that reads this
+    /// connection, that is by a [short](super::server::Processor::is_short) request of the same
+    /// peer: the answer could not be read.
+    pub fn call(&self, mut request: Command, timeout: Duration) -> Result<Command, RemotingError> {
+        let slot = Arc::new(Slot::default());
+        let waiter = Waiter::Thread(Arc::clone(&slot));
+        request.opaque = self.pending.add(waiter, || self.endpoint.next_opaque())?;
+        if let Err(error) = self.send(&request) {
+            self.pending.withdraw(request.opaque);
+            return Err(error);
+        }
+        if let Some(outcome) = slot.wait(timeout) {
+            return outcome;
+        }
+        if self.pending.withdraw(request.opaque) {
+            return Err(self.timeout_error(timeout));
+        }
+        // Somebody took the call out of the table just now, and is about to fill the slot.
+        slot.wait(Duration::from_secs(1)).unwrap_or_else(|| Err(self.timeout_error(timeout)))
+    }
+
+    /// Calls the peer; `done` runs exactly once, on the thread that learns the outcome, unless
+    /// this returns an error. A timeout is noticed within a second.
     pub fn call_async(
         &self,
-        _request: Command,
-        _timeout: Duration,
-        _done: impl FnOnce(Result<Command, RemotingError>) + Send + 'static,
+        mut request: Command,
+        timeout: Duration,
+        done: impl FnOnce(Result<Command, RemotingError>) + Send + 'static,
     ) -> Result<(), RemotingError> {
-        todo!("owner: remoting")
+        let waiter = Waiter::Callback {
+            done: Box::new(done),
+            deadline: Instant::now() + timeout,
+            timeout_ms: timeout.as_millis() as u64,
+            permit: self.endpoint.async_permits.take()?,
+        };
+        request.opaque = self.pending.add(waiter, || self.endpoint.next_opaque())?;
+        match self.send(&request) {
+            // The close that made the send fail has told the callback, if it came first.
+            Err(error) if self.pending.withdraw(request.opaque) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Sends a oneway request.
-    pub fn oneway(&self, _request: Command) -> Result<(), RemotingError> {
-        todo!("owner: remoting")
+    pub fn oneway(&self, mut request: Command) -> Result<(), RemotingError> {
+        let _permit = self.endpoint.oneway_permits.take()?;
+        request.opaque = self.endpoint.next_opaque();
+        request.flag |= FLAG_ONEWAY;
+        self.send(&request)
+    }
+
+    /// Bytes came or went.
+    pub(super) fn touch(&self) {
+        self.active_at.store(self.endpoint.seconds(), Ordering::Relaxed);
+    }
+
+    /// Once a second: ends calls that took too long, closes the connection if nothing happened on
+    /// it for too long.
+    pub(super) fn housekeeping(&self, now: Instant) {
+        self.pending.expire(now, || self.peer.to_string());
+        let silent = self.endpoint.seconds().wrapping_sub(self.active_at.load(Ordering::Relaxed));
+        let limit = self.endpoint.limits.max_idle_seconds;
+        if limit > 0 && silent >= limit {
+            self.close(&format!("nothing came or went for {silent} s"));
+        }
+    }
+
+    /// Whether everything that was sent is in the kernel's hands.
+    pub(super) fn is_drained(&self) -> bool {
+        self.is_closed() || !self.outbox.is_writing()
+    }
+
+    fn send_error(&self, reason: String) -> RemotingError {
+        RemotingError::Send { addr: self.peer.to_string(), reason }
+    }
+
+    fn closed_error(&self) -> RemotingError {
+        RemotingError::Closed { addr: self.peer.to_string() }
+    }
+
+    fn timeout_error(&self, timeout: Duration) -> RemotingError {
+        RemotingError::Timeout {
+            addr: self.peer.to_string(),
+            timeout_ms: timeout.as_millis() as u64,
+        }
     }
 }
 
@@ -105,11 +391,9 @@ impl ReplyTo {
 
     /// Sends the response with the request's opaque and serialization; nothing for a oneway
     /// request. A closed connection is not an error: nobody waits.
-    pub fn send(&self, mut response: Command) {
+    pub fn send(&self, response: Command) {
         if !self.oneway {
-            response.opaque = self.opaque;
-            response.serialize = self.serialize;
-            response.flag |= super::command::FLAG_RESPONSE;
+            let response = response.addressed(self.opaque, self.serialize);
             if let Err(error) = self.connection.send(&response) {
                 log::debug!("response {} dropped: {error}", response.code);
             }

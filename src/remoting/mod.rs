@@ -2,22 +2,51 @@
 //!
 //! Read [`command`] (a request or response), [`header`] (typed headers), [`frame`] (bytes), then
 //! [`connection`], [`server`], [`client`]. The catalogue of requests is [`protocol`].
+//!
+//! A request comes in like this: the reader of its connection (`reader`) cuts frames out of what
+//! the socket gives, a round (`dispatch`) finds the [`Processor`] and the pool of each request and
+//! runs it or hands it over, the answer leaves through the connection's `outbox`. Calls in the
+//! other direction wait in a table (`pending`). What all connections of a server or of a client
+//! share is their `endpoint`.
+//!
+//! # Threads
+//!
+//! | name | how many | what it does |
+//! |---|---|---|
+//! | `<server>Boss` | one a server | accepts |
+//! | `<name>NIO_<n>` | one a connection | reads; runs short requests |
+//! | `<name>Out_<n>` | one a connection, only while its peer reads too slowly | writes what waits |
+//! | `<name>Scan` | one a server or client | once a second: timeouts, idle connections |
+//! | `<client>Worker_<n>` | `clientWorkerThreads` | requests from servers, callbacks |
+//!
+//! # Invariants
+//!
+//! * No thread waits for a peer to read, except a connection's own writer.
+//! * Everything that a peer can make grow has a limit: frame, outbox, requests in flight,
+//!   connections, idle time.
+//! * Every call ends exactly once; a request is answered at most once.
 
 pub mod client;
 pub mod command;
 pub mod config;
 pub mod connection;
+mod dispatch;
+mod endpoint;
 pub mod error;
 pub mod frame;
 mod frame_binary;
 mod frame_json;
 #[macro_use]
 pub mod header;
+mod outbox;
+mod pending;
+mod permits;
 pub mod protocol;
+mod reader;
 pub mod server;
 
 pub use client::RemotingClient;
 pub use command::{Body, Command, Fields, SerializeType};
-pub use connection::Connection;
+pub use connection::{Connection, ReplyTo};
 pub use error::RemotingError;
-pub use server::{Processor, RemotingServer};
+pub use server::{ConnectionEvents, Processor, RemotingServer, RunningServer};

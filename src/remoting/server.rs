@@ -5,14 +5,28 @@
 //! one batch are written together. Order per connection is kept for requests of one pool that the
 //! reader runs itself.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::command::Command;
 use super::config::ServerConfig;
 use super::connection::Connection;
+use super::dispatch::{Route, Routes};
+use super::endpoint::{Endpoint, Limits};
+use crate::common::service_thread::{ServiceThread, Signal};
+use crate::common::sync::lock;
 use crate::common::thread_pool::ThreadPool;
+
+/// Pause after an accept that failed for lack of something (file descriptors, memory).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections over the limit are told of at most so often.
+const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a server that is dropped without [`RunningServer::stop`] waits for its threads.
+const DROP_LIMIT: Duration = Duration::from_secs(1);
 
 /// What answers requests.
 pub trait Processor: Send + Sync + 'static {
@@ -39,68 +53,223 @@ pub trait Processor: Send + Sync + 'static {
 
 /// What happens to connections.
 pub trait ConnectionEvents: Send + Sync + 'static {
-    /// A connection was closed by either side, by idleness or by an error. Runs once for each.
+    /// A connection was closed by either side, by idleness or by an error. Runs once for each, on
+    /// the connection's reader thread, its last act.
     fn closed(&self, connection: &Arc<Connection>);
 }
 
 /// Builds a server: processors first, then [`start`](Self::start).
 pub struct RemotingServer {
-    // owner: remoting
-    _private: (),
+    name: String,
+    config: ServerConfig,
+    routes: Routes,
+    events: Vec<Arc<dyn ConnectionEvents>>,
 }
 
 impl RemotingServer {
     /// A server that does not listen yet. `name` is the prefix of its thread names.
-    pub fn new(_name: &str, _config: ServerConfig) -> Self {
-        todo!("owner: remoting")
+    pub fn new(name: &str, config: ServerConfig) -> Self {
+        Self { name: name.to_owned(), config, routes: Routes::default(), events: Vec::new() }
     }
 
     /// Registers the processor and pool of a request code.
-    pub fn register(&mut self, _code: i32, _processor: Arc<dyn Processor>, _pool: Arc<ThreadPool>) {
-        todo!("owner: remoting")
+    pub fn register(&mut self, code: i32, processor: Arc<dyn Processor>, pool: Arc<ThreadPool>) {
+        self.routes.set(code, Route { processor, pool, on_reader: true });
     }
 
     /// Registers what answers all other codes; without it they are answered with
     /// REQUEST_CODE_NOT_SUPPORTED.
-    pub fn register_default(&mut self, _processor: Arc<dyn Processor>, _pool: Arc<ThreadPool>) {
-        todo!("owner: remoting")
+    pub fn register_default(&mut self, processor: Arc<dyn Processor>, pool: Arc<ThreadPool>) {
+        self.routes.default = Some(Route { processor, pool, on_reader: true });
     }
 
     /// Registers what is told of closed connections.
-    pub fn on_close(&mut self, _events: Arc<dyn ConnectionEvents>) {
-        todo!("owner: remoting")
+    pub fn on_close(&mut self, events: Arc<dyn ConnectionEvents>) {
+        self.events.push(events);
     }
 
     /// Listens on all interfaces (`[::]` with IPv4, else `0.0.0.0`); port 0 picks one.
-    pub fn start(self) -> std::io::Result<RunningServer> {
-        todo!("owner: remoting")
+    ///
+    /// # Errors
+    /// The port is in use, or a thread cannot be started; the error names the port.
+    pub fn start(self) -> io::Result<RunningServer> {
+        let Self { name, config, routes, events } = self;
+        let listener = Arc::new(listen(&config).map_err(|error| {
+            let what = format!("{name}: cannot listen on port {}: {error}", config.listen_port);
+            io::Error::new(error.kind(), what)
+        })?);
+        let local_addr = socket_addr(&listener.local_addr()?)?;
+        let endpoint = Endpoint::new(
+            &name,
+            Limits::of_server(&config),
+            config.server_oneway_semaphore_value,
+            config.server_async_semaphore_value,
+        );
+        endpoint.routes.update(|current| *current = routes);
+        endpoint.events.update(|current| *current = events);
+        let scan = endpoint.start_scan()?;
+        let stopping = Arc::new(Signal::default());
+        let acceptor = Acceptor {
+            endpoint: Arc::clone(&endpoint),
+            listener: Arc::clone(&listener),
+            stopping: Arc::clone(&stopping),
+            max_connections: usize::try_from(config.max_connections).unwrap_or(0),
+        };
+        let boss_name = format!("{name}Boss");
+        let boss =
+            ServiceThread::spawn(&boss_name, Arc::clone(&stopping), move |_| acceptor.run())?;
+        let listener = Mutex::new(Some(listener));
+        Ok(RunningServer { endpoint, local_addr, listener, stopping, boss, scan })
     }
 }
 
-/// A server that listens.
+/// A socket address of the system as the standard library's.
+fn socket_addr(addr: &socket2::SockAddr) -> io::Result<SocketAddr> {
+    addr.as_socket().ok_or_else(|| io::Error::other("neither an IPv4 nor an IPv6 address"))
+}
+
+/// A listening socket for both families; for IPv4 only where the system has no IPv6.
+fn listen(config: &ServerConfig) -> io::Result<Socket> {
+    let both = (Domain::IPV6, SocketAddr::from((Ipv6Addr::UNSPECIFIED, config.listen_port)));
+    let only_v4 = (Domain::IPV4, SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.listen_port)));
+    listen_at(both, config).or_else(|error| match error.kind() {
+        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
+        _ => listen_at(only_v4, config),
+    })
+}
+
+fn listen_at((domain, addr): (Domain, SocketAddr), config: &ServerConfig) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if domain == Domain::IPV6 {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(config.server_socket_backlog.max(1))?;
+    Ok(socket)
+}
+
+/// The accepting thread.
+struct Acceptor {
+    endpoint: Arc<Endpoint>,
+    listener: Arc<Socket>,
+    stopping: Arc<Signal>,
+    max_connections: usize,
+}
+
+impl Acceptor {
+    /// Accepts until told to stop. The listening socket is closed when this ends.
+    fn run(self) {
+        let mut failing = false;
+        let mut last_refusal: Option<Instant> = None;
+        while !self.stopping.stopped() {
+            match self.listener.accept() {
+                Ok((socket, addr)) => {
+                    failing = false;
+                    self.accepted(socket, &addr, &mut last_refusal);
+                }
+                Err(_) if self.stopping.stopped() => break,
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        log::error!(
+                            "{}: cannot accept connections: {error}; trying again",
+                            self.endpoint.name
+                        );
+                    }
+                    self.stopping.wait(ACCEPT_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn accepted(
+        &self,
+        socket: Socket,
+        addr: &socket2::SockAddr,
+        last_refusal: &mut Option<Instant>,
+    ) {
+        let name = &self.endpoint.name;
+        let Ok(peer) = socket_addr(addr) else { return };
+        if self.endpoint.connection_count() >= self.max_connections {
+            if last_refusal.is_none_or(|last| last.elapsed() >= REFUSAL_LOG_INTERVAL) {
+                *last_refusal = Some(Instant::now());
+                log::warn!(
+                    "{name}: connection from {peer} refused, {} are open (maxConnections)",
+                    self.max_connections
+                );
+            }
+            return;
+        }
+        match self.endpoint.adopt(socket, peer) {
+            Ok(connection) => {
+                log::debug!("{name}: connection {} from {peer}", connection.id());
+            }
+            Err(error) => log::warn!("{name}: connection from {peer} not taken: {error}"),
+        }
+    }
+}
+
+/// Whether an error of accept is that connection's, which went away before it was taken.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::WouldBlock
+    )
+}
+
+/// A server that listens. Dropping it stops it.
 pub struct RunningServer {
-    // owner: remoting
-    _private: (),
+    endpoint: Arc<Endpoint>,
+    local_addr: SocketAddr,
+    /// None once accepting was stopped; the accepting thread closes the socket.
+    listener: Mutex<Option<Arc<Socket>>>,
+    stopping: Arc<Signal>,
+    boss: ServiceThread,
+    scan: ServiceThread,
 }
 
 impl RunningServer {
     /// The address it listens at.
     pub fn local_addr(&self) -> SocketAddr {
-        todo!("owner: remoting")
+        self.local_addr
     }
 
     /// Open connections.
     pub fn connections(&self) -> Vec<Arc<Connection>> {
-        todo!("owner: remoting")
+        self.endpoint.connections()
     }
 
     /// Stops accepting; requests already read are still answered.
     pub fn stop_accepting(&self) {
-        todo!("owner: remoting")
+        let Some(listener) = lock(&self.listener).take() else { return };
+        self.stopping.stop();
+        // Wakes the thread out of accept.
+        let _ = listener.shutdown(Shutdown::Both);
     }
 
     /// Closes everything and joins its threads, at most `limit`. Idempotent.
-    pub fn stop(&self, _limit: Duration) {
-        todo!("owner: remoting")
+    pub fn stop(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        self.stop_accepting();
+        self.boss.stop(left());
+        if !self.endpoint.close_all("the server stops", left()) {
+            let count = self.endpoint.connection_count();
+            log::warn!("{}: {count} connections still run a request", self.endpoint.name);
+        }
+        self.scan.stop(left());
+        // Processors often own the server that owns them.
+        self.endpoint.routes.update(|routes| *routes = Routes::default());
+        self.endpoint.events.update(Vec::clear);
+    }
+}
+
+impl Drop for RunningServer {
+    fn drop(&mut self) {
+        self.stop(DROP_LIMIT);
     }
 }

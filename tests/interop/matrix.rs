@@ -7,10 +7,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use crate::clients::{Consumer, Got, Prepared, Sent, say};
-use crate::support::java_peer::JavaPeer;
-use crate::support::servers::{self, Server};
+use crate::support::java_peer::Servers;
+use crate::support::servers;
 use crate::support::wire::{Wire, borrowed, code, send_fields};
-use crate::support::{TempDir, until};
+use crate::support::{TempDir, free_port, until};
 
 const TOPIC: &str = "Interop";
 const QUEUES: i32 = 8;
@@ -20,7 +20,9 @@ const TAGS: [&str; 5] = ["a", "b", "标签", "d", "ü"];
 pub fn run(count: u32, producer: &Prepared, groups: &[&[&Prepared]]) {
     let begin = Instant::now();
     let dir = TempDir::new("interop");
-    let (namesrv, broker) = servers_under_test(dir.path());
+    let make = Servers::from_env();
+    let namesrv = make.namesrv(dir.path());
+    let broker = make.broker_at(dir.path(), free_port(), Some(&namesrv.addr()), &[]);
     let mut wire = broker.wire();
     wire.create_topic(TOPIC, QUEUES);
     servers::wait_for_route(&namesrv.addr(), TOPIC);
@@ -52,24 +54,6 @@ pub fn run(count: u32, producer: &Prepared, groups: &[&[&Prepared]]) {
         names.join(", "),
         begin.elapsed()
     ));
-}
-
-/// Ours, unless the environment asks for the official ones.
-fn servers_under_test(dir: &Path) -> (Server, Server) {
-    let version = match std::env::var("ROCKETMQ_TEST_SERVERS").as_deref() {
-        Err(_) | Ok("ours") => {
-            let namesrv = servers::namesrv(dir);
-            let broker = servers::broker(dir, Some(&namesrv.addr()), &[]);
-            return (namesrv, broker);
-        }
-        Ok("4.9.7") => "4.9.7",
-        Ok("5.3.3") => "5.3.3",
-        Ok(other) => panic!("ROCKETMQ_TEST_SERVERS={other}: one of ours, 4.9.7, 5.3.3"),
-    };
-    let peer = JavaPeer::fetch(version).unwrap_or_else(|why| panic!("{why}"));
-    let namesrv = peer.namesrv(dir);
-    let broker = peer.broker(dir, &namesrv.addr(), "-Xmx1g -XX:+UseSerialGC", &[]);
-    (namesrv, broker)
 }
 
 /// A consumer group in cluster mode.

@@ -86,11 +86,6 @@ pub fn broker_at(dir: &Path, port: u16, namesrv: Option<&str>, more: &[(&str, &s
     Server { process, port, home }
 }
 
-/// [`broker_at`] on a free port.
-pub fn broker(dir: &Path, namesrv: Option<&str>, more: &[(&str, &str)]) -> Server {
-    broker_at(dir, free_port(), namesrv, more)
-}
-
 /// A command that runs one of our programs with `home` as its whole world.
 pub fn command(name: &str, home: &Path) -> Command {
     let mut command = Command::new(program(name));

@@ -247,6 +247,42 @@ pub fn frame_of(header: &[u8], body: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// A stored message, as much of it as tests look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Queue.
+    pub queue: i32,
+    /// Offset in the queue.
+    pub offset: i64,
+    /// Offset in the commit log.
+    pub physical_offset: i64,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+/// The messages in the body of a pull response. Panics when it is not a row of whole records.
+pub fn records(mut bytes: &[u8]) -> Vec<Record> {
+    let int = |bytes: &[u8], at: usize| -> usize {
+        let [a, b, c, d] = bytes[at..at + 4] else { unreachable!("four bytes") };
+        u32::from_be_bytes([a, b, c, d]) as usize
+    };
+    let long = |bytes: &[u8], at: usize| ((int(bytes, at) << 32) | int(bytes, at + 4)) as i64;
+    let mut records = Vec::new();
+    while !bytes.is_empty() {
+        let (record, rest) = bytes.split_at(int(bytes, 0));
+        assert_eq!(int(record, 4), 0xdaa3_20a7, "magic of a record");
+        let body_bytes = int(record, 84);
+        records.push(Record {
+            queue: int(record, 12) as i32,
+            offset: long(record, 20),
+            physical_offset: long(record, 28),
+            body: record[88..88 + body_bytes].to_vec(),
+        });
+        bytes = rest;
+    }
+    records
+}
+
 /// Reads a frame.
 pub fn receive(from: &mut impl Read) -> io::Result<Reply> {
     let mut start = [0; 8];

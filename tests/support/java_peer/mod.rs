@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::process::Process;
-use super::servers::{Server, broker_settings, write_conf};
+use super::servers::{self, Server, broker_settings, write_conf};
 use super::{TempDir, free_port};
 
 /// A JVM on a busy machine takes its time.
@@ -65,13 +65,12 @@ pub fn fetch_jars(pom: &Path, version: &str, lib: &Path) -> Result<(), String> {
 /// The official servers of one version, fetched.
 #[derive(Clone, Debug)]
 pub struct JavaPeer {
-    version: &'static str,
     lib: PathBuf,
 }
 
 impl JavaPeer {
     /// Fetches them, once per target directory.
-    pub fn fetch(version: &'static str) -> Result<Self, String> {
+    pub fn fetch(version: &str) -> Result<Self, String> {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let folder = cache().join(format!("java-peer-{version}"));
@@ -81,7 +80,7 @@ impl JavaPeer {
             run(Command::new("java").arg("-version"))?;
             fetch_jars(&pom, version, &lib)
         })?;
-        Ok(Self { version, lib })
+        Ok(Self { lib })
     }
 
     /// A name server below `dir`.
@@ -96,11 +95,18 @@ impl JavaPeer {
         Server { process, port, home }
     }
 
-    /// A broker below `dir`, registered at `namesrv`. `heap`: JVM options for its memory.
-    pub fn broker(&self, dir: &Path, namesrv: &str, heap: &str, more: &[(&str, &str)]) -> Server {
+    /// A broker below `dir`, registered at `namesrv` when there is one. `heap`: JVM options for its
+    /// memory. Starting it again in the same folder and on the same port continues its store.
+    pub fn broker_at(
+        &self,
+        dir: &Path,
+        port: u16,
+        namesrv: Option<&str>,
+        heap: &str,
+        more: &[(&str, &str)],
+    ) -> Server {
         let home = dir.join("java-broker");
-        let port = free_port();
-        let settings = broker_settings(&home, port, Some(namesrv), more);
+        let settings = broker_settings(&home, port, namesrv, more);
         let settings: Vec<(&str, &str)> =
             settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let conf = write_conf(&home, "broker", &settings);
@@ -146,9 +152,49 @@ impl JavaPeer {
         java.env("ROCKETMQ_HOME", home).env_remove("NAMESRV_ADDR").current_dir(home);
         java
     }
+}
 
-    /// Version.
-    pub fn version(&self) -> &'static str {
-        self.version
+/// Whose servers a test runs against: ours, unless `ROCKETMQ_TEST_SERVERS` is `4.9.7` or `5.3.3`.
+/// Against the official ones a test proves itself.
+#[derive(Clone, Debug)]
+pub enum Servers {
+    /// This package's.
+    Ours,
+    /// The official ones.
+    Java(JavaPeer),
+}
+
+impl Servers {
+    /// Reads the environment.
+    pub fn from_env() -> Self {
+        let version = match std::env::var("ROCKETMQ_TEST_SERVERS").as_deref() {
+            Err(_) | Ok("ours") => return Self::Ours,
+            Ok("4.9.7") => "4.9.7",
+            Ok("5.3.3") => "5.3.3",
+            Ok(other) => panic!("ROCKETMQ_TEST_SERVERS={other}: one of ours, 4.9.7, 5.3.3"),
+        };
+        Self::Java(JavaPeer::fetch(version).unwrap_or_else(|why| panic!("{why}")))
+    }
+
+    /// A name server below `dir`.
+    pub fn namesrv(&self, dir: &Path) -> Server {
+        match self {
+            Self::Ours => servers::namesrv(dir),
+            Self::Java(peer) => peer.namesrv(dir),
+        }
+    }
+
+    /// A broker below `dir`.
+    pub fn broker_at(
+        &self,
+        dir: &Path,
+        port: u16,
+        namesrv: Option<&str>,
+        more: &[(&str, &str)],
+    ) -> Server {
+        match self {
+            Self::Ours => servers::broker_at(dir, port, namesrv, more),
+            Self::Java(peer) => peer.broker_at(dir, port, namesrv, "-Xmx1g -XX:+UseSerialGC", more),
+        }
     }
 }

@@ -1,0 +1,431 @@
+//! The thread that asks producers about half messages that nobody ended (Java's
+//! TransactionalMessageCheckService).
+//!
+//! Two queues are read side by side: that of half messages, and that of their ends. A half message
+//! whose end is found is done. One without an end that is old enough is put back at the end of its
+//! queue, with one more check counted, and its producer is asked about that copy. One that was
+//! checked too often, or is older than the store keeps messages, is given up: a copy goes to
+//! `TRANS_CHECK_MAX_TIME_TOPIC`.
+//!
+//! How far both queues are read is kept like a consumer's offsets, under the group
+//! `CID_RMQ_SYS_TRANS`. The ends' offset only moves over ends whose half messages are passed: an end
+//! that is read again is harmless, one that is forgotten would commit twice.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Broker;
+use super::put_message;
+use super::records::for_each_record;
+use super::send::is_stored;
+use super::transactions::{ENDED_TAG, real_target};
+use crate::common::clock::now_ms;
+use crate::common::message_id::MessageId;
+use crate::common::properties::{
+    CHECK_IMMUNITY_TIME, PRODUCER_GROUP, TAGS, TRANSACTION_CHECK_TIMES, UNIQUE_KEY,
+    find as find_property,
+};
+use crate::common::record::{RecordFields, RecordView, encode_record, patch_record};
+use crate::common::service_thread::Signal;
+use crate::common::topic::{
+    PERM_READ, PERM_WRITE, TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC,
+};
+use crate::remoting::Command;
+use crate::remoting::protocol::headers::CheckTransactionStateRequestHeader;
+use crate::remoting::protocol::request_code::CHECK_TRANSACTION_STATE;
+use crate::store::message::{NewMessage, PutResult};
+use crate::store::{GetMessageResult, GetMessageStatus};
+
+/// The group whose offsets tell how far both queues are read.
+const GROUP: &str = "CID_RMQ_SYS_TRANS";
+/// Property of a copy: the queue offset of the first half message, which its end may name.
+const FIRST_QUEUE_OFFSET: &str = "TRAN_PREPARED_QUEUE_OFFSET";
+/// Ends read at a time.
+const ENDS_AT_A_TIME: i32 = 32;
+/// Longest time for one queue in one pass, ms.
+const QUEUE_BUDGET_MS: i64 = 60_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// The thread `TransactionCheck`: one pass every `transactionCheckInterval`, until stopped.
+pub fn run(broker: &Arc<Broker>, signal: &Signal) {
+    let interval = broker.config.get().transaction_check_interval;
+    let interval = Duration::from_millis(u64::try_from(interval).unwrap_or(0).max(1));
+    while signal.wait(interval) {
+        check_all(broker, signal);
+    }
+}
+
+fn check_all(broker: &Broker, signal: &Signal) {
+    let half = broker.topics.get_or_create(TRANS_HALF_TOPIC, 1, PERM_READ | PERM_WRITE, 0);
+    for queue_id in 0..half.map_or(0, |topic| topic.read_queue_nums) {
+        if let Some(mut pass) = Pass::start(broker, queue_id) {
+            pass.run(signal);
+        }
+    }
+}
+
+/// One pass over one queue of half messages.
+struct Pass<'a> {
+    broker: &'a Broker,
+    queue_id: i32,
+    started_ms: i64,
+    /// Where the half messages stood at the start.
+    first_half: i64,
+    /// Where the ends stood at the start.
+    first_end: i64,
+    /// Half message to the end that names it.
+    ended: HashMap<i64, i64>,
+    /// End to the half messages that it names and that are not passed yet.
+    open_ends: HashMap<i64, usize>,
+    /// Ends all of whose half messages are passed.
+    closed_ends: Vec<i64>,
+    /// The ends that were read last.
+    page: Page,
+}
+
+/// What the last reading of ends found.
+struct Page {
+    /// Where the next reading begins.
+    next: i64,
+    /// When the last of them was written, ms; `None` if there was none.
+    last_born_ms: Option<i64>,
+}
+
+/// What is done after a half message was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Look at the next.
+    Next,
+    /// Look at the same again: more ends were read.
+    Again,
+    /// The pass is over; what follows is too young, or the store does not take copies.
+    Stop,
+}
+
+impl<'a> Pass<'a> {
+    fn start(broker: &'a Broker, queue_id: i32) -> Option<Self> {
+        let offset_of = |topic| {
+            let known = broker.consumer_offsets.get(GROUP, topic, queue_id);
+            known
+                .filter(|offset| *offset >= 0)
+                .unwrap_or_else(|| broker.store.min_offset(topic, queue_id))
+        };
+        let (first_half, first_end) = (offset_of(TRANS_HALF_TOPIC), offset_of(TRANS_OP_HALF_TOPIC));
+        let mut pass = Self {
+            broker,
+            queue_id,
+            started_ms: now_ms(),
+            first_half,
+            first_end,
+            ended: HashMap::new(),
+            open_ends: HashMap::new(),
+            closed_ends: Vec::new(),
+            page: Page { next: first_end, last_born_ms: None },
+        };
+        (pass.first_half >= 0 && pass.first_end >= 0 && pass.read_ends()).then_some(pass)
+    }
+
+    fn run(&mut self, signal: &Signal) {
+        let mut at = self.first_half;
+        while now_ms() - self.started_ms <= QUEUE_BUDGET_MS && !signal.stopped() {
+            if self.pass_ended(at) {
+                at += 1;
+                continue;
+            }
+            let found = self.read(TRANS_HALF_TOPIC, at, 1);
+            let Some(found) = found else { break };
+            match found.status {
+                GetMessageStatus::Found => {}
+                GetMessageStatus::NoMessageInQueue | GetMessageStatus::OffsetOverflowOne => break,
+                _ if found.next_begin_offset == at => break,
+                _ => {
+                    at = found.next_begin_offset;
+                    continue;
+                }
+            }
+            let Some(records) = found.records else { break };
+            let mut step = Step::Stop;
+            for_each_record(&*records, |half| {
+                step = self.examine(half);
+                ControlFlow::Break(())
+            });
+            match step {
+                Step::Next => at += 1,
+                Step::Again => {}
+                Step::Stop => break,
+            }
+        }
+        self.commit_offsets(at);
+    }
+
+    fn commit_offsets(&mut self, half: i64) {
+        let offsets = &self.broker.consumer_offsets;
+        if half != self.first_half {
+            offsets.commit(GROUP, TRANS_HALF_TOPIC, self.queue_id, half);
+        }
+        self.closed_ends.sort_unstable();
+        let mut end = self.first_end;
+        for closed in &self.closed_ends {
+            if *closed == end {
+                end += 1;
+            }
+        }
+        if end != self.first_end {
+            offsets.commit(GROUP, TRANS_OP_HALF_TOPIC, self.queue_id, end);
+        }
+    }
+
+    fn read(&self, topic: &str, offset: i64, max: i32) -> Option<GetMessageResult> {
+        self.broker.store.get(GROUP, topic, self.queue_id, offset, max, None)
+    }
+
+    /// Whether the half message has ended; its end is then used up.
+    fn pass_ended(&mut self, half: i64) -> bool {
+        let Some(end) = self.ended.remove(&half) else { return false };
+        self.close_one(end);
+        true
+    }
+
+    /// Reads the next ends. `false`: the store does not give anything out.
+    fn read_ends(&mut self) -> bool {
+        self.page.last_born_ms = None;
+        let Some(found) = self.read(TRANS_OP_HALF_TOPIC, self.page.next, ENDS_AT_A_TIME) else {
+            return false;
+        };
+        match found.status {
+            GetMessageStatus::Found => {
+                if let Some(records) = found.records {
+                    for_each_record(&*records, |end| {
+                        self.note_end(end);
+                        ControlFlow::Continue(())
+                    });
+                }
+                self.page.next = found.next_begin_offset;
+            }
+            GetMessageStatus::NoMessageInQueue | GetMessageStatus::OffsetOverflowOne => {}
+            // The offset is of messages that were deleted, or of another store.
+            _ => {
+                let offset = found.next_begin_offset;
+                self.broker.consumer_offsets.commit(
+                    GROUP,
+                    TRANS_OP_HALF_TOPIC,
+                    self.queue_id,
+                    offset,
+                );
+                self.page.next = offset;
+                self.first_end = offset;
+            }
+        }
+        true
+    }
+
+    fn note_end(&mut self, end: &RecordView<'_>) {
+        self.page.last_born_ms = Some(end.born_timestamp);
+        if find_property(end.properties, TAGS) != Some(ENDED_TAG) {
+            log::warn!("a message at {} of {TRANS_OP_HALF_TOPIC} is no end", end.physical_offset);
+        }
+        // Brokers of 5.x name several half messages, each followed by a comma.
+        let body = String::from_utf8_lossy(end.body);
+        let named = body.split(',').filter_map(|text| text.trim().parse::<i64>().ok());
+        let open: Vec<i64> = named.filter(|half| *half >= self.first_half).collect();
+        if open.is_empty() {
+            self.closed_ends.push(end.queue_offset);
+            return;
+        }
+        self.open_ends.insert(end.queue_offset, open.len());
+        for half in open {
+            // A half message that two ends name is passed once: the other end is then closed.
+            if let Some(other) = self.ended.insert(half, end.queue_offset) {
+                self.ended.insert(half, other);
+                self.close_one(end.queue_offset);
+            }
+        }
+    }
+
+    fn close_one(&mut self, end: i64) {
+        if let Some(open) = self.open_ends.get_mut(&end) {
+            *open -= 1;
+            if *open == 0 {
+                self.open_ends.remove(&end);
+                self.closed_ends.push(end);
+            }
+        }
+    }
+
+    fn examine(&mut self, half: &RecordView<'_>) -> Step {
+        let config = self.broker.config.get();
+        let now = now_ms();
+        let age = now - half.born_timestamp;
+        let checks: i32 = find_property(half.properties, TRANSACTION_CHECK_TIMES)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
+        let kept_ms = i64::from(self.broker.store.config().file_reserved_time) * HOUR_MS;
+        if checks >= config.transaction_check_max || age > kept_ms {
+            self.give_up(half, checks);
+            return Step::Next;
+        }
+        if half.store_timestamp >= self.started_ms {
+            return Step::Stop;
+        }
+        let timeout = config.transaction_time_out;
+        let own_immunity = find_property(half.properties, CHECK_IMMUNITY_TIME);
+        let immunity = own_immunity.map_or(timeout, |text| {
+            let seconds = text.parse::<i64>().ok().filter(|seconds| *seconds != -1);
+            seconds.map_or(timeout, |seconds| seconds.saturating_mul(1000))
+        });
+        if own_immunity.is_some() {
+            if age < immunity && self.postpone(half) {
+                return Step::Next;
+            }
+        } else if (0..immunity).contains(&age) {
+            return Step::Stop;
+        }
+        let ask = match self.page.last_born_ms {
+            None => age > immunity,
+            Some(born) => born - self.started_ms > timeout,
+        };
+        if ask || age <= -1 {
+            return self.ask(half, checks + 1);
+        }
+        let had_ends = self.page.last_born_ms.is_some();
+        if had_ends && self.read_ends() { Step::Again } else { Step::Stop }
+    }
+
+    /// Puts a half message that may not be asked about yet back at the end of its queue. Its end
+    /// may already name the first copy.
+    fn postpone(&mut self, half: &RecordView<'_>) -> bool {
+        match find_property(half.properties, FIRST_QUEUE_OFFSET) {
+            None => {
+                let first = half.queue_offset.to_string();
+                let properties =
+                    put_message::rewrite(half.properties, &[], &[(FIRST_QUEUE_OFFSET, &first)]);
+                self.put_back(half, &properties).is_some()
+            }
+            Some(text) => match text.parse::<i64>() {
+                Err(_) => false,
+                Ok(first) if self.pass_ended(first) => true,
+                Ok(_) => self.put_back(half, half.properties).is_some(),
+            },
+        }
+    }
+
+    /// Puts a half message back with one more check counted, and asks its producer about the copy.
+    fn ask(&mut self, half: &RecordView<'_>, checks: i32) -> Step {
+        let checks = checks.to_string();
+        let properties =
+            put_message::rewrite(half.properties, &[], &[(TRANSACTION_CHECK_TIMES, &checks)]);
+        match self.put_back(half, &properties) {
+            Some(copy) => {
+                send_check(self.broker, half, &properties, &copy);
+                Step::Next
+            }
+            None => Step::Stop,
+        }
+    }
+
+    fn put_back(&self, half: &RecordView<'_>, properties: &str) -> Option<PutResult> {
+        let message = NewMessage {
+            record: RecordFields {
+                flag: 0,
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                ..fields(half, half.topic, half.queue_id, properties)
+            },
+            wait_store: false,
+        };
+        let result = self.broker.store.put(&message).wait();
+        if is_stored(result.status) {
+            return Some(result);
+        }
+        log::error!(
+            "the half message at {} could not be put back: {}; tried again in the next pass",
+            half.physical_offset,
+            result.status.name()
+        );
+        None
+    }
+
+    fn give_up(&self, half: &RecordView<'_>, checks: i32) {
+        log::warn!(
+            "the half message at {} of producer group {} is given up after {checks} checks; a copy \
+             goes to {TRANS_CHECK_MAX_TIME_TOPIC}",
+            half.physical_offset,
+            find_property(half.properties, PRODUCER_GROUP).unwrap_or("(none)")
+        );
+        let topic = TRANS_CHECK_MAX_TIME_TOPIC;
+        self.broker.topics.get_or_create(topic, 1, PERM_READ | PERM_WRITE, 0);
+        let message =
+            NewMessage { record: fields(half, topic, 0, half.properties), wait_store: false };
+        let result = self.broker.store.put(&message).wait();
+        if !is_stored(result.status) {
+            log::error!("the copy could not be stored: {}", result.status.name());
+        }
+    }
+}
+
+/// A record's parts, for another topic and with other properties.
+fn fields<'a>(
+    record: &RecordView<'a>,
+    topic: &'a str,
+    queue_id: i32,
+    properties: &'a str,
+) -> RecordFields<'a> {
+    RecordFields {
+        topic,
+        queue_id,
+        flag: record.flag,
+        sys_flag: record.sys_flag,
+        born_timestamp: record.born_timestamp,
+        born_host: record.born_host,
+        store_host: record.store_host,
+        reconsume_times: record.reconsume_times,
+        prepared_transaction_offset: record.prepared_transaction_offset,
+        body: record.body,
+        properties,
+    }
+}
+
+/// CHECK_TRANSACTION_STATE (39) to one producer of the group, which answers END_TRANSACTION with
+/// the offsets of the copy. Nobody online is told the log; the next pass tries again.
+fn send_check(broker: &Broker, half: &RecordView<'_>, properties: &str, copy: &PutResult) {
+    let group = find_property(properties, PRODUCER_GROUP).unwrap_or_default();
+    let (topic, queue_id) = match real_target(half) {
+        Ok(target) => target,
+        Err(problem) => {
+            log::error!("the half message at {}: {problem}", half.physical_offset);
+            return;
+        }
+    };
+    let Some(producer) = broker.producers.pick(group) else {
+        log::info!(
+            "no producer of group {group} is online to be asked about the half message at {}",
+            copy.commit_log_offset
+        );
+        return;
+    };
+    let record = RecordFields {
+        flag: 0,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        ..fields(half, topic, queue_id, properties)
+    };
+    let mut body = Vec::new();
+    encode_record(&record, &mut body);
+    patch_record(&mut body, copy.queue_offset, copy.commit_log_offset, copy.store_timestamp);
+    let unique_key = find_property(properties, UNIQUE_KEY).map(str::to_owned);
+    let id = MessageId { host: half.store_host, offset: copy.commit_log_offset };
+    let header = CheckTransactionStateRequestHeader {
+        tran_state_table_offset: copy.queue_offset,
+        commit_log_offset: copy.commit_log_offset,
+        msg_id: unique_key.clone(),
+        transaction_id: unique_key,
+        offset_msg_id: Some(id.to_string()),
+        broker_name: None,
+    };
+    let request = Command::request(CHECK_TRANSACTION_STATE).with_header(&header).with_body(body);
+    if let Err(error) = producer.connection.oneway(request) {
+        log::info!("producer {} could not be asked: {error}", producer.client_id);
+    }
+}

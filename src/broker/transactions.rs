@@ -1,0 +1,177 @@
+//! Transactions, the part that clients see: END_TRANSACTION (37). Half messages whose producer says
+//! nothing are [`transaction_check`](super::transaction_check)'s business.
+//!
+//! A half message lies in `RMQ_SYS_TRANS_HALF_TOPIC`, where no consumer reads. Its end is written
+//! down in `RMQ_SYS_TRANS_OP_HALF_TOPIC`, as a message whose body is the half message's queue offset:
+//! nothing in the log is ever changed or removed. A commit stores the message once more, under its
+//! real topic, before its end is written down; so a crash in between commits twice rather than
+//! never.
+
+use std::sync::Arc;
+
+use super::put_message::{self, Wishes};
+use super::records::with_record;
+use super::send::{is_stored, put_status_answer};
+use super::{Answer, Broker, Refusal};
+use crate::common::clock::now_ms;
+use crate::common::properties::{
+    PRODUCER_GROUP, REAL_QUEUE_ID, REAL_TOPIC, TAGS, WAIT, find as find_property,
+};
+use crate::common::record::{RecordFields, RecordView};
+use crate::common::sys_flag::{TRANSACTION_COMMIT, TRANSACTION_MASK, TRANSACTION_ROLLBACK};
+use crate::common::topic::{TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC};
+use crate::remoting::protocol::headers::EndTransactionRequestHeader;
+use crate::remoting::protocol::response_code as code;
+use crate::remoting::{Command, Connection};
+use crate::store::config::BrokerRole;
+use crate::store::message::{NewMessage, PutResult};
+
+/// The tag of a message that says that a half message has ended.
+pub const ENDED_TAG: &str = "d";
+
+/// Answers END_TRANSACTION.
+pub fn process(broker: &Arc<Broker>, _connection: &Arc<Connection>, request: Command) -> Answer {
+    let header: EndTransactionRequestHeader = request.header()?;
+    if broker.store.config().broker_role == BrokerRole::Slave {
+        return Ok(Some(Command::failure(
+            code::SLAVE_NOT_AVAILABLE,
+            "this broker is a slave; the end of a transaction belongs to its master",
+        )));
+    }
+    let commits = match header.commit_or_rollback {
+        TRANSACTION_COMMIT => true,
+        TRANSACTION_ROLLBACK => false,
+        // The producer does not know yet. It will be asked again.
+        0 => return Ok(None),
+        other => {
+            let problem = format!(
+                "the header field commitOrRollback is {other}, expected 8 (commit), 12 (roll back) \
+                 or 0 (unknown)"
+            );
+            return Err(problem.into());
+        }
+    };
+    let ended = with_record(&broker.store, header.commit_log_offset, |half| {
+        check(&header, half)?;
+        if commits {
+            commit(broker, half)?;
+        }
+        write_down_end(broker, half.queue_id, half.queue_offset);
+        Ok(())
+    });
+    let ended = ended.unwrap_or_else(|| {
+        Err(Refusal::new(
+            code::SYSTEM_ERROR,
+            format!(
+                "there is no half message at the commit-log offset {}",
+                header.commit_log_offset
+            ),
+        ))
+    });
+    Ok(Some(match ended {
+        Ok(()) => Command::response(code::SUCCESS),
+        Err(refusal) => refusal.response(),
+    }))
+}
+
+/// Whether the request means this half message.
+fn check(header: &EndTransactionRequestHeader, half: &RecordView<'_>) -> Result<(), Refusal> {
+    let problem = if half.topic != TRANS_HALF_TOPIC {
+        "the message is not a half message"
+    } else if find_property(half.properties, PRODUCER_GROUP) != Some(&header.producer_group) {
+        "the producer group is not the half message's"
+    } else if half.queue_offset != header.tran_state_table_offset {
+        "the transaction state table offset is not the half message's"
+    } else if half.physical_offset != header.commit_log_offset {
+        "the commit log offset is not the half message's"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::new(code::SYSTEM_ERROR, problem))
+}
+
+/// Topic and queue that a half message is meant for.
+pub fn real_target<'a>(half: &RecordView<'a>) -> Result<(&'a str, i32), String> {
+    let topic = find_property(half.properties, REAL_TOPIC)
+        .ok_or_else(|| format!("the half message has no property {REAL_TOPIC}"))?;
+    let queue = find_property(half.properties, REAL_QUEUE_ID).unwrap_or_default();
+    let queue_id = queue.parse().map_err(|_| {
+        format!("the half message's property {REAL_QUEUE_ID} is \"{queue}\", expected an integer")
+    })?;
+    Ok((topic, queue_id))
+}
+
+/// Stores a half message under its real topic, with all properties of the half message: clients
+/// need `TRAN_MSG` and the rest.
+fn commit(broker: &Broker, half: &RecordView<'_>) -> Result<(), Refusal> {
+    let refused = |problem| Refusal::new(code::SYSTEM_ERROR, problem);
+    let (topic, queue_id) = real_target(half).map_err(refused)?;
+    let sys_flag = (half.sys_flag & !TRANSACTION_MASK) | TRANSACTION_COMMIT;
+    let levels = broker.delay.levels().max_level();
+    let placed = put_message::place_again(topic, queue_id, sys_flag, half.properties, levels)
+        .map_err(refused)?;
+    let message = NewMessage {
+        record: RecordFields {
+            topic: &placed.topic,
+            queue_id: placed.queue_id,
+            flag: half.flag,
+            sys_flag: placed.sys_flag,
+            born_timestamp: half.born_timestamp,
+            born_host: half.born_host,
+            store_host: half.store_host,
+            reconsume_times: half.reconsume_times,
+            prepared_transaction_offset: half.physical_offset,
+            body: half.body,
+            properties: &placed.properties,
+        },
+        wait_store: Wishes::of(half.properties).waits(),
+    };
+    let result = broker.store.put(&message).wait();
+    if is_stored(result.status) {
+        return Ok(());
+    }
+    let (answer, remark) = put_status_answer(broker, &result);
+    Err(Refusal::new(answer, remark.unwrap_or_default()))
+}
+
+/// Writes down that a half message has ended. A failure is logged only: the producer will be asked
+/// once more, and the end written down then.
+fn write_down_end(broker: &Broker, queue_id: i32, queue_offset: i64) {
+    let properties = put_message::rewrite("", &[], &[(WAIT, "true"), (TAGS, ENDED_TAG)]);
+    let body = queue_offset.to_string();
+    let result = put_as_broker(broker, TRANS_OP_HALF_TOPIC, queue_id, &body, &properties);
+    if !is_stored(result.status) {
+        log::error!(
+            "the end of the half message {queue_offset} could not be written down: {}; its producer \
+             will be asked again",
+            result.status.name()
+        );
+    }
+}
+
+/// Stores a message of the broker's own.
+fn put_as_broker(
+    broker: &Broker,
+    topic: &str,
+    queue_id: i32,
+    body: &str,
+    properties: &str,
+) -> PutResult {
+    let message = NewMessage {
+        record: RecordFields {
+            topic,
+            queue_id,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: now_ms(),
+            born_host: broker.store_host,
+            store_host: broker.store_host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: body.as_bytes(),
+            properties,
+        },
+        wait_store: false,
+    };
+    broker.store.put(&message).wait()
+}

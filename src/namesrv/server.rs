@@ -1,0 +1,162 @@
+//! [`Namesrv`]: a running name server, an ordinary value that is started, asked for its address,
+//! and dropped.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::kv_config::KvError;
+use super::{NameServer, NamesrvConfig};
+use crate::common::service_thread::{ServiceThread, Signal};
+use crate::common::thread_pool::ThreadPool;
+use crate::remoting::config::ServerConfig;
+use crate::remoting::connection::Connection;
+use crate::remoting::server::{ConnectionEvents, RemotingServer, RunningServer};
+
+/// First look for silent brokers after the start.
+const FIRST_SCAN: Duration = Duration::from_secs(5);
+/// Between two looks.
+const SCAN_INTERVAL: Duration = Duration::from_secs(10);
+/// Requests that may wait for a worker: those of a few thousand clients that come at once.
+const QUEUE_CAPACITY: usize = 10_000;
+/// How long a stop waits for what still runs.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
+
+/// Why a name server does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The KV table cannot be read.
+    Kv(KvError),
+    /// The port cannot be listened at.
+    Listen(u16, std::io::Error),
+    /// No thread.
+    Thread(std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kv(error) => error.fmt(f),
+            Self::Listen(port, error) => write!(f, "cannot listen at port {port}: {error}"),
+            Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A running name server. Dropping it stops it.
+pub struct Namesrv {
+    server: Arc<RunningServer>,
+    workers: Arc<ThreadPool>,
+    scan: ServiceThread,
+}
+
+impl fmt::Debug for Namesrv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Namesrv").field("local_addr", &self.local_addr()).finish_non_exhaustive()
+    }
+}
+
+impl Namesrv {
+    /// Reads the KV table, listens, and starts the scan. Port 0 picks a free one.
+    pub fn start(config: NamesrvConfig, server_config: ServerConfig) -> Result<Self, StartError> {
+        let state = NameServer::new(config, server_config.clone()).map_err(StartError::Kv)?;
+        let state = Arc::new(state);
+        let port = server_config.listen_port;
+        let threads = usize::try_from(server_config.server_worker_threads).unwrap_or(0).max(1);
+        let workers = ThreadPool::new("NsWorker_", threads, QUEUE_CAPACITY);
+        let mut server = RemotingServer::new("Ns", server_config);
+        server.register_default(state.clone(), workers.clone());
+        server.on_close(state.clone());
+        let server = Arc::new(server.start().map_err(|error| StartError::Listen(port, error))?);
+        let scanned = Arc::clone(&server);
+        let scan = ServiceThread::spawn("NsScan", Arc::default(), move |signal| {
+            scan_for_silent_brokers(&state, &scanned, signal);
+        })
+        .map_err(StartError::Thread)?;
+        Ok(Self { server, workers, scan })
+    }
+
+    /// The address that it listens at.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Stops: no new request, what was read is answered, connections are closed. Idempotent.
+    pub fn stop(&self) {
+        self.server.stop_accepting();
+        self.scan.stop(STOP_LIMIT);
+        self.workers.stop(STOP_LIMIT);
+        self.server.stop(STOP_LIMIT);
+    }
+}
+
+impl Drop for Namesrv {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn scan_for_silent_brokers(state: &NameServer, server: &RunningServer, signal: &Signal) {
+    let mut pause = FIRST_SCAN;
+    while signal.wait(pause) {
+        pause = SCAN_INTERVAL;
+        let silent = state.expire(Instant::now());
+        if !silent.is_empty() {
+            for connection in server.connections() {
+                if silent.contains(&connection.id()) {
+                    connection.close("its broker has not registered for 120 s");
+                }
+            }
+        }
+    }
+}
+
+impl ConnectionEvents for NameServer {
+    fn closed(&self, connection: &Arc<Connection>) {
+        self.connection_closed(connection.id(), &connection.peer_addr());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namesrv::processor::tests::{TestHome, register_request};
+    use crate::remoting::client::RemotingClient;
+    use crate::remoting::command::Command;
+    use crate::remoting::config::ClientConfig;
+    use crate::remoting::protocol::headers::GetRouteInfoRequestHeader;
+    use crate::remoting::protocol::{request_code, response_code};
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    fn route_code(client: &RemotingClient, addr: &str) -> i32 {
+        let header =
+            GetRouteInfoRequestHeader { topic: "T".to_owned(), accept_standard_json_only: None };
+        let request = Command::request(request_code::GET_ROUTEINFO_BY_TOPIC).with_header(&header);
+        client.call(addr, request, LIMIT).unwrap().code
+    }
+
+    #[test]
+    fn a_broker_is_served_until_its_connection_ends() {
+        let home = TestHome::new();
+        let listen = ServerConfig { listen_port: 0, ..ServerConfig::default() };
+        let namesrv = Namesrv::start(home.config(), listen).unwrap();
+        let addr = format!("127.0.0.1:{}", namesrv.local_addr().port());
+        let broker = RemotingClient::new(ClientConfig::default());
+        let client = RemotingClient::new(ClientConfig::default());
+        let answer = broker.call(&addr, register_request("a", 0, "h:1", 1), LIMIT).unwrap();
+        assert_eq!(answer.code, response_code::SUCCESS);
+        assert_eq!(route_code(&client, &addr), response_code::SUCCESS);
+        broker.shutdown();
+        let deadline = Instant::now() + LIMIT;
+        while route_code(&client, &addr) != response_code::TOPIC_NOT_EXIST {
+            assert!(Instant::now() < deadline, "the broker is still there");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        client.shutdown();
+        namesrv.stop();
+    }
+}

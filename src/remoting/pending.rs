@@ -1,0 +1,153 @@
+//! [`PendingCalls`]: requests that this side sent over a connection and that wait for an answer.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::command::Command;
+use super::error::RemotingError;
+use super::permits::Permit;
+use crate::common::sync::lock;
+
+/// How a call ended.
+pub(super) type Outcome = Result<Command, RemotingError>;
+/// Runs once with the outcome.
+pub(super) type Callback = Box<dyn FnOnce(Outcome) + Send>;
+
+/// Calls by their opaque. Each ends exactly once: by its response, by its deadline, or when the
+/// connection closes. Whoever takes it out of the table ends it.
+#[derive(Default)]
+pub(super) struct PendingCalls {
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    /// Why no call can be added any more.
+    closed: Option<RemotingError>,
+    calls: HashMap<i32, Waiter>,
+}
+
+/// Who waits for an answer.
+pub(super) enum Waiter {
+    /// A thread, with its own deadline.
+    Thread(Arc<Slot>),
+    /// A function.
+    Callback {
+        /// What is run.
+        done: Callback,
+        /// When it is run with a timeout.
+        deadline: Instant,
+        /// The limit that is told to it then.
+        timeout_ms: u64,
+        /// Returned when the call ends.
+        permit: Permit,
+    },
+}
+
+impl Waiter {
+    fn end(self, outcome: Outcome) {
+        match self {
+            Self::Thread(slot) => slot.fill(outcome),
+            Self::Callback { done, permit, .. } => {
+                drop(permit);
+                done(outcome);
+            }
+        }
+    }
+}
+
+/// Where a thread finds the answer it waits for.
+#[derive(Default)]
+pub(super) struct Slot {
+    outcome: Mutex<Option<Outcome>>,
+    filled: Condvar,
+}
+
+impl Slot {
+    fn fill(&self, outcome: Outcome) {
+        *lock(&self.outcome) = Some(outcome);
+        self.filled.notify_one();
+    }
+
+    /// Waits until there is an outcome, or `None` at the deadline.
+    pub(super) fn wait(&self, timeout: Duration) -> Option<Outcome> {
+        let guard = lock(&self.outcome);
+        let (mut guard, _) = self
+            .filled
+            .wait_timeout_while(guard, timeout, |outcome| outcome.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        guard.take()
+    }
+}
+
+impl PendingCalls {
+    /// Adds a call under an opaque that `next_opaque` gives and that no other call has.
+    ///
+    /// # Errors
+    /// The connection is closed; the waiter is not told.
+    pub(super) fn add(
+        &self,
+        waiter: Waiter,
+        mut next_opaque: impl FnMut() -> i32,
+    ) -> Result<i32, RemotingError> {
+        let mut table = lock(&self.table);
+        if let Some(error) = &table.closed {
+            return Err(error.clone());
+        }
+        loop {
+            let opaque = next_opaque();
+            if let Entry::Vacant(place) = table.calls.entry(opaque) {
+                place.insert(waiter);
+                return Ok(opaque);
+            }
+        }
+    }
+
+    /// Takes a call back: it will not be ended by anybody else. False if it already was.
+    pub(super) fn withdraw(&self, opaque: i32) -> bool {
+        lock(&self.table).calls.remove(&opaque).is_some()
+    }
+
+    /// Ends the call that `response` answers. False if there is none: it was too late.
+    pub(super) fn answer(&self, response: Command) -> bool {
+        let waiter = lock(&self.table).calls.remove(&response.opaque);
+        match waiter {
+            Some(waiter) => {
+                waiter.end(Ok(response));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Ends every callback whose deadline has passed. (Threads look at the clock themselves.)
+    pub(super) fn expire(&self, now: Instant, addr: impl Fn() -> String) {
+        let late: Vec<Waiter> = {
+            let mut table = lock(&self.table);
+            if table.calls.is_empty() {
+                return;
+            }
+            let is_late = |_: &i32, waiter: &mut Waiter| matches!(waiter, Waiter::Callback { deadline, .. } if *deadline <= now);
+            table.calls.extract_if(is_late).map(|(_, waiter)| waiter).collect()
+        };
+        for waiter in late {
+            if let Waiter::Callback { timeout_ms, .. } = waiter {
+                waiter.end(Err(RemotingError::Timeout { addr: addr(), timeout_ms }));
+            }
+        }
+    }
+
+    /// Ends every call with `error`, and all later ones at once.
+    pub(super) fn close(&self, error: &RemotingError) {
+        let calls = {
+            let mut table = lock(&self.table);
+            table.closed.get_or_insert_with(|| error.clone());
+            std::mem::take(&mut table.calls)
+        };
+        for waiter in calls.into_values() {
+            waiter.end(Err(error.clone()));
+        }
+    }
+}
