@@ -22,6 +22,25 @@ pub fn parse(text: &str) -> Vec<Entry> {
     logical_lines(text).filter_map(|line| line.entry).collect()
 }
 
+/// The line of the first `\u` without four hexadecimal digits: what Java's servers refuse in a
+/// remote update.
+pub fn bad_escape(text: &str) -> Option<u32> {
+    let is_bad = |line: &LogicalLine<'_>| {
+        let mut chars = line.raw.chars();
+        while let Some(c) = chars.next() {
+            if c == '\\' && chars.next() == Some('u') {
+                let digits = chars.clone().take(4).take_while(char::is_ascii_hexdigit).count();
+                if digits < 4 {
+                    return true;
+                }
+            }
+        }
+        false
+    };
+    let bad = logical_lines(text).find(|line| line.entry.is_some() && is_bad(line))?;
+    bad.entry.map(|entry| entry.line)
+}
+
 /// A line of the text, or several that are one by backslashes at their ends.
 struct LogicalLine<'a> {
     /// As it stands, line ends included.
@@ -224,6 +243,12 @@ mod tests {
 
     fn pairs(text: &str) -> Vec<(String, String)> {
         parse(text).into_iter().map(|entry| (entry.key, entry.value)).collect()
+    }
+
+    #[test]
+    fn bad_escapes_are_found() {
+        assert_eq!(bad_escape("a=1\nb=\\u00e9 \\\\uZZ\n# \\uZZ\n"), None);
+        assert_eq!(bad_escape("# \\uZZ\nb=\\u00e\n"), Some(2));
     }
 
     #[test]

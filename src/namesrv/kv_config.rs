@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use crate::common::atomic_file;
 use crate::common::json::{FromJson, Json, Style, ToJson};
+use crate::common::sync::lock;
 use crate::json_body;
 
 /// Namespace of order configurations: topic to `broker:queues;broker:queues`.
@@ -81,12 +82,12 @@ impl KvConfig {
 
     /// One value.
     pub fn get(&self, namespace: &str, key: &str) -> Option<String> {
-        self.lock().get(namespace)?.get(key).cloned()
+        lock(&self.tables).get(namespace)?.get(key).cloned()
     }
 
     /// All entries of a namespace; `None` if it never had any.
     pub fn namespace(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
-        self.lock().get(namespace).cloned()
+        lock(&self.tables).get(namespace).cloned()
     }
 
     /// Adds or replaces an entry.
@@ -111,7 +112,7 @@ impl KvConfig {
 
     /// Changes a copy, writes it, and makes it the current one if that succeeded.
     fn change(&self, change: impl FnOnce(&mut Tables)) -> Result<(), KvError> {
-        let mut tables = self.lock();
+        let mut tables = lock(&self.tables);
         let mut changed = tables.clone();
         change(&mut changed);
         if text_bytes(&changed) > MAX_TEXT_BYTES {
@@ -123,10 +124,6 @@ impl KvConfig {
             .map_err(|error| KvError::File(self.path.clone(), error))?;
         *tables = file.config_table;
         Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Tables> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

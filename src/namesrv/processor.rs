@@ -2,6 +2,7 @@
 //! do is in [`route_table`](super::route_table) and [`kv_config`](super::kv_config).
 
 use std::error::Error;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
@@ -13,9 +14,10 @@ use super::route_table::{
 use super::{NameServer, registration};
 use crate::common::atomic_file;
 use crate::common::checksum::crc32;
-use crate::common::config::{ConfigStruct, PropertyFile};
+use crate::common::config::{ConfigStruct, Entry, PropertyFile};
 use crate::common::json::{FromJson, Json, Style, ToJson};
 use crate::common::property_text;
+use crate::common::sync::lock;
 use crate::remoting::command::Command;
 use crate::remoting::config::{OWN_SERVER_KEYS, ServerConfig};
 use crate::remoting::connection::Connection;
@@ -292,6 +294,9 @@ impl NameServer {
     fn update_config(&self, request: &Command) -> Answer {
         let text = std::str::from_utf8(request.body.as_bytes())
             .map_err(|_| "string2Properties error: the body is not UTF-8")?;
+        if let Some(line) = property_text::bad_escape(text) {
+            return Err(format!("string2Properties error: a bad \\u in line {line}").into());
+        }
         let entries = PropertyFile::parse(text).entries;
         if let Some(entry) = entries.iter().find(|entry| self.black_list.contains(&entry.key)) {
             return Ok(Command::failure(
@@ -299,32 +304,41 @@ impl NameServer {
                 format!("Can not update config in black list: {}.", entry.key),
             ));
         }
-        if entries.is_empty() {
-            return Ok(success());
+        let _writing = lock(&self.config_file);
+        let changes: Vec<_> = entries
+            .iter()
+            .filter(|entry| self.change(entry))
+            .map(|entry| (entry.key.as_str(), entry.value.as_str()))
+            .collect();
+        if !changes.is_empty() {
+            let path = self.config.get().config_store_path.clone();
+            write_changes(Path::new(&path), &changes).map_err(|error| {
+                format!("the change holds until the next start: {path}: {error}")
+            })?;
         }
-        let _writing = self.config_file.lock().unwrap_or_else(PoisonError::into_inner);
-        for entry in &entries {
-            let known = self.config.update(|config| config.set(&entry.key, &entry.value)).and_then(
-                |known| {
-                    let there = self.server_config.update(|c| c.set(&entry.key, &entry.value))?;
-                    Ok(known || there)
-                },
-            );
-            match known {
-                Ok(true) => log::info!("config {} is now \"{}\"", entry.key, entry.value),
-                Ok(false) => log::warn!("config {} is unknown and passed over", entry.key),
-                // Java's tools expect success here.
-                Err(expected) => log::warn!(
-                    "config {} stays as it was: \"{}\" is not {expected}",
-                    entry.key,
-                    entry.value
-                ),
+        Ok(success())
+    }
+
+    /// Changes one setting. Returns whether that was done: Java's tools expect success also for a
+    /// key or a value that makes no sense.
+    fn change(&self, entry: &Entry) -> bool {
+        let Entry { key, value, .. } = entry;
+        let of_name_server = self.config.update(|config| config.set(key, value));
+        let of_sockets = self.server_config.update(|config| config.set(key, value));
+        match of_name_server.and_then(|known| Ok(of_sockets? || known)) {
+            Ok(true) => {
+                log::info!("config {key} is now \"{value}\"");
+                true
+            }
+            Ok(false) => {
+                log::warn!("config {key} is unknown and passed over");
+                false
+            }
+            Err(expected) => {
+                log::warn!("config {key} stays as it was: \"{value}\": {expected}");
+                false
             }
         }
-        let path = self.config.get().config_store_path.clone();
-        atomic_file::write(Path::new(&path), self.config_text().as_bytes())
-            .map_err(|error| format!("the change holds until the next start: {path}: {error}"))?;
-        Ok(success())
     }
 
     /// All settings, one `key=value` a line. Keys that Java's name server does not have are only
@@ -339,6 +353,16 @@ impl NameServer {
         let entries = config.entries().into_iter().chain(server_config.entries());
         property_text::print(entries.filter(is_shown))
     }
+}
+
+/// Changes these keys in a property file and leaves the rest of it, comments too, as it is.
+fn write_changes(path: &Path, changes: &[(&str, &str)]) -> io::Result<()> {
+    let before = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error),
+    };
+    atomic_file::write(path, property_text::update(&before, changes).as_bytes())
 }
 
 fn success() -> Command {
@@ -587,7 +611,8 @@ pub(super) mod tests {
         assert!(text.contains("serverWorkerThreads=8\n"), "{text}");
         assert!(!text.contains("maxOutboxBytes"), "{text}");
         let file = std::fs::read_to_string(t.home.path("namesrv.properties")).unwrap();
-        assert_eq!(file, text);
+        assert_eq!(file, "productEnvName=\\u4e2d\n", "only what was changed is written");
+        assert_eq!(update("productEnvName=\\uZZZZ\n"), response_code::SYSTEM_ERROR);
     }
 
     #[test]
