@@ -9,6 +9,7 @@ pub mod atomic_file;
 pub mod checksum;
 pub mod clock;
 pub mod command_line;
+pub mod compression;
 #[macro_use]
 pub mod config;
 #[macro_use]
