@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use super::pending::PendingPut;
 use crate::common::record::RecordFields;
 use crate::common::shared_bytes::SharedBytes;
 
@@ -96,25 +97,6 @@ pub enum PutOutcome {
     Done(PutResult),
     /// The result comes later.
     Pending(PendingPut),
-}
-
-/// A put that waits. Either [`on_complete`](Self::on_complete) or [`wait`](Self::wait).
-pub struct PendingPut {
-    // owner: store
-    _private: (),
-}
-
-impl PendingPut {
-    /// Runs `done` once with the result, on the thread that completes it or, when it is already
-    /// complete, on this one. `done` must be short.
-    pub fn on_complete(self, _done: impl FnOnce(PutResult) + Send + 'static) {
-        todo!("owner: store")
-    }
-
-    /// Waits for the result; always ends (the store times requests out).
-    pub fn wait(self) -> PutResult {
-        todo!("owner: store")
-    }
 }
 
 impl PutOutcome {

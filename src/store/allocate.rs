@@ -1,0 +1,266 @@
+//! [`AllocateMappedFileService`]: makes the commit log's next file while the current one is being
+//! written, and readies pages ahead of the write position. So an append waits neither for a file
+//! nor for page faults.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::config::StoreConfig;
+use super::disk;
+use super::mapped_file::{MappedFile, TransientStorePool, flush_folder};
+use super::mapped_file_queue::file_name;
+use crate::common::config::Live;
+use crate::common::service_thread::{ServiceThread, Signal};
+
+/// How long an append waits for its file.
+const WAIT_FOR_FILE: Duration = Duration::from_millis(5000);
+/// Bytes whose pages are readied at once, ahead of the write position. Large enough that the
+/// thread is rarely woken, small enough that a file which stays nearly empty costs little.
+pub const POPULATE_BYTES: usize = 8 * 1024 * 1024;
+/// A folder whose disk is fuller gets no new files while another has room.
+const FULL_DISK_RATIO: f64 = 0.85;
+
+#[derive(Debug, Default)]
+struct State {
+    /// Start of the file that somebody waits for.
+    wanted: Option<i64>,
+    /// Start of the file after it, to be made without anybody waiting.
+    spare: Option<i64>,
+    /// The file that is ready.
+    ready: Option<Arc<MappedFile>>,
+    /// Why the wanted file could not be made.
+    error: Option<String>,
+    /// Pages to ready.
+    populate: Option<(Arc<MappedFile>, usize)>,
+    stopped: bool,
+}
+
+/// The allocation thread's shared half.
+#[derive(Debug)]
+pub struct AllocateMappedFileService {
+    config: Arc<Live<StoreConfig>>,
+    file_size: usize,
+    pool: Option<TransientStorePool>,
+    state: Mutex<State>,
+    done: Condvar,
+    signal: Arc<Signal>,
+    thread: Mutex<Option<ServiceThread>>,
+}
+
+impl AllocateMappedFileService {
+    /// A service without a thread yet.
+    pub fn new(
+        config: Arc<Live<StoreConfig>>,
+        file_size: usize,
+        pool: Option<TransientStorePool>,
+    ) -> Self {
+        Self {
+            config,
+            file_size,
+            pool,
+            state: Mutex::default(),
+            done: Condvar::new(),
+            signal: Arc::default(),
+            thread: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the thread.
+    pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
+        let service = Arc::clone(self);
+        let thread =
+            ServiceThread::spawn("AllocMappedFile", Arc::clone(&self.signal), move |signal| {
+                loop {
+                    while service.work() {}
+                    if !signal.wait_for_wakeup() {
+                        break;
+                    }
+                }
+            })?;
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
+    }
+
+    /// Stops the thread and removes the spare file, so that a clean stop leaves none behind.
+    pub fn stop(&self, limit: Duration) {
+        self.lock().stopped = true;
+        self.done.notify_all();
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            thread.stop(limit);
+        }
+        if let Some(spare) = self.lock().ready.take()
+            && let Err(error) = spare.delete()
+        {
+            log::warn!("spare file {} was not removed: {error}", spare.path().display());
+        }
+    }
+
+    /// Free buffers of the transient store pool; `i32::MAX` without a pool, as Java tells it.
+    pub fn free_buffers(&self) -> i32 {
+        self.pool.as_ref().map_or(i32::MAX, |pool| pool.available() as i32)
+    }
+
+    /// The file that starts at `start`, ready to be appended to; orders the one after it.
+    ///
+    /// # Errors
+    /// Why there is none, in words: the disk is full, no buffer is free, the service stops, or it
+    /// took longer than five seconds.
+    pub fn take(&self, start: i64) -> Result<Arc<MappedFile>, String> {
+        let deadline = Instant::now() + WAIT_FOR_FILE;
+        let mut state = self.lock();
+        state.error = None;
+        loop {
+            if let Some(ready) = state.ready.take_if(|ready| ready.start() == start) {
+                state.wanted = None;
+                state.spare = Some(ready.end());
+                drop(state);
+                self.signal.wakeup();
+                return Ok(ready);
+            }
+            if let Some(error) = state.error.take() {
+                state.wanted = None;
+                return Err(error);
+            }
+            if state.stopped {
+                return Err("the store is shutting down".to_owned());
+            }
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return Err(format!("commit-log file {start} was not ready within 5 s"));
+            };
+            if state.wanted != Some(start) {
+                self.check_pool()?;
+                state.wanted = Some(start);
+                self.signal.wakeup();
+            }
+            state = self.done.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// With `fastFailIfNoBufferInStorePool`, no file is made while no buffer is free.
+    fn check_pool(&self) -> Result<(), String> {
+        let config = self.config.get();
+        match &self.pool {
+            Some(pool)
+                if config.fast_fail_if_no_buffer_in_store_pool
+                    && !config.is_slave()
+                    && pool.available() == 0 =>
+            {
+                Err("no transient store buffer is free".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Readies the pages of `file` from `from` on; returns up to where they will be ready.
+    pub fn populate_ahead(&self, file: &Arc<MappedFile>, from: usize) -> usize {
+        self.lock().populate = Some((Arc::clone(file), from));
+        self.signal.wakeup();
+        from.saturating_add(POPULATE_BYTES)
+    }
+
+    /// Does the most urgent piece of work; false if there is none.
+    fn work(&self) -> bool {
+        let (wanted, spare, populate) = {
+            let mut state = self.lock();
+            if state.stopped {
+                return false;
+            }
+            let wanted = state.wanted.filter(|_| state.error.is_none());
+            let spare = if wanted.is_none() { state.spare.take() } else { None };
+            let populate = if wanted.is_none() { state.populate.take() } else { None };
+            (wanted, spare, populate)
+        };
+        if let Some((file, from)) = populate.as_ref()
+            && !file.has_write_buffer()
+        {
+            file.populate(*from, from.saturating_add(POPULATE_BYTES));
+        }
+        if let Some(start) = wanted.or(spare) {
+            self.make(start, wanted.is_some());
+        }
+        wanted.is_some() || spare.is_some() || populate.is_some()
+    }
+
+    /// Makes the file and puts it where [`take`](Self::take) finds it.
+    fn make(&self, start: i64, somebody_waits: bool) {
+        let outdated = self.lock().ready.take_if(|ready| ready.start() != start);
+        if let Some(outdated) = outdated {
+            let _ = outdated.delete();
+        }
+        if self.lock().ready.is_some() {
+            self.done.notify_all();
+            return;
+        }
+        let result = self.make_file(start);
+        let mut state = self.lock();
+        match result {
+            Ok(file) => {
+                if state.wanted == Some(start) {
+                    state.wanted = None;
+                }
+                state.ready = Some(file);
+            }
+            Err(reason) if somebody_waits => {
+                log::error!("{reason}; puts fail until it can be made");
+                state.error = Some(reason);
+            }
+            Err(reason) => log::warn!("{reason}; tried again when it is needed"),
+        }
+        drop(state);
+        self.done.notify_all();
+    }
+
+    fn make_file(&self, start: i64) -> Result<Arc<MappedFile>, String> {
+        let config = self.config.get();
+        let folder = folder_for(&config, start / self.file_size as i64);
+        let path = folder.join(file_name(start));
+        let failed = |what: &str, error: std::io::Error| {
+            format!("commit-log file {} cannot be {what}: {error}", path.display())
+        };
+        std::fs::create_dir_all(&folder).map_err(|error| failed("created", error))?;
+        let file = MappedFile::create(&path, start, self.file_size)
+            .map_err(|error| failed("created", error))?;
+        let ready = file
+            .reserve(self.file_size)
+            .and_then(|()| flush_folder(&folder))
+            .map_err(|error| failed("given its blocks", error));
+        if let Err(reason) = ready {
+            let _ = file.delete();
+            return Err(reason);
+        }
+        match self.pool.as_ref().and_then(TransientStorePool::borrow) {
+            Some(buffer) if config.uses_transient_pool() => file.set_write_buffer(buffer),
+            _ if config.warm_maped_file_enable => {
+                file.populate(0, self.file_size);
+                file.lock_in_memory();
+            }
+            _ => file.populate(0, POPULATE_BYTES),
+        }
+        Ok(Arc::new(file))
+    }
+}
+
+/// Folder of the commit log's file number `number`: the writable ones in turn, those on a full
+/// disk only if all are.
+fn folder_for(config: &StoreConfig, number: i64) -> PathBuf {
+    let mut all = config.commit_log_folders();
+    let read_only = config.read_only_commit_log_folders();
+    let first = all[0].clone();
+    all.retain(|folder| !read_only.contains(folder));
+    all.sort();
+    let roomy: Vec<&PathBuf> = all.iter().filter(|folder| !is_full(folder)).collect();
+    let candidates = if roomy.is_empty() { all.iter().collect() } else { roomy };
+    match candidates.len() {
+        0 => first,
+        count => candidates[(number.rem_euclid(count as i64)) as usize].clone(),
+    }
+}
+
+fn is_full(folder: &Path) -> bool {
+    disk::used_ratio(folder) > FULL_DISK_RATIO
+}

@@ -1,0 +1,217 @@
+//! Deleting what is old: [`Cleaner`] removes expired commit-log files, then the consume-queue and
+//! index files that only refer to them, and stops writing before the disk is full.
+//!
+//! A file is deleted by unlinking it. Who still reads it keeps it until it is done, so there is
+//! nothing to force and nothing to retry.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::commit_log::CommitLog;
+use super::config::StoreConfig;
+use super::disk::{self, CLEAN_FORCIBLY_RATIO, WARNING_RATIO};
+use super::index::IndexService;
+use super::mapped_file::MappedFile;
+use super::queue_table::QueueTable;
+use super::running_flags::{Flag, RunningFlags};
+use crate::common::clock::now_ms;
+use crate::common::config::Live;
+use crate::common::os::LocalTime;
+use crate::common::service_thread::{ServiceThread, Signal};
+
+/// Most files deleted in one round.
+const MAX_FILES_A_ROUND: usize = 10;
+/// Rounds that a manual request lasts.
+const MANUAL_ROUNDS: u32 = 20;
+/// Time from the start to the first round of deletion.
+const FIRST_ROUND: Duration = Duration::from_secs(60);
+/// Time from the start to the first look at the disk.
+const FIRST_DISK_CHECK: Duration = Duration::from_secs(1);
+/// Period of looking at the disk.
+const DISK_CHECK_PERIOD: Duration = Duration::from_secs(10);
+
+/// The cleaning thread's shared half.
+pub struct Cleaner {
+    config: Arc<Live<StoreConfig>>,
+    log: Arc<CommitLog>,
+    queues: Arc<QueueTable>,
+    index: Arc<IndexService>,
+    flags: Arc<RunningFlags>,
+    manual_rounds: AtomicU32,
+    /// First commit-log offset when queues and index were cleaned last.
+    cleaned_below: AtomicI64,
+}
+
+/// Why files are deleted in a round, and how hard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Trigger {
+    /// Expired files go.
+    expired: bool,
+    /// The oldest files go, expired or not.
+    at_once: bool,
+}
+
+impl Cleaner {
+    /// A cleaner without a thread yet.
+    pub fn new(
+        config: Arc<Live<StoreConfig>>,
+        log: Arc<CommitLog>,
+        queues: Arc<QueueTable>,
+        index: Arc<IndexService>,
+        flags: Arc<RunningFlags>,
+    ) -> Self {
+        Self {
+            config,
+            log,
+            queues,
+            index,
+            flags,
+            manual_rounds: AtomicU32::new(0),
+            cleaned_below: AtomicI64::new(0),
+        }
+    }
+
+    /// Deletes expired files in the next rounds, whatever the hour.
+    pub fn delete_manually(&self) {
+        self.manual_rounds.store(MANUAL_ROUNDS, Ordering::Release);
+    }
+
+    /// Starts the thread.
+    pub fn start(self: &Arc<Self>) -> io::Result<ServiceThread> {
+        let cleaner = Arc::clone(self);
+        ServiceThread::spawn("CleanStore", Arc::new(Signal::default()), move |signal| {
+            let mut next_clean = Instant::now() + FIRST_ROUND;
+            let mut next_check = Instant::now() + FIRST_DISK_CHECK;
+            let until = |moment: Instant| moment.saturating_duration_since(Instant::now());
+            while signal.wait(until(next_clean.min(next_check))) {
+                if until(next_check).is_zero() {
+                    cleaner.check_disk();
+                    next_check = Instant::now() + DISK_CHECK_PERIOD;
+                }
+                if until(next_clean).is_zero() {
+                    cleaner.round(signal);
+                    let period = cleaner.config.get().clean_resource_interval.max(100);
+                    next_clean = Instant::now() + Duration::from_millis(period as u64);
+                }
+            }
+        })
+    }
+
+    /// Least used share of the disks of the commit log.
+    fn log_ratio(&self) -> f64 {
+        let folders = self.config.get().commit_log_folders();
+        folders.iter().map(|folder| disk::used_ratio(folder)).fold(f64::MAX, f64::min)
+    }
+
+    /// Takes no more messages while the disk is nearly full.
+    fn check_disk(&self) {
+        let ratio = self.log_ratio();
+        self.set_disk_full(ratio > WARNING_RATIO, ratio);
+    }
+
+    fn set_disk_full(&self, full: bool, ratio: f64) {
+        if !self.flags.set(Flag::DiskFull, full) {
+            return;
+        }
+        let folder = self.log.folder().display();
+        if full {
+            log::error!(
+                "the disk of {folder} is {:.0}% full: no messages are taken",
+                ratio * 100.0
+            );
+        } else {
+            log::info!("the disk of {folder} has room again: messages are taken");
+        }
+    }
+
+    /// One round: commit log, then what refers to it.
+    pub fn round(&self, signal: &Signal) {
+        let config = self.config.get();
+        let manual = self
+            .manual_rounds
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |rounds| rounds.checked_sub(1))
+            .is_ok();
+        let space = self.space_trigger(&config);
+        let expired = manual || space.expired || is_delete_hour(&config.delete_when, now_ms());
+        let trigger =
+            Trigger { expired, at_once: space.at_once && config.clean_file_forcibly_enable };
+        self.clean_log(&config, trigger, signal);
+        self.clean_below_log_start(&config, signal);
+    }
+
+    /// What the disks' fullness asks for; stops writing above the warning level.
+    fn space_trigger(&self, config: &StoreConfig) -> Trigger {
+        let limit = f64::from(config.disk_max_used_space_ratio.clamp(10, 95)) / 100.0;
+        let log_ratio = self.log_ratio();
+        self.set_disk_full(log_ratio > WARNING_RATIO, log_ratio);
+        let queue_ratio = disk::used_ratio(self.queues.folder());
+        let highest = log_ratio.max(queue_ratio);
+        Trigger { expired: highest > limit, at_once: highest > CLEAN_FORCIBLY_RATIO }
+    }
+
+    /// Whether the log is over a limit that has nothing to do with age.
+    fn is_over_limit(&self, config: &StoreConfig) -> bool {
+        let bytes = self.log.max_offset() - self.log.min_offset().max(0);
+        let free = disk::free_bytes(self.log.folder());
+        (config.max_store_bytes > 0 && bytes > config.max_store_bytes)
+            || (config.min_free_bytes > 0
+                && free.is_some_and(|free| free < config.min_free_bytes as u64))
+    }
+
+    fn clean_log(&self, config: &StoreConfig, trigger: Trigger, signal: &Signal) {
+        let kept_ms = i64::from(config.file_reserved_time.max(0)) * 3_600_000;
+        for _ in 0..MAX_FILES_A_ROUND {
+            let Some(first) = self.log.files().first() else { return };
+            let forced = trigger.at_once || self.is_over_limit(config);
+            let old = || modified_ms(&first).is_some_and(|time| time + kept_ms <= now_ms());
+            if !forced && !(trigger.expired && old()) {
+                return;
+            }
+            match self.log.files().delete_first(&first) {
+                Ok(true) => log::info!("deleted commit-log file {}", first.path().display()),
+                Ok(false) => return,
+                Err(error) => {
+                    log::error!("{} was not removed: {error}", first.path().display());
+                    return;
+                }
+            }
+            let pause = config.delete_commit_log_files_interval.max(0) as u64;
+            if pause > 0 && !signal.wait(Duration::from_millis(pause)) {
+                return;
+            }
+        }
+    }
+
+    /// Deletes consume-queue and index files that only refer to what is gone.
+    fn clean_below_log_start(&self, config: &StoreConfig, signal: &Signal) {
+        let min = self.log.min_offset();
+        if min <= self.cleaned_below.swap(min, Ordering::AcqRel) {
+            return;
+        }
+        for queue in self.queues.snapshot() {
+            let pause = config.delete_consume_queue_files_interval.max(0) as u64;
+            if queue.delete_expired(min) > 0
+                && pause > 0
+                && !signal.wait(Duration::from_millis(pause))
+            {
+                return;
+            }
+        }
+        self.index.delete_expired(min);
+    }
+}
+
+/// Whether the hour is one of those in `deleteWhen`.
+fn is_delete_hour(delete_when: &str, now_ms: i64) -> bool {
+    let hour = LocalTime::from_epoch_ms(now_ms).hour;
+    delete_when.split(';').any(|word| word.trim().parse() == Ok(hour))
+}
+
+/// When the file was written last, ms.
+fn modified_ms(file: &MappedFile) -> Option<i64> {
+    let modified = std::fs::metadata(file.path()).and_then(|meta| meta.modified()).ok()?;
+    let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(since.as_millis() as i64)
+}

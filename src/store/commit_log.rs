@@ -1,0 +1,436 @@
+//! [`CommitLog`]: all messages of all topics, one after another. Appending and point reads.
+//!
+//! Not here: flushing (`flush.rs`), finding the end after a crash (`recovery.rs`), deleting old
+//! files (`clean.rs`).
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::allocate::{AllocateMappedFileService, POPULATE_BYTES};
+use super::config::StoreConfig;
+use super::consume_queue::ConsumeQueue;
+use super::mapped_file::{Appender, MappedSlice};
+use super::mapped_file_queue::MappedFileQueue;
+use super::message_store::StoreError;
+use crate::common::clock::now_ms;
+use crate::common::config::Live;
+use crate::common::record::{
+    BLANK_MAGIC, PHYSICAL_OFFSET_POSITION, QUEUE_OFFSET_POSITION, RecordError, RecordView,
+    SYS_FLAG_POSITION, patch_record, read_record,
+};
+use crate::common::sys_flag;
+
+/// Bytes that stay free at the end of a file for the blank record that closes it.
+pub const END_OF_FILE_BYTES: usize = 8;
+/// Smallest record: no body, no topic, no properties.
+pub const MIN_RECORD_BYTES: usize = 91;
+
+/// Records encoded one after another, ready to be appended together.
+#[derive(Debug, Default)]
+pub struct EncodedRecords {
+    /// The records. Queue offset, physical offset and store time are filled in by the append.
+    pub bytes: Vec<u8>,
+    /// End of each record in `bytes`.
+    pub ends: Vec<usize>,
+}
+
+impl EncodedRecords {
+    /// Takes everything out, keeping the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    fn patch(&mut self, queue_offset: i64, step: i64, physical_offset: i64, store_timestamp: i64) {
+        let (mut start, mut index) = (0, queue_offset);
+        for &end in &self.ends {
+            let record = &mut self.bytes[start..end];
+            patch_record(record, index, physical_offset + start as i64, store_timestamp);
+            start = end;
+            index += step;
+        }
+    }
+}
+
+/// Where records went.
+#[derive(Clone, Copy, Debug)]
+pub struct Appended {
+    /// Queue offset of the first one.
+    pub queue_offset: i64,
+    /// Commit-log offset of the first one.
+    pub offset: i64,
+    /// Commit-log offset after the last one.
+    pub end: i64,
+    /// Their store time, ms.
+    pub store_timestamp: i64,
+}
+
+/// Why records were not appended.
+#[derive(Debug)]
+pub enum AppendError {
+    /// The queue was removed meanwhile: look it up again.
+    QueueRemoved,
+    /// More bytes than a file holds.
+    TooLarge,
+    /// No file to append to; why.
+    NoFile(String),
+    /// The append failed; why.
+    Failed(String),
+}
+
+/// What is at an offset.
+#[derive(Debug)]
+pub enum LogEntry<'a> {
+    /// A message record.
+    Record(RecordView<'a>),
+    /// The blank record that closes a file: the log goes on in the next one.
+    EndOfFile,
+    /// No record.
+    Bad(RecordError),
+}
+
+/// Reads what begins at the start of `bytes`.
+pub fn read_entry(bytes: &[u8], verify_crc: bool) -> LogEntry<'_> {
+    if bytes.get(4..8) == Some(&BLANK_MAGIC.to_be_bytes()) {
+        return LogEntry::EndOfFile;
+    }
+    match read_record(bytes, verify_crc) {
+        Ok(record) => LogEntry::Record(record),
+        Err(error) => LogEntry::Bad(error),
+    }
+}
+
+/// What the append lock guards.
+#[derive(Debug, Default)]
+struct Appending {
+    appender: Option<Appender>,
+    /// Position in the active file up to which pages are ready or ordered.
+    populated: usize,
+}
+
+/// The commit log.
+///
+/// Records (layout: [`crate::common::record`]) lie one after another in files of
+/// `mappedFileSizeCommitLog` bytes. A record never crosses a file's end: when it does not leave at
+/// least 8 bytes, the file is closed with a blank record and the record goes to the next file.
+///
+/// | bytes | field of the blank record |
+/// |---|---|
+/// | 4 | bytes to the end of the file, these included |
+/// | 4 | magic `0xCBD43194` |
+/// | n | whatever is there |
+///
+/// Invariants:
+/// * queue offset, commit-log offset and store time of a record are chosen under one lock, so all
+///   three grow in log order;
+/// * `flushed ≤ readable ≤ appended`; below `flushed` everything is on the disk;
+/// * after a failed flush nothing more is appended.
+#[derive(Debug)]
+pub struct CommitLog {
+    config: Arc<Live<StoreConfig>>,
+    files: MappedFileQueue,
+    allocator: Arc<AllocateMappedFileService>,
+    appending: Mutex<Appending>,
+    /// When the holder of the append lock took it, ms; 0 while it is free.
+    lock_begin: AtomicI64,
+    pub(super) flushed: AtomicI64,
+    pub(super) flushing: Mutex<()>,
+    pub(super) failed: AtomicBool,
+    /// Store time of the last appended message, ms.
+    last_store_timestamp: AtomicI64,
+}
+
+impl CommitLog {
+    /// An unloaded log.
+    pub fn new(
+        config: Arc<Live<StoreConfig>>,
+        allocator: Arc<AllocateMappedFileService>,
+    ) -> Result<Self, StoreError> {
+        let snapshot = config.get();
+        let smallest = (MIN_RECORD_BYTES + END_OF_FILE_BYTES) as i64;
+        let size = snapshot.mapped_file_size_commit_log;
+        if size < smallest {
+            return Err(StoreError(format!(
+                "mappedFileSizeCommitLog={size} is too small for a record; at least {smallest}"
+            )));
+        }
+        let folder = &snapshot.commit_log_folders()[0];
+        Ok(Self {
+            files: MappedFileQueue::new(folder, size as usize),
+            config,
+            allocator,
+            appending: Mutex::default(),
+            lock_begin: AtomicI64::new(0),
+            flushed: AtomicI64::new(0),
+            flushing: Mutex::new(()),
+            failed: AtomicBool::new(false),
+            last_store_timestamp: AtomicI64::new(0),
+        })
+    }
+
+    /// Loads the files of all its folders.
+    pub fn load(&self) -> Result<(), StoreError> {
+        let config = self.config.get();
+        let mut more = config.commit_log_folders().split_off(1);
+        for folder in config.read_only_commit_log_folders() {
+            if !more.contains(&folder) && folder != *self.files.folder() {
+                more.push(folder);
+            }
+        }
+        self.files.load(&more)
+    }
+
+    /// Its files.
+    pub fn files(&self) -> &MappedFileQueue {
+        &self.files
+    }
+
+    /// First offset; −1 without files.
+    pub fn min_offset(&self) -> i64 {
+        self.files.min_offset().unwrap_or(-1)
+    }
+
+    /// End of what readers see.
+    pub fn max_offset(&self) -> i64 {
+        self.files.max_offset()
+    }
+
+    /// End of what is on the disk.
+    pub fn flushed_offset(&self) -> i64 {
+        self.flushed.load(Ordering::Acquire)
+    }
+
+    /// Whether a flush has failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Store time of the last appended message, ms; 0 before the first.
+    pub fn last_store_timestamp(&self) -> i64 {
+        self.last_store_timestamp.load(Ordering::Acquire)
+    }
+
+    /// For how long the append lock has been held, ms; 0 while it is free.
+    pub fn lock_held_ms(&self) -> i64 {
+        match self.lock_begin.load(Ordering::Relaxed) {
+            0 => 0,
+            begin => (now_ms() - begin).max(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Appending> {
+        self.appending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `change` under the append lock: changes to queue offsets happen there.
+    pub fn with_append_lock<R>(&self, change: impl FnOnce() -> R) -> R {
+        let _appending = self.lock();
+        change()
+    }
+
+    /// Appends records to the log. With `counted`, they take the queue's next offsets; otherwise
+    /// (half messages and rollbacks) their queue offset is 0 and the queue's does not move.
+    pub fn append(
+        &self,
+        records: &mut EncodedRecords,
+        queue: &ConsumeQueue,
+        counted: bool,
+    ) -> Result<Appended, AppendError> {
+        if records.bytes.len() + END_OF_FILE_BYTES > self.files.file_size() {
+            return Err(AppendError::TooLarge);
+        }
+        let mut appending = self.lock();
+        let now = now_ms();
+        self.lock_begin.store(now, Ordering::Relaxed);
+        let result = self.append_locked(&mut appending, records, queue, counted, now);
+        self.lock_begin.store(0, Ordering::Relaxed);
+        result
+    }
+
+    fn append_locked(
+        &self,
+        appending: &mut Appending,
+        records: &mut EncodedRecords,
+        queue: &ConsumeQueue,
+        counted: bool,
+        now: i64,
+    ) -> Result<Appended, AppendError> {
+        if queue.is_removed() {
+            return Err(AppendError::QueueRemoved);
+        }
+        self.make_room(appending, records.bytes.len())?;
+        let Some(appender) = appending.appender.as_mut() else {
+            return Err(AppendError::NoFile("the commit log has no active file".to_owned()));
+        };
+        let file_start = appender.file().start();
+        let offset = file_start + (appender.file().size() - appender.room()) as i64;
+        let queue_offset = if counted { queue.next_offset() } else { 0 };
+        records.patch(queue_offset, i64::from(counted), offset, now);
+        let at = appender
+            .append(&records.bytes)
+            .map_err(|error| AppendError::Failed(format!("the append failed: {error}")))?;
+        let end_at = at + records.bytes.len();
+        if end_at + POPULATE_BYTES / 2 > appending.populated {
+            appending.populated =
+                self.allocator.populate_ahead(appender.file(), appending.populated.max(end_at));
+        }
+        if counted {
+            queue.set_next_offset(queue_offset + records.ends.len() as i64);
+        }
+        self.last_store_timestamp.store(now, Ordering::Release);
+        Ok(Appended { queue_offset, offset, end: file_start + end_at as i64, store_timestamp: now })
+    }
+
+    /// Sees to it that `bytes` and a blank record fit into the active file.
+    fn make_room(&self, appending: &mut Appending, bytes: usize) -> Result<(), AppendError> {
+        if appending.appender.is_none()
+            && let Some(last) = self.files.last().filter(|last| !last.is_full())
+        {
+            appending.populated = last.wrote();
+            appending.appender = last.appender();
+        }
+        if let Some(appender) = appending.appender.as_mut() {
+            if bytes + END_OF_FILE_BYTES <= appender.room() {
+                return Ok(());
+            }
+            close_file(appender).map_err(|error| {
+                AppendError::Failed(format!("the commit-log file cannot be closed: {error}"))
+            })?;
+            appending.appender = None;
+        }
+        let start = self.files.last().map_or(0, |last| last.end());
+        let file = self.allocator.take(start).map_err(AppendError::NoFile)?;
+        appending.populated = POPULATE_BYTES;
+        appending.appender = file.appender();
+        self.files.push(file);
+        Ok(())
+    }
+
+    /// Appends bytes of a master's log as they are, blank records and their padding included.
+    /// `offset` must be the log's end.
+    ///
+    /// # Errors
+    /// Nothing of what did not fit is appended; the end then tells how far it got.
+    pub fn append_raw(&self, offset: i64, mut bytes: &[u8]) -> Result<(), StoreError> {
+        let mut appending = self.lock();
+        let end = self.files.wrote_offset();
+        if self.files.is_empty() {
+            self.start_at(&mut appending, offset)?;
+        } else if end != offset {
+            return Err(StoreError(format!(
+                "replicated bytes begin at {offset}, but the commit log ends at {end}"
+            )));
+        }
+        while !bytes.is_empty() {
+            if appending.appender.as_ref().is_none_or(|appender| appender.room() == 0) {
+                appending.appender = None;
+                let active = self.files.last().filter(|last| !last.is_full());
+                if active.is_none() {
+                    let start = self.files.last().map_or(offset, |last| last.end());
+                    self.start_at(&mut appending, start)?;
+                } else {
+                    appending.appender = active.and_then(|file| file.appender());
+                }
+            }
+            let Some(appender) = appending.appender.as_mut() else {
+                return Err(StoreError("the commit log has no active file".to_owned()));
+            };
+            let (now, later) = bytes.split_at(bytes.len().min(appender.room()));
+            appender
+                .append(now)
+                .map_err(|error| StoreError(format!("replicated bytes not appended: {error}")))?;
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Makes the file that holds `offset` and begins there: the part before it stays zero.
+    fn start_at(&self, appending: &mut Appending, offset: i64) -> Result<(), StoreError> {
+        let within = offset.rem_euclid(self.files.file_size() as i64);
+        let file = self.allocator.take(offset - within).map_err(StoreError)?;
+        appending.populated = POPULATE_BYTES;
+        appending.appender = file.appender();
+        self.files.push(file);
+        if let Some(appender) = appending.appender.as_mut()
+            && within > 0
+        {
+            appender
+                .append(&vec![0; within as usize])
+                .map_err(|error| StoreError(format!("the first file cannot begin: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// Cuts the log at `offset`: what lies beyond is forgotten.
+    pub fn truncate(&self, offset: i64) -> Result<(), StoreError> {
+        let mut appending = self.lock();
+        *appending = Appending::default();
+        self.files.truncate(offset)?;
+        self.flushed.store(offset, Ordering::Release);
+        Ok(())
+    }
+
+    /// `size` bytes at `offset`, if they lie in one file and are visible.
+    pub fn slice(&self, offset: i64, size: usize) -> Option<MappedSlice> {
+        let file = self.files.find(offset)?;
+        file.slice((offset - file.start()) as usize, size)
+    }
+
+    /// What is visible of the file that holds `offset`, from there on.
+    pub fn slice_from(&self, offset: i64) -> Option<MappedSlice> {
+        let file = self.files.find(offset)?;
+        let at = (offset - file.start()) as usize;
+        file.slice(at, file.readable().checked_sub(at).filter(|len| *len > 0)?)
+    }
+
+    /// The record at `offset`, by its size field; its content is not checked.
+    pub fn record_at(&self, offset: i64) -> Option<MappedSlice> {
+        let size = self.slice(offset, 4)?;
+        let size = u32::from_be_bytes(*size.first_chunk()?) as usize;
+        if size < MIN_RECORD_BYTES { None } else { self.slice(offset, size) }
+    }
+
+    /// Store time of the record at `offset`, ms.
+    pub fn store_time(&self, offset: i64, size: i32) -> Option<i64> {
+        store_time(&self.slice(offset, usize::try_from(size).ok()?)?)
+    }
+
+    /// First offset of the file after the one that holds `offset`.
+    pub fn roll_next_file(&self, offset: i64) -> i64 {
+        let size = self.files.file_size() as i64;
+        offset.saturating_add(size - offset.rem_euclid(size))
+    }
+
+    /// Folder of the (first path of the) log.
+    pub fn folder(&self) -> &Path {
+        self.files.folder()
+    }
+}
+
+/// Closes the active file with a blank record.
+fn close_file(appender: &mut Appender) -> io::Result<()> {
+    let room = appender.room();
+    if room >= END_OF_FILE_BYTES {
+        let mut blank = [0; END_OF_FILE_BYTES];
+        blank[..4].copy_from_slice(&(room as u32).to_be_bytes());
+        blank[4..].copy_from_slice(&BLANK_MAGIC.to_be_bytes());
+        appender.append(&blank)?;
+    }
+    appender.skip_to_end()
+}
+
+/// Store time of a record, ms, without reading the rest of it.
+pub fn store_time(record: &[u8]) -> Option<i64> {
+    let flags = record.get(SYS_FLAG_POSITION..SYS_FLAG_POSITION + 4)?;
+    let flags = i32::from_be_bytes(flags.try_into().ok()?);
+    let at = if flags & sys_flag::BORN_HOST_V6 == 0 { 56 } else { 68 };
+    Some(i64::from_be_bytes(record.get(at..at + 8)?.try_into().ok()?))
+}
+
+/// Queue offset and commit-log offset that a record claims, without reading the rest of it.
+pub fn claimed_offsets(record: &[u8]) -> Option<(i64, i64)> {
+    let field = |at: usize| Some(i64::from_be_bytes(record.get(at..at + 8)?.try_into().ok()?));
+    Some((field(QUEUE_OFFSET_POSITION)?, field(PHYSICAL_OFFSET_POSITION)?))
+}

@@ -1,0 +1,528 @@
+//! [`ConsumeQueue`]: the list of where the messages of one (topic, queue) lie in the commit log,
+//! and its [`Unit`].
+//!
+//! Which records get a unit is the dispatcher's business (`dispatch.rs`); all queues together are
+//! `queue_table.rs`.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::consume_queue_ext::ConsumeQueueExt;
+use super::mapped_file::{Appender, MappedFile, PAGE_BYTES};
+use super::mapped_file_queue::MappedFileQueue;
+use super::message_store::StoreError;
+
+/// One entry of a consume queue.
+///
+/// | at | bytes | field |
+/// |---|---|---|
+/// | 0 | 8 | commit-log offset of the record |
+/// | 8 | 4 | bytes of the record |
+/// | 12 | 8 | tags code |
+///
+/// The tags code is the Java hash of the tag, sign-extended, 0 without a tag; in the schedule
+/// topic the time at which the message is due, ms; with extension files the address of the
+/// extension unit (at most −2,147,483,649, which no hash is).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Commit-log offset of the record.
+    pub offset: i64,
+    /// Bytes of the record.
+    pub size: i32,
+    /// Tags code, due time or extension address.
+    pub tags_code: i64,
+}
+
+impl Unit {
+    /// Bytes of a unit.
+    pub const BYTES: usize = 20;
+    /// What stands before the first unit of a queue that starts in the middle of a file. It counts
+    /// as a unit; its record does not exist.
+    pub const BLANK: Self = Self { offset: 0, size: i32::MAX, tags_code: 0 };
+
+    /// The bytes.
+    pub fn encode(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.offset.to_be_bytes());
+        bytes[8..12].copy_from_slice(&self.size.to_be_bytes());
+        bytes[12..].copy_from_slice(&self.tags_code.to_be_bytes());
+        bytes
+    }
+
+    /// Reads the unit at the start of `bytes`; `None` if there are fewer than 20.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (offset, rest) = bytes.split_first_chunk()?;
+        let (size, rest) = rest.split_first_chunk()?;
+        let (tags_code, _) = rest.split_first_chunk()?;
+        Some(Self {
+            offset: i64::from_be_bytes(*offset),
+            size: i32::from_be_bytes(*size),
+            tags_code: i64::from_be_bytes(*tags_code),
+        })
+    }
+
+    /// Whether something was written there: unwritten space is zero.
+    pub fn is_valid(self) -> bool {
+        self.offset >= 0 && self.size > 0
+    }
+
+    /// End of the record in the commit log.
+    pub fn end(self) -> i64 {
+        self.offset.saturating_add(i64::from(self.size))
+    }
+}
+
+/// The queue of one topic and queue id.
+///
+/// Unit *i* lies at byte 20·*i* of a [`MappedFileQueue`] with files of `mappedFileSizeConsumeQueue`
+/// bytes (300,000 units). A queue that starts late (on a slave, or after its commit-log files were
+/// deleted) begins with a file that is filled with [`Unit::BLANK`] up to its first unit.
+///
+/// Invariants:
+/// * one thread appends (dispatch); readers see whole units only;
+/// * `max_physical` is the end of the last record that has a unit: whatever ends at or below it is
+///   not added again, which makes dispatching twice harmless;
+/// * `next_offset` is read and changed only under the commit log's append lock.
+#[derive(Debug)]
+pub struct ConsumeQueue {
+    topic: Arc<str>,
+    queue_id: i32,
+    files: MappedFileQueue,
+    tail: Mutex<Option<Appender>>,
+    max_physical: AtomicI64,
+    min_byte: AtomicI64,
+    next_offset: AtomicI64,
+    dirty: AtomicBool,
+    removed: AtomicBool,
+    gap_told: AtomicBool,
+    ext: OnceLock<Box<ConsumeQueueExt>>,
+}
+
+/// What scanning a file of units finds.
+struct Scan {
+    /// Bytes of leading units that were accepted.
+    position: usize,
+    /// End of the last accepted unit's record; `None` without one.
+    last_end: Option<i64>,
+    /// Smallest tags code seen last (an extension address, if it is one).
+    last_tags_code: Option<i64>,
+}
+
+/// Reads units from the start of a file while `accept` says so, without mapping it: at a start
+/// there may be many thousands of queues that nobody will touch.
+fn scan(path: &Path, size: usize, accept: impl Fn(Unit) -> bool) -> io::Result<Scan> {
+    let file = File::open(path)?;
+    let mut result = Scan { position: 0, last_end: None, last_tags_code: None };
+    let mut buffer = vec![0u8; Unit::BYTES * 200];
+    while result.position < size {
+        let want = buffer.len().min(size - result.position);
+        let chunk = &mut buffer[..want];
+        file.read_exact_at(chunk, result.position as u64)?;
+        for bytes in chunk.chunks_exact(Unit::BYTES) {
+            match Unit::decode(bytes) {
+                Some(unit) if unit.is_valid() && accept(unit) => {
+                    result.position += Unit::BYTES;
+                    if unit != Unit::BLANK {
+                        result.last_end = Some(unit.end());
+                        result.last_tags_code = Some(unit.tags_code);
+                    }
+                }
+                _ => return Ok(result),
+            }
+        }
+        let grown = (buffer.len() * 4).min(Unit::BYTES * 12_800);
+        buffer.resize(grown, 0);
+    }
+    Ok(result)
+}
+
+impl ConsumeQueue {
+    /// A queue without files. `file_size` is a multiple of 20.
+    pub fn new(topic: Arc<str>, queue_id: i32, folder: &Path, file_size: usize) -> Self {
+        Self {
+            topic,
+            queue_id,
+            files: MappedFileQueue::new(folder, file_size),
+            tail: Mutex::new(None),
+            max_physical: AtomicI64::new(-1),
+            min_byte: AtomicI64::new(0),
+            next_offset: AtomicI64::new(0),
+            dirty: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
+            gap_told: AtomicBool::new(false),
+            ext: OnceLock::new(),
+        }
+    }
+
+    /// Gives the queue extension files.
+    pub fn set_ext(&self, ext: ConsumeQueueExt) {
+        let _ = self.ext.set(Box::new(ext));
+    }
+
+    /// The extension files.
+    pub fn ext(&self) -> Option<&ConsumeQueueExt> {
+        self.ext.get().map(|ext| &**ext)
+    }
+
+    /// Topic.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// Queue id.
+    pub fn queue_id(&self) -> i32 {
+        self.queue_id
+    }
+
+    /// Its files.
+    pub fn files(&self) -> &MappedFileQueue {
+        &self.files
+    }
+
+    /// Whether the queue was removed from the store; a put must look its queue up again then.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+
+    /// The offset the next message gets. Only under the commit log's append lock.
+    pub fn next_offset(&self) -> i64 {
+        self.next_offset.load(Ordering::Relaxed)
+    }
+
+    /// Sets the offset of the next message. Only under the commit log's append lock.
+    pub fn set_next_offset(&self, offset: i64) {
+        self.next_offset.store(offset, Ordering::Relaxed);
+    }
+
+    /// First usable index.
+    pub fn min_offset(&self) -> i64 {
+        self.min_byte.load(Ordering::Acquire) / Unit::BYTES as i64
+    }
+
+    /// One past the last index.
+    pub fn max_offset(&self) -> i64 {
+        self.files.max_offset() / Unit::BYTES as i64
+    }
+
+    /// End of the last record that has a unit; −1 if none.
+    pub fn max_physical(&self) -> i64 {
+        self.max_physical.load(Ordering::Acquire)
+    }
+
+    fn lock_tail(&self) -> MutexGuard<'_, Option<Appender>> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Loads the files.
+    pub fn load(&self) -> Result<(), StoreError> {
+        self.files.load(&[])?;
+        self.ext().map_or(Ok(()), ConsumeQueueExt::load)
+    }
+
+    /// Finds the end: the first invalid unit of the last three files.
+    pub fn recover(&self) -> Result<(), StoreError> {
+        let files = self.files.snapshot();
+        let mut end = files.first().map_or(0, |file| file.start());
+        let mut last_tags_code = None;
+        for file in &files[files.len().saturating_sub(3)..] {
+            let found = scan(file.path(), file.size(), |_| true)
+                .map_err(|error| StoreError::io("read", file.path(), &error))?;
+            end = file.start() + found.position as i64;
+            if let Some(physical) = found.last_end {
+                self.max_physical.store(physical, Ordering::Release);
+            }
+            last_tags_code = found.last_tags_code.or(last_tags_code);
+            if found.position < file.size() {
+                break;
+            }
+        }
+        self.files.truncate(end)?;
+        match self.ext() {
+            Some(ext) => ext.recover(last_tags_code),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the units of records at or beyond `physical_end`.
+    ///
+    /// (Java accepts the first unit of a file unseen, and so leaves a zero unit in an empty file;
+    /// here an unwritten unit ends the queue wherever it stands.)
+    pub fn truncate_after(&self, physical_end: i64) -> Result<(), StoreError> {
+        let mut tail = self.lock_tail();
+        *tail = None;
+        self.max_physical.store(physical_end, Ordering::Release);
+        while let Some(last) = self.files.last() {
+            let found = scan(last.path(), last.size(), |unit| {
+                unit == Unit::BLANK || unit.offset < physical_end
+            })
+            .map_err(|error| StoreError::io("read", last.path(), &error))?;
+            if found.position == 0 && self.files.len() > 1 {
+                // Cutting at its own start would keep the file; one byte before deletes it.
+                self.files.truncate(last.start() - 1)?;
+                continue;
+            }
+            if let Some(end) = found.last_end {
+                self.max_physical.store(end, Ordering::Release);
+            }
+            self.files.truncate(last.start() + found.position as i64)?;
+            break;
+        }
+        Ok(())
+    }
+
+    /// Appends the unit of the message with that queue offset.
+    ///
+    /// # Errors
+    /// The disk's: no next file, or no blocks for the unit.
+    pub fn append(&self, unit: Unit, queue_offset: i64) -> io::Result<()> {
+        if unit.end() <= self.max_physical.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let expected = queue_offset.saturating_mul(Unit::BYTES as i64);
+        let mut tail = self.lock_tail();
+        let first_ever = tail.is_none() && self.files.is_empty();
+        let appender = self.tail_for(&mut tail, expected)?;
+        let file_start = appender.file().start();
+        let wrote = appender.file().wrote();
+        if first_ever && queue_offset != 0 {
+            self.min_byte.store(expected, Ordering::Release);
+            let blanks =
+                Unit::BLANK.encode().repeat(((expected - file_start) as usize) / Unit::BYTES);
+            appender.append(&blanks)?;
+        } else if queue_offset != 0 {
+            let end = file_start + wrote as i64;
+            if expected < end {
+                return Ok(());
+            }
+            if expected > end && !self.gap_told.swap(true, Ordering::Relaxed) {
+                log::error!(
+                    "queue {} of topic {}: message {queue_offset} follows unit {}; the units \
+                     between are missing",
+                    self.queue_id,
+                    self.topic,
+                    end / Unit::BYTES as i64
+                );
+            }
+        }
+        appender.append(&unit.encode())?;
+        self.max_physical.store(unit.end(), Ordering::Release);
+        self.dirty.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// The appender of the last file, of a new one if that is full or missing.
+    fn tail_for<'a>(
+        &self,
+        tail: &'a mut Option<Appender>,
+        expected: i64,
+    ) -> io::Result<&'a mut Appender> {
+        if tail.as_ref().is_some_and(|appender| appender.room() == 0) {
+            *tail = None;
+        }
+        let appender = match tail.take() {
+            Some(appender) => appender,
+            None => {
+                let size = self.files.file_size() as i64;
+                let file = match self.files.last() {
+                    Some(last) if !last.is_full() => last,
+                    Some(full) => self.files.create(full.end())?,
+                    None => self.files.create(expected - expected % size)?,
+                };
+                file.appender().ok_or_else(|| {
+                    io::Error::other(format!("{} has another appender", file.path().display()))
+                })?
+            }
+        };
+        Ok(tail.insert(appender))
+    }
+
+    /// The file and position of unit `index`, if the queue has it.
+    pub fn locate(&self, index: i64) -> Option<(Arc<MappedFile>, usize)> {
+        let byte = index.checked_mul(Unit::BYTES as i64)?;
+        if byte < self.min_byte.load(Ordering::Acquire) {
+            return None;
+        }
+        let file = self.files.find(byte)?;
+        let at = (byte - file.start()) as usize;
+        (at + Unit::BYTES <= file.readable()).then_some((file, at))
+    }
+
+    /// Unit `index`.
+    pub fn unit(&self, index: i64) -> Option<Unit> {
+        let (file, at) = self.locate(index)?;
+        Unit::decode(file.bytes(at, Unit::BYTES)?)
+    }
+
+    /// First index of the file after the one that holds `index`.
+    pub fn roll_next_file(&self, index: i64) -> i64 {
+        let units = (self.files.file_size() / Unit::BYTES) as i64;
+        index.saturating_add(units - index.rem_euclid(units))
+    }
+
+    /// Sets the first usable unit: the first one of the first file whose record is not below
+    /// `min_physical`.
+    pub fn correct_min_offset(&self, min_physical: i64) {
+        let Some(first) = self.files.first() else { return };
+        let readable = first.readable();
+        let found =
+            scan(first.path(), readable, |unit| unit.offset < min_physical || unit == Unit::BLANK);
+        let position = match found {
+            Ok(found) if found.position < readable => found.position,
+            // Everything in the first file is gone, or it cannot be read: stay where it begins.
+            _ => return self.raise_min(first.start()),
+        };
+        self.raise_min(first.start() + position as i64);
+        if let Some(ext) = self.ext()
+            && let Some(unit) = first.bytes(position, Unit::BYTES).and_then(Unit::decode)
+        {
+            ext.delete_before(unit.tags_code);
+        }
+    }
+
+    /// The first usable byte only grows; it is at least where the first file begins.
+    fn raise_min(&self, byte: i64) {
+        self.min_byte.fetch_max(byte, Ordering::AcqRel);
+    }
+
+    /// Deletes the files whose last record lies below `min_physical`, never the last file. Returns
+    /// how many.
+    pub fn delete_expired(&self, min_physical: i64) -> usize {
+        let mut deleted = 0;
+        while let Some(first) = self.files.first() {
+            let last_unit = first
+                .bytes(first.size() - Unit::BYTES, Unit::BYTES)
+                .and_then(Unit::decode)
+                .filter(|unit| unit.offset < min_physical);
+            if last_unit.is_none() {
+                break;
+            }
+            match self.files.delete_first(&first) {
+                Ok(true) => deleted += 1,
+                Ok(false) => break,
+                Err(error) => {
+                    log::warn!("{} was not removed: {error}", first.path().display());
+                    break;
+                }
+            }
+        }
+        self.correct_min_offset(min_physical);
+        deleted
+    }
+
+    /// Forces what was added to the disk, if it is at least `least_pages` pages (0: anything).
+    pub fn flush(&self, least_pages: usize) -> io::Result<()> {
+        if !self.dirty.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let files = self.files.snapshot();
+        let pending = |file: &MappedFile| file.readable() - file.flushed();
+        let total: usize = files.iter().map(|file| pending(file)).sum();
+        let rolled = files.iter().rev().skip(1).any(|file| pending(file) > 0);
+        if !rolled && total / PAGE_BYTES < least_pages {
+            return Ok(());
+        }
+        // Cleared before flushing: a unit appended meanwhile sets it again.
+        self.dirty.store(false, Ordering::Release);
+        for file in files.iter().filter(|file| pending(file) > 0) {
+            if let Err(error) = file.flush() {
+                self.dirty.store(true, Ordering::Release);
+                return Err(error);
+            }
+        }
+        self.ext().map_or(Ok(()), ConsumeQueueExt::flush)
+    }
+
+    /// End of the last record in the queue; `None` for an empty queue.
+    pub fn last_record_end(&self) -> Option<i64> {
+        self.unit(self.max_offset() - 1).map(Unit::end)
+    }
+
+    /// Marks the queue as gone: who holds it must look it up again.
+    pub fn mark_removed(&self) {
+        self.removed.store(true, Ordering::Release);
+    }
+
+    /// Marks the queue as gone and deletes its files.
+    pub fn destroy(&self) {
+        self.mark_removed();
+        *self.lock_tail() = None;
+        self.files.destroy();
+        if let Some(ext) = self.ext() {
+            ext.destroy();
+        }
+    }
+
+    /// Index of the message stored nearest to `timestamp` (ties: the earlier one); 0 for a queue
+    /// without files. `store_time` tells a record's store time, `None` if it is gone.
+    ///
+    /// The file is chosen by the store time of its last unit. (Java 4.9 takes the file's
+    /// modification time, which a copy of the folder changes.)
+    pub fn offset_by_time(
+        &self,
+        timestamp: i64,
+        min_physical: i64,
+        store_time: impl Fn(Unit) -> Option<i64>,
+    ) -> i64 {
+        let files = self.files.snapshot();
+        let time_at = |file: &MappedFile, at: usize| {
+            let unit = file.bytes(at, Unit::BYTES).and_then(Unit::decode)?;
+            if unit.offset < min_physical { None } else { store_time(unit) }
+        };
+        let Some(file) = files
+            .iter()
+            .find(|file| {
+                let last = file.readable().saturating_sub(Unit::BYTES);
+                time_at(file, last).is_some_and(|time| time >= timestamp)
+            })
+            .or(files.last())
+        else {
+            return 0;
+        };
+        let low = (self.min_byte.load(Ordering::Acquire) - file.start()).max(0);
+        let low = low / Unit::BYTES as i64;
+        let base = file.start() / Unit::BYTES as i64;
+        let high = file.readable() as i64 / Unit::BYTES as i64 - 1;
+        let nearest = nearest_in_time(low, high, timestamp, |index| {
+            time_at(file, index as usize * Unit::BYTES)
+        });
+        (base + nearest).max(0)
+    }
+}
+
+/// Binary search in `low..=high` for the index whose time is nearest to `timestamp`; indexes
+/// without a time count as earlier than everything. −1 if no index has one.
+fn nearest_in_time(
+    mut low: i64,
+    mut high: i64,
+    timestamp: i64,
+    time_of: impl Fn(i64) -> Option<i64>,
+) -> i64 {
+    let (mut left, mut right) = (None, None);
+    while low <= high {
+        let middle = low + (high - low) / 2;
+        match time_of(middle) {
+            None => low = middle + 1,
+            Some(time) if time == timestamp => return middle,
+            Some(time) if time > timestamp => {
+                right = Some((middle, time));
+                high = middle - 1;
+            }
+            Some(time) => {
+                left = Some((middle, time));
+                low = middle + 1;
+            }
+        }
+    }
+    match (left, right) {
+        (Some((index, before)), Some((_, after))) if timestamp - before <= after - timestamp => {
+            index
+        }
+        (_, Some((index, _))) => index,
+        (Some((index, _)), None) => index,
+        (None, None) => -1,
+    }
+}

@@ -1,0 +1,185 @@
+//! [`ConsumeQueueExt`]: what a 20-byte unit has no room for (store time and filter bits), in files
+//! beside the consume queue. Advisory: a unit that cannot be read here is filtered by its record.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::mapped_file::Appender;
+use super::mapped_file_queue::MappedFileQueue;
+use super::message::ExtUnit;
+use super::message_store::StoreError;
+
+/// Bytes of a unit without bit map.
+const FIXED_BYTES: usize = 20;
+/// A unit keeps this distance from the end of its file, for the mark that closes it.
+const END_BYTES: usize = 4;
+/// Largest tags code that is an address: one below the smallest hash.
+const MAX_ADDRESS: i64 = i32::MIN as i64 - 1;
+
+/// Whether a consume-queue unit's tags code is the address of an extension unit.
+pub fn is_ext_address(tags_code: i64) -> bool {
+    tags_code <= MAX_ADDRESS
+}
+
+impl ExtUnit {
+    /// Bytes on the disk; `None` if the bit map is too long for a unit.
+    ///
+    /// | at | bytes | field |
+    /// |---|---|---|
+    /// | 0 | 2 | bytes of the unit, 20 + bit map |
+    /// | 2 | 8 | tags code |
+    /// | 10 | 8 | store time, ms |
+    /// | 18 | 2 | bytes of the bit map |
+    /// | 20 | n | bit map |
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let total = i16::try_from(FIXED_BYTES + self.bit_map.len()).ok()?;
+        let mut bytes = Vec::with_capacity(total as usize);
+        bytes.extend_from_slice(&total.to_be_bytes());
+        bytes.extend_from_slice(&self.tags_code.to_be_bytes());
+        bytes.extend_from_slice(&self.store_timestamp.to_be_bytes());
+        bytes.extend_from_slice(&(self.bit_map.len() as i16).to_be_bytes());
+        bytes.extend_from_slice(&self.bit_map);
+        Some(bytes)
+    }
+
+    /// Reads the unit at the start of `bytes`.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let total = unit_bytes(bytes)?;
+        let bytes = bytes.get(..total)?;
+        let map_bytes = i16::from_be_bytes(bytes[18..20].try_into().ok()?);
+        Some(Self {
+            tags_code: i64::from_be_bytes(bytes[2..10].try_into().ok()?),
+            store_timestamp: i64::from_be_bytes(bytes[10..18].try_into().ok()?),
+            bit_map: bytes[FIXED_BYTES..].get(..usize::try_from(map_bytes).ok()?)?.to_vec(),
+        })
+    }
+}
+
+/// Size field of the unit at the start of `bytes`; `None` where no unit begins.
+fn unit_bytes(bytes: &[u8]) -> Option<usize> {
+    let size = i16::from_be_bytes(*bytes.first_chunk()?);
+    usize::try_from(size).ok().filter(|size| *size >= FIXED_BYTES)
+}
+
+/// The extension files of one consume queue.
+///
+/// A unit's *address* is its offset + `i64::MIN`, which tells it from every hash. A unit that does
+/// not fit before the last 4 bytes of a file goes to the next one; the gap begins with an `i16`
+/// of −1.
+#[derive(Debug)]
+pub struct ConsumeQueueExt {
+    files: MappedFileQueue,
+    tail: Mutex<Option<Appender>>,
+}
+
+impl ConsumeQueueExt {
+    /// Extension files in `folder`.
+    pub fn new(folder: &Path, file_size: usize) -> Self {
+        Self { files: MappedFileQueue::new(folder, file_size), tail: Mutex::new(None) }
+    }
+
+    /// Loads the files.
+    pub fn load(&self) -> Result<(), StoreError> {
+        self.files.load(&[])
+    }
+
+    /// Appends a unit and returns its address; `None` if it is larger than a file allows.
+    pub fn append(&self, unit: &ExtUnit) -> io::Result<Option<i64>> {
+        let Some(bytes) = unit.encode() else { return Ok(None) };
+        if bytes.len() + END_BYTES > self.files.file_size() {
+            return Ok(None);
+        }
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(full) = tail.as_mut().filter(|file| file.room() < bytes.len() + END_BYTES) {
+            if full.room() >= 2 {
+                full.append(&(-1i16).to_be_bytes())?;
+            }
+            full.skip_to_end()?;
+            *tail = None;
+        }
+        if tail.is_none() {
+            let file = match self.files.last() {
+                Some(last) if !last.is_full() => last,
+                Some(full) => self.files.create(full.end())?,
+                None => self.files.create(0)?,
+            };
+            *tail = file.appender();
+        }
+        let Some(appender) = tail.as_mut() else { return Ok(None) };
+        if appender.room() < bytes.len() + END_BYTES {
+            // The last file of an older run is nearly full: close it, the next unit opens a file.
+            appender.append(&(-1i16).to_be_bytes().repeat(usize::from(appender.room() >= 2)))?;
+            appender.skip_to_end()?;
+            *tail = None;
+            drop(tail);
+            return self.append(unit);
+        }
+        let start = appender.file().start();
+        let at = appender.append(&bytes)?;
+        Ok(Some((start + at as i64).wrapping_add(i64::MIN)))
+    }
+
+    /// The unit at an address.
+    pub fn get(&self, address: i64) -> Option<ExtUnit> {
+        if !is_ext_address(address) {
+            return None;
+        }
+        let offset = address.wrapping_sub(i64::MIN);
+        let file = self.files.find(offset)?;
+        ExtUnit::decode(file.bytes_from((offset - file.start()) as usize)?)
+    }
+
+    /// Finds the end by hopping from unit to unit, then cuts after the unit that the consume queue
+    /// refers to last.
+    pub fn recover(&self, last_tags_code: Option<i64>) -> Result<(), StoreError> {
+        let mut end = self.files.min_offset().unwrap_or(0);
+        for file in self.files.snapshot() {
+            let bytes = file.bytes_from(0).unwrap_or_default();
+            let mut at = 0;
+            while let Some(size) = bytes.get(at..).and_then(unit_bytes)
+                && at + size <= bytes.len()
+            {
+                at += size;
+            }
+            end = file.start() + at as i64;
+        }
+        if let Some(address) = last_tags_code.filter(|code| is_ext_address(*code))
+            && let Some(unit) = self.get(address)
+        {
+            let unit_end = FIXED_BYTES + unit.bit_map.len();
+            end = end.min(address.wrapping_sub(i64::MIN) + unit_end as i64);
+        }
+        *self.tail.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.files.truncate(end)
+    }
+
+    /// Deletes the files that lie wholly before an address.
+    pub fn delete_before(&self, address: i64) {
+        if !is_ext_address(address) {
+            return;
+        }
+        let offset = address.wrapping_sub(i64::MIN);
+        while let Some(first) = self.files.first().filter(|first| first.end() <= offset) {
+            match self.files.delete_first(&first) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    log::warn!("{} was not removed: {error}", first.path().display());
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Forces everything to the disk.
+    pub fn flush(&self) -> io::Result<()> {
+        self.files.snapshot().iter().try_for_each(|file: &Arc<_>| file.flush().map(|_| ()))
+    }
+
+    /// Deletes all files.
+    pub fn destroy(&self) {
+        *self.tail.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.files.destroy();
+    }
+}

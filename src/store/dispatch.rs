@@ -1,0 +1,424 @@
+//! From the commit log to the queues: [`Dispatcher`], what one record leads to, and
+//! [`ReputMessageService`], the thread that takes every new record there.
+//!
+//! Recovery uses the dispatcher too, for the records whose units may have been lost.
+
+use std::io;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use super::checkpoint::StoreCheckpoint;
+use super::commit_log::{CommitLog, LogEntry, read_entry};
+use super::config::StoreConfig;
+use super::consume_queue::{ConsumeQueue, Unit};
+use super::delay_levels::DelayLevels;
+use super::index::IndexService;
+use super::message::ExtUnit;
+use super::message_store::{Arrival, ArrivalListener};
+use super::queue_table::QueueTable;
+use super::running_flags::{Flag, RunningFlags};
+use super::stats::StoreStats;
+use crate::common::checksum::tags_code;
+use crate::common::config::Live;
+use crate::common::properties;
+use crate::common::record::{RecordError, RecordView};
+use crate::common::service_thread::{ServiceThread, Signal};
+use crate::common::sync::lock;
+use crate::common::sys_flag;
+use crate::common::topic::{LMQ_PREFIX, SCHEDULE_TOPIC};
+
+/// Pause before a unit that could not be written is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Tries after which the store takes no more messages until the unit can be written.
+const TRIES_BEFORE_REFUSING: u32 = 30;
+/// How long stopping waits for dispatch to catch up and end.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// Queues of a message that goes into several, separated by commas.
+const MULTI_DISPATCH: &str = "INNER_MULTI_DISPATCH";
+/// Its offsets in them.
+const MULTI_QUEUE_OFFSET: &str = "INNER_MULTI_QUEUE_OFFSET";
+
+/// Computes the filter bits of a message (the broker's, with `enableCalcFilterBitMap`).
+pub trait FilterBits: Send + Sync {
+    /// The bit map for the extension unit; `None` without one.
+    fn bit_map(&self, record: &RecordView<'_>) -> Option<Vec<u8>>;
+}
+
+/// Turns records into consume-queue units and index entries.
+pub struct Dispatcher {
+    config: Arc<Live<StoreConfig>>,
+    queues: Arc<QueueTable>,
+    index: Arc<IndexService>,
+    checkpoint: Arc<StoreCheckpoint>,
+    delay_levels: DelayLevels,
+    filter_bits: OnceLock<Arc<dyn FilterBits>>,
+}
+
+/// The queue of the last record: most records go to the same queue as the one before.
+#[derive(Default)]
+pub struct LastQueue(Option<Arc<ConsumeQueue>>);
+
+/// Tags code of a record's unit: the hash of its tag, in the schedule topic its due time.
+pub fn unit_tags_code(record: &RecordView<'_>, levels: &DelayLevels) -> i64 {
+    if record.topic == SCHEDULE_TOPIC
+        && let Some(level) = properties::find(record.properties, properties::DELAY)
+        && let Ok(level) = level.parse()
+        && let Some(due) = levels.due_time(level, record.store_timestamp)
+    {
+        return due;
+    }
+    tags_code(properties::find(record.properties, properties::TAGS))
+}
+
+impl Dispatcher {
+    /// A dispatcher into those tables.
+    pub fn new(
+        config: Arc<Live<StoreConfig>>,
+        queues: Arc<QueueTable>,
+        index: Arc<IndexService>,
+        checkpoint: Arc<StoreCheckpoint>,
+        delay_levels: DelayLevels,
+    ) -> Self {
+        let filter_bits = OnceLock::new();
+        Self { config, queues, index, checkpoint, delay_levels, filter_bits }
+    }
+
+    /// Sets who computes filter bits; once.
+    pub fn set_filter_bits(&self, filter_bits: Arc<dyn FilterBits>) {
+        let _ = self.filter_bits.set(filter_bits);
+    }
+
+    /// The delay of each level.
+    pub fn delay_levels(&self) -> &DelayLevels {
+        &self.delay_levels
+    }
+
+    /// Gives the record its unit and its index entries; returns the unit's tags code, `None` for a
+    /// record that has no unit (half messages and rollbacks). Harmless when done before.
+    ///
+    /// # Errors
+    /// The disk's; nothing is then left half done that doing it again would not complete.
+    pub fn dispatch(
+        &self,
+        record: &RecordView<'_>,
+        last: &mut LastQueue,
+    ) -> io::Result<Option<i64>> {
+        let kind = record.sys_flag & sys_flag::TRANSACTION_MASK;
+        let visible = matches!(kind, sys_flag::TRANSACTION_NOT | sys_flag::TRANSACTION_COMMIT);
+        let mut code = None;
+        if visible {
+            code = Some(self.add_unit(record, last)?);
+        }
+        if kind != sys_flag::TRANSACTION_ROLLBACK && self.config.get().message_index_enable {
+            self.index.add(record)?;
+        }
+        Ok(code)
+    }
+
+    fn add_unit(&self, record: &RecordView<'_>, last: &mut LastQueue) -> io::Result<i64> {
+        let queue = match &last.0 {
+            Some(queue)
+                if queue.queue_id() == record.queue_id
+                    && **queue.topic() == *record.topic
+                    && !queue.is_removed() =>
+            {
+                queue
+            }
+            _ => {
+                let queue = self.queues.find_or_create(record.topic, record.queue_id);
+                last.0.insert(queue.map_err(io::Error::other)?)
+            }
+        };
+        let code = unit_tags_code(record, &self.delay_levels);
+        let size = record.total_size as i32;
+        let mut unit = Unit { offset: record.physical_offset, size, tags_code: code };
+        if let Some(ext) = queue.ext().filter(|_| unit.end() > queue.max_physical()) {
+            let bit_map = self.filter_bits.get().and_then(|bits| bits.bit_map(record));
+            let ext_unit = ExtUnit {
+                tags_code: code,
+                store_timestamp: record.store_timestamp,
+                bit_map: bit_map.unwrap_or_default(),
+            };
+            unit.tags_code = ext.append(&ext_unit)?.unwrap_or(code);
+        }
+        queue.append(unit, record.queue_offset)?;
+        self.checkpoint.dispatched.store(record.store_timestamp, Ordering::Release);
+        if self.config.get().is_slave() {
+            self.checkpoint.physical.store(record.store_timestamp, Ordering::Release);
+        }
+        self.for_each_multi_queue(record, |topic, queue_id, offset| {
+            let queue = self.queues.find_or_create(topic, queue_id).map_err(io::Error::other)?;
+            queue.append(Unit { tags_code: code, ..unit }, offset)
+        })?;
+        Ok(code)
+    }
+
+    /// Visits the further queues of a message that goes into several: topic, queue id, offset.
+    pub fn for_each_multi_queue(
+        &self,
+        record: &RecordView<'_>,
+        mut visit: impl FnMut(&str, i32, i64) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let config = self.config.get();
+        if !config.enable_multi_dispatch {
+            return Ok(());
+        }
+        let Some(names) = properties::find(record.properties, MULTI_DISPATCH) else {
+            return Ok(());
+        };
+        let offsets = properties::find(record.properties, MULTI_QUEUE_OFFSET).unwrap_or_default();
+        if names.split(',').count() != offsets.split(',').count() {
+            log::error!(
+                "message at {}: {names:?} and {offsets:?} do not belong together; it goes into \
+                 none of these queues",
+                record.physical_offset
+            );
+            return Ok(());
+        }
+        for (name, offset) in names.split(',').zip(offsets.split(',')) {
+            let light = config.enable_lmq && name.starts_with(LMQ_PREFIX);
+            let queue_id = if light { 0 } else { record.queue_id };
+            if let Ok(offset) = offset.parse() {
+                visit(name, queue_id, offset)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a round of dispatching came to.
+enum Round {
+    /// Something was dispatched.
+    Moved,
+    /// There is nothing to dispatch.
+    Idle,
+    /// The record cannot be dispatched at the moment.
+    Stuck,
+}
+
+/// The dispatch thread's shared half.
+///
+/// It waits on a signal that every append gives, not on a clock: a message is visible as soon as
+/// it is dispatched. In SYNC_FLUSH mode it goes up to what is on the disk, so that nobody consumes
+/// a message that a power cut takes back (`dispatchUnflushed` switches that off).
+pub struct ReputMessageService {
+    config: Arc<Live<StoreConfig>>,
+    log: Arc<CommitLog>,
+    dispatcher: Arc<Dispatcher>,
+    listener: Arc<dyn ArrivalListener>,
+    flags: Arc<RunningFlags>,
+    stats: Arc<StoreStats>,
+    sync: bool,
+    position: AtomicI64,
+    signal: Arc<Signal>,
+    thread: Mutex<Option<ServiceThread>>,
+}
+
+impl ReputMessageService {
+    /// A service without a thread yet.
+    pub fn new(
+        config: Arc<Live<StoreConfig>>,
+        log: Arc<CommitLog>,
+        dispatcher: Arc<Dispatcher>,
+        listener: Arc<dyn ArrivalListener>,
+        flags: Arc<RunningFlags>,
+        stats: Arc<StoreStats>,
+    ) -> Self {
+        let sync = config.get().is_sync_flush();
+        Self {
+            config,
+            log,
+            dispatcher,
+            listener,
+            flags,
+            stats,
+            sync,
+            position: AtomicI64::new(0),
+            signal: Arc::default(),
+            thread: Mutex::default(),
+        }
+    }
+
+    /// Where dispatch goes on.
+    pub fn position(&self) -> i64 {
+        self.position.load(Ordering::Acquire)
+    }
+
+    /// Sets where dispatch goes on; before the start, or when the log was cut.
+    pub fn set_position(&self, offset: i64) {
+        self.position.store(offset, Ordering::Release);
+    }
+
+    /// Bytes not dispatched yet.
+    pub fn behind_bytes(&self) -> i64 {
+        (self.log.max_offset() - self.position()).max(0)
+    }
+
+    /// Whether dispatch waits for something that may never come: a failing disk.
+    pub fn is_blocked(&self) -> bool {
+        self.flags.has(Flag::WriteLogicsQueueError)
+    }
+
+    /// What wakes it.
+    pub fn signal(&self) -> &Arc<Signal> {
+        &self.signal
+    }
+
+    /// Starts the thread.
+    pub fn start(self: &Arc<Self>) -> io::Result<()> {
+        let service = Arc::clone(self);
+        let thread =
+            ServiceThread::spawn("ReputMessage", Arc::clone(&self.signal), move |signal| {
+                service.run(signal);
+            })?;
+        *lock(&self.thread) = Some(thread);
+        Ok(())
+    }
+
+    /// Stops the thread after it has dispatched what there is. Returns whether it caught up.
+    pub fn stop(&self) -> bool {
+        if let Some(thread) = lock(&self.thread).take() {
+            thread.stop(STOP_LIMIT);
+        }
+        self.position() >= self.limit()
+    }
+
+    /// End of what may be dispatched.
+    fn limit(&self) -> i64 {
+        let end = self.log.max_offset();
+        if self.sync && !self.config.get().dispatch_unflushed {
+            end.min(self.log.flushed_offset())
+        } else {
+            end
+        }
+    }
+
+    fn run(&self, signal: &Signal) {
+        let mut last = LastQueue::default();
+        let mut failures = 0;
+        loop {
+            match self.round(&mut last) {
+                Round::Moved => failures = 0,
+                Round::Idle if signal.stopped() => return,
+                Round::Idle => {
+                    signal.wait_for_wakeup();
+                }
+                Round::Stuck => {
+                    failures += 1;
+                    if failures == TRIES_BEFORE_REFUSING {
+                        self.flags.set(Flag::WriteLogicsQueueError, true);
+                    }
+                    if signal.stopped() || !signal.wait(RETRY_PAUSE) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Dispatches what is visible of one file.
+    fn round(&self, last: &mut LastQueue) -> Round {
+        if self.config.get().duplication_enable {
+            return Round::Idle;
+        }
+        let mut position = self.position();
+        let min = self.log.min_offset();
+        if position < min {
+            log::warn!("dispatch stood at {position}, before the commit log's begin {min}");
+            position = min;
+            self.set_position(min);
+        }
+        let limit = self.limit();
+        let Some(visible) = (position < limit).then(|| self.log.slice_from(position)).flatten()
+        else {
+            return Round::Idle;
+        };
+        let bytes = &visible[..visible.len().min((limit - position) as usize)];
+        let start = position;
+        let mut moved = Round::Moved;
+        loop {
+            let rest = &bytes[((position - start) as usize).min(bytes.len())..];
+            if rest.is_empty() {
+                break;
+            }
+            match read_entry(rest, false) {
+                LogEntry::Record(record) => match self.dispatch(&record, rest, position, last) {
+                    Ok(()) => position += i64::from(record.total_size),
+                    Err(error) => {
+                        log::error!(
+                            "the message at {position} cannot be dispatched: {error}; tried again \
+                             in {} s",
+                            RETRY_PAUSE.as_secs()
+                        );
+                        moved = Round::Stuck;
+                        break;
+                    }
+                },
+                LogEntry::EndOfFile => {
+                    position = self.log.roll_next_file(position);
+                    break;
+                }
+                LogEntry::Bad(error) => match self.after_bad(&error, position, rest.len()) {
+                    Some(next) => position = next,
+                    None => {
+                        moved = Round::Idle;
+                        break;
+                    }
+                },
+            }
+            self.position.store(position, Ordering::Release);
+        }
+        self.position.store(position, Ordering::Release);
+        moved
+    }
+
+    fn dispatch(
+        &self,
+        record: &RecordView<'_>,
+        bytes: &[u8],
+        position: i64,
+        last: &mut LastQueue,
+    ) -> io::Result<()> {
+        let in_place = RecordView { physical_offset: position, ..record.clone() };
+        let Some(tags_code) = self.dispatcher.dispatch(&in_place, last)? else { return Ok(()) };
+        if self.flags.has(Flag::WriteLogicsQueueError) {
+            self.flags.set(Flag::WriteLogicsQueueError, false);
+        }
+        let record_bytes = &bytes[..record.total_size as usize];
+        if self.config.get().is_slave() {
+            self.stats.count_put(1, record_bytes.len());
+            return Ok(());
+        }
+        let arrived = |topic: &str, queue_id: i32, offset: i64| {
+            self.listener.arrived(&Arrival {
+                topic,
+                queue_id,
+                next_offset: offset + 1,
+                tags_code,
+                store_timestamp: record.store_timestamp,
+                record: record_bytes,
+            });
+        };
+        arrived(record.topic, record.queue_id, record.queue_offset);
+        self.dispatcher.for_each_multi_queue(record, |topic, queue_id, offset| {
+            arrived(topic, queue_id, offset);
+            Ok(())
+        })
+    }
+
+    /// Where to go on after bytes that are no record; `None`: wait. On a slave an incomplete
+    /// record at the end is normal, the rest of it is on its way. On a master it is damage: the
+    /// record is skipped if its length is known, else what is visible of the file.
+    fn after_bad(&self, error: &RecordError, position: i64, bytes: usize) -> Option<i64> {
+        if self.config.get().is_slave() {
+            return None;
+        }
+        let next = match error {
+            RecordError::LengthMismatch(size) if *size > 0 => position + i64::from(*size),
+            _ => position + bytes as i64,
+        };
+        log::error!("commit log at {position}: {error}; dispatch goes on at {next}");
+        Some(next)
+    }
+}

@@ -1,0 +1,346 @@
+//! Forcing what was appended to the disk: [`FlushService`], with the thread that flushes by the
+//! clock (FlushRealTimeService) or for those who wait (GroupCommitService), the watcher of their
+//! deadlines, and the thread that commits the transient store pool (CommitRealTimeService).
+//!
+//! Consume queues are flushed by `flush_queues.rs`.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::checkpoint::StoreCheckpoint;
+use super::commit_log::CommitLog;
+use super::config::StoreConfig;
+use super::mapped_file::PAGE_BYTES;
+use super::message::PutStatus;
+use super::pending::PutTicket;
+use super::running_flags::{Flag, RunningFlags};
+use crate::common::config::Live;
+use crate::common::service_thread::{ServiceThread, Signal};
+use crate::common::sync::lock;
+
+/// How long the group commit waits without being called. Every append calls it; this is for what
+/// others may have left.
+const GROUP_COMMIT_IDLE: Duration = Duration::from_millis(500);
+/// How long stopping waits for a thread.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// A flush that takes longer is told in the log.
+const SLOW_FLUSH: Duration = Duration::from_millis(500);
+
+impl CommitLog {
+    /// Forces everything readable to the disk, if it is at least `least_pages` pages (0: any
+    /// byte), and returns up to where the disk is certain.
+    ///
+    /// # Errors
+    /// The disk's, once; the log then counts as failed, because what the kernel could not write it
+    /// takes for written the next time.
+    pub fn flush(&self, least_pages: usize) -> io::Result<i64> {
+        let _flushing = lock(&self.flushing);
+        let from = self.flushed_offset();
+        if self.has_failed() {
+            return Err(io::Error::other("an earlier flush failed"));
+        }
+        let pending = usize::try_from(self.max_offset() - from).unwrap_or(0);
+        if pending == 0 || pending / PAGE_BYTES < least_pages {
+            return Ok(from);
+        }
+        for file in self.files().snapshot().iter().filter(|file| file.end() > from) {
+            match file.flush() {
+                Ok(to) => {
+                    self.flushed.fetch_max(file.start() + to as i64, Ordering::AcqRel);
+                }
+                Err(error) => {
+                    self.failed.store(true, Ordering::Release);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(self.flushed_offset())
+    }
+
+    /// Moves what the write buffers hold into the files.
+    pub fn commit(&self, least_pages: usize) -> io::Result<bool> {
+        let pending = usize::try_from(self.files().wrote_offset() - self.max_offset()).unwrap_or(0);
+        if pending == 0 || pending / PAGE_BYTES < least_pages {
+            return Ok(false);
+        }
+        for file in self.files().snapshot().iter().filter(|file| file.readable() < file.wrote()) {
+            file.commit()?;
+        }
+        Ok(true)
+    }
+}
+
+/// A put that waits for the disk.
+struct Request {
+    end: i64,
+    deadline: Instant,
+    ticket: PutTicket,
+}
+
+#[derive(Default)]
+struct Requests {
+    waiting: VecDeque<Request>,
+    /// How many requests ever left the front of `waiting`.
+    gone: u64,
+}
+
+/// The commit log's flushing.
+pub struct FlushService {
+    config: Arc<Live<StoreConfig>>,
+    log: Arc<CommitLog>,
+    checkpoint: Arc<StoreCheckpoint>,
+    flags: Arc<RunningFlags>,
+    /// Called after every flush that moved the flushed offset.
+    after_flush: Box<dyn Fn() + Send + Sync>,
+    sync: bool,
+    pooled: bool,
+    requests: Mutex<Requests>,
+    flush_signal: Arc<Signal>,
+    watch_signal: Arc<Signal>,
+    commit_signal: Arc<Signal>,
+    threads: Mutex<Vec<ServiceThread>>,
+}
+
+impl FlushService {
+    /// A service without threads yet. The mode is the configuration's at this moment.
+    pub fn new(
+        config: Arc<Live<StoreConfig>>,
+        log: Arc<CommitLog>,
+        checkpoint: Arc<StoreCheckpoint>,
+        flags: Arc<RunningFlags>,
+        after_flush: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let snapshot = config.get();
+        Self {
+            sync: snapshot.is_sync_flush(),
+            pooled: snapshot.uses_transient_pool(),
+            config,
+            log,
+            checkpoint,
+            flags,
+            after_flush: Box::new(after_flush),
+            requests: Mutex::default(),
+            flush_signal: Arc::default(),
+            watch_signal: Arc::default(),
+            commit_signal: Arc::default(),
+            threads: Mutex::default(),
+        }
+    }
+
+    /// Whether puts wait for the disk.
+    pub fn is_sync(&self) -> bool {
+        self.sync
+    }
+
+    /// Starts the threads of the mode.
+    pub fn start(self: &Arc<Self>) -> io::Result<()> {
+        let mut threads = lock(&self.threads);
+        let service = Arc::clone(self);
+        if self.sync {
+            threads.push(ServiceThread::spawn(
+                "GroupCommit",
+                Arc::clone(&self.flush_signal),
+                move |signal| service.run_group_commit(signal),
+            )?);
+            let service = Arc::clone(self);
+            threads.push(ServiceThread::spawn(
+                "FlushDiskWatch",
+                Arc::clone(&self.watch_signal),
+                move |signal| service.run_watcher(signal),
+            )?);
+            return Ok(());
+        }
+        threads.push(ServiceThread::spawn(
+            "FlushRealTime",
+            Arc::clone(&self.flush_signal),
+            move |signal| service.run_real_time(signal),
+        )?);
+        if self.pooled {
+            let service = Arc::clone(self);
+            threads.push(ServiceThread::spawn(
+                "CommitRealTime",
+                Arc::clone(&self.commit_signal),
+                move |signal| service.run_commit(signal),
+            )?);
+        }
+        Ok(())
+    }
+
+    /// Commits and flushes everything, then stops the threads.
+    pub fn stop(&self) {
+        if let Err(error) = self.log.commit(0) {
+            log::error!("what the transient store pool holds cannot be committed: {error}");
+        }
+        self.flush(0);
+        // Last started, first stopped: the committer before the flusher, the watcher before the
+        // group commit.
+        for thread in lock(&self.threads).drain(..).rev() {
+            thread.stop(STOP_LIMIT);
+        }
+        if let Err(error) = self.log.commit(0) {
+            log::error!("what the transient store pool holds cannot be committed: {error}");
+        }
+        self.flush(0);
+        lock(&self.requests).waiting.clear();
+    }
+
+    /// Tells that something was appended for which nobody waits.
+    pub fn appended(&self) {
+        if self.pooled {
+            self.commit_signal.wakeup();
+        } else if self.sync || !self.config.get().flush_commit_log_timed {
+            self.flush_signal.wakeup();
+        }
+    }
+
+    /// Completes `ticket` when the disk has everything up to `end`, or when it is late.
+    pub fn wait_for(&self, end: i64, ticket: PutTicket) {
+        let timeout = Duration::from_millis(self.config.get().sync_flush_timeout.max(0) as u64);
+        let deadline = Instant::now() + timeout;
+        let mut requests = lock(&self.requests);
+        requests.waiting.push_back(Request { end, deadline, ticket });
+        let first = requests.waiting.len() == 1;
+        drop(requests);
+        self.flush_signal.wakeup();
+        if first {
+            self.watch_signal.wakeup();
+        }
+    }
+
+    /// Flushes, keeps the checkpoint, and switches writing off if the disk refuses.
+    fn flush(&self, least_pages: usize) -> bool {
+        let before = self.log.flushed_offset();
+        let timestamp = self.log.last_store_timestamp();
+        let wrote = self.log.files().wrote_offset();
+        let started = Instant::now();
+        let flushed = match self.log.flush(least_pages) {
+            Ok(flushed) => flushed,
+            Err(error) => {
+                if self.flags.set(Flag::FlushFailed, true) {
+                    log::error!(
+                        "the commit log in {} cannot be forced to the disk: {error}; it is certain \
+                         up to offset {before}. No messages are taken until the store is restarted",
+                        self.log.folder().display()
+                    );
+                }
+                return false;
+            }
+        };
+        if started.elapsed() > SLOW_FLUSH {
+            let bytes = flushed - before;
+            log::info!("flushing {bytes} bytes took {} ms", started.elapsed().as_millis());
+        }
+        if timestamp > 0 && flushed >= wrote {
+            self.checkpoint.physical.store(timestamp, Ordering::Release);
+        }
+        if flushed > before {
+            (self.after_flush)();
+        }
+        true
+    }
+
+    fn run_real_time(&self, signal: &Signal) {
+        let mut last_thorough = Instant::now();
+        loop {
+            let config = self.config.get();
+            let interval = Duration::from_millis(config.flush_interval_commit_log.max(1) as u64);
+            if !signal.wait(interval) {
+                return;
+            }
+            let thorough =
+                Duration::from_millis(config.flush_commit_log_thorough_interval.max(0) as u64);
+            let mut pages = config.flush_commit_log_least_pages.max(0) as usize;
+            if last_thorough.elapsed() >= thorough {
+                last_thorough = Instant::now();
+                pages = 0;
+            }
+            self.flush(pages);
+        }
+    }
+
+    fn run_commit(&self, signal: &Signal) {
+        let mut last_commit = Instant::now();
+        loop {
+            let config = self.config.get();
+            let thorough =
+                Duration::from_millis(config.commit_commit_log_thorough_interval.max(0) as u64);
+            let mut pages = config.commit_commit_log_least_pages.max(0) as usize;
+            if last_commit.elapsed() >= thorough {
+                pages = 0;
+            }
+            match self.log.commit(pages) {
+                Ok(true) => {
+                    last_commit = Instant::now();
+                    self.flush_signal.wakeup();
+                    (self.after_flush)();
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    log::error!("what the transient store pool holds cannot be committed: {error}");
+                }
+            }
+            let interval = Duration::from_millis(config.commit_interval_commit_log.max(1) as u64);
+            if !signal.wait(interval) {
+                return;
+            }
+        }
+    }
+
+    /// One flush for all that wait; those who come meanwhile are served by the next one.
+    fn run_group_commit(&self, signal: &Signal) {
+        while signal.wait(GROUP_COMMIT_IDLE) {
+            self.commit_group();
+        }
+        self.commit_group();
+    }
+
+    fn commit_group(&self) {
+        let known = {
+            let requests = lock(&self.requests);
+            requests.gone + requests.waiting.len() as u64
+        };
+        let works = self.flush(0);
+        let flushed = self.log.flushed_offset();
+        let served: Vec<Request> = {
+            let mut requests = lock(&self.requests);
+            let count = known.saturating_sub(requests.gone) as usize;
+            requests.gone += count as u64;
+            requests.waiting.drain(..count).collect()
+        };
+        for request in served {
+            if request.end <= flushed {
+                request.ticket.complete(PutStatus::PutOk, "");
+            } else if works {
+                request.ticket.complete(PutStatus::FlushDiskTimeout, "the flush did not reach it");
+            } else {
+                request.ticket.complete(PutStatus::ServiceNotAvailable, "the flush failed");
+            }
+        }
+    }
+
+    /// Completes those whose deadline passes while a flush takes long.
+    fn run_watcher(&self, signal: &Signal) {
+        loop {
+            let next = {
+                let mut requests = lock(&self.requests);
+                while let Some(late) =
+                    requests.waiting.pop_front_if(|request| request.deadline <= Instant::now())
+                {
+                    requests.gone += 1;
+                    late.ticket.complete(PutStatus::FlushDiskTimeout, "the flush took too long");
+                }
+                requests.waiting.front().map(|request| request.deadline)
+            };
+            let goes_on = match next {
+                Some(deadline) => signal.wait(deadline.saturating_duration_since(Instant::now())),
+                None => signal.wait_for_wakeup(),
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! The index: where the messages with a key lie. [`IndexFile`] is one file of it,
+//! [`IndexService`] all of them.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::checkpoint::StoreCheckpoint;
+use super::config::StoreConfig;
+use super::mapped_file::WordFile;
+use super::message_store::StoreError;
+use crate::common::clock::now_ms;
+use crate::common::os::LocalTime;
+use crate::common::properties;
+use crate::common::record::RecordView;
+use crate::common::sync::lock;
+
+const HEADER_BYTES: usize = 40;
+const SLOT_BYTES: usize = 4;
+const ENTRY_BYTES: usize = 20;
+/// Blocks reserved at once for entries.
+const RESERVE_BYTES: usize = 1024 * 1024;
+
+const BEGIN_TIME: usize = 0;
+const END_TIME: usize = 8;
+const BEGIN_OFFSET: usize = 16;
+const END_OFFSET: usize = 24;
+const USED_SLOTS: usize = 32;
+const COUNT: usize = 36;
+
+/// Hash of `topic#key`: the Java hash made positive.
+pub fn key_hash(topic: &str, key: &str) -> i32 {
+    let units = topic.encode_utf16().chain([u16::from(b'#')]).chain(key.encode_utf16());
+    let hash = units.fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    // The smallest integer has no positive counterpart.
+    hash.checked_abs().unwrap_or(0)
+}
+
+/// One index file: a hash table of chains, newest entry first.
+///
+/// | at | bytes | field of the header |
+/// |---|---|---|
+/// | 0 | 8 | store time of the first entry's message, ms |
+/// | 8 | 8 | store time of the last entry's message, ms |
+/// | 16 | 8 | commit-log offset of the first entry's message |
+/// | 24 | 8 | commit-log offset of the last entry's message |
+/// | 32 | 4 | hash slots in use |
+/// | 36 | 4 | number of the next entry; entries count from 1 |
+///
+/// Then `maxHashSlotNum` slots of 4 bytes, the number of the newest entry of each chain (0: empty);
+/// then `maxIndexNum` entries:
+///
+/// | at | bytes | field of an entry |
+/// |---|---|---|
+/// | 0 | 4 | hash of `topic#key` |
+/// | 4 | 8 | commit-log offset |
+/// | 12 | 4 | seconds since the header's first time |
+/// | 16 | 4 | number of the previous entry of the chain, 0 at its end |
+///
+/// Readers walk chains while entries are added: an entry is complete before the slot names it.
+#[derive(Debug)]
+pub struct IndexFile {
+    words: WordFile,
+    slots: usize,
+    entries: usize,
+    adding: Mutex<()>,
+}
+
+/// What is put into the index for one key of one message.
+#[derive(Clone, Copy, Debug)]
+pub struct IndexEntry {
+    /// Hash of topic and key.
+    pub hash: i32,
+    /// Commit-log offset of the message.
+    pub offset: i64,
+    /// Its store time, ms.
+    pub store_timestamp: i64,
+}
+
+impl IndexFile {
+    /// Opens or creates the file. A next-entry number that no file can have becomes 1, as in Java.
+    pub fn open(path: &Path, slots: usize, entries: usize) -> io::Result<Self> {
+        let size = HEADER_BYTES + slots * SLOT_BYTES + entries * ENTRY_BYTES;
+        let words = WordFile::open(path, size)?;
+        Ok(Self { words, slots, entries, adding: Mutex::new(()) })
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        self.words.path()
+    }
+
+    /// Store time of the first entry's message, ms.
+    pub fn begin_time(&self) -> i64 {
+        self.words.load_i64(BEGIN_TIME)
+    }
+
+    /// Store time of the last entry's message, ms.
+    pub fn end_time(&self) -> i64 {
+        self.words.load_i64(END_TIME)
+    }
+
+    /// Commit-log offset of the last entry's message.
+    pub fn end_offset(&self) -> i64 {
+        self.words.load_i64(END_OFFSET)
+    }
+
+    /// Number of the next entry, from 1.
+    pub fn count(&self) -> usize {
+        let count = self.words.load(COUNT) as i32;
+        usize::try_from(count).unwrap_or(0).clamp(1, self.entries.max(1))
+    }
+
+    /// Whether no entry fits any more.
+    pub fn is_full(&self) -> bool {
+        self.count() >= self.entries
+    }
+
+    /// A rolled file takes up the end of its predecessor.
+    fn inherit(&self, previous: &Self) -> io::Result<()> {
+        self.words.reserve(HEADER_BYTES)?;
+        let (offset, time) = (previous.end_offset(), previous.end_time());
+        if offset > 0 {
+            self.words.store_i64(BEGIN_OFFSET, offset);
+            self.words.store_i64(END_OFFSET, offset);
+        }
+        if time > 0 {
+            self.words.store_i64(BEGIN_TIME, time);
+            self.words.store_i64(END_TIME, time);
+        }
+        Ok(())
+    }
+
+    fn slot_at(&self, hash: i32) -> usize {
+        HEADER_BYTES + (hash as usize % self.slots) * SLOT_BYTES
+    }
+
+    fn entry_at(&self, number: usize) -> usize {
+        HEADER_BYTES + self.slots * SLOT_BYTES + number * ENTRY_BYTES
+    }
+
+    /// Adds an entry; false if the file is full.
+    pub fn add(&self, entry: IndexEntry) -> io::Result<bool> {
+        let _adding = lock(&self.adding);
+        let number = self.count();
+        if number >= self.entries {
+            return Ok(false);
+        }
+        let at = self.entry_at(number);
+        self.words.reserve((at + ENTRY_BYTES).next_multiple_of(RESERVE_BYTES))?;
+        let slot = self.slot_at(entry.hash);
+        let previous = usize::try_from(self.words.load(slot) as i32)
+            .ok()
+            .filter(|previous| *previous <= number)
+            .unwrap_or(0);
+        let begin = self.begin_time();
+        let seconds = if begin <= 0 { 0 } else { (entry.store_timestamp - begin) / 1000 };
+        self.words.store(at, entry.hash as u32);
+        self.words.store_i64(at + 4, entry.offset);
+        self.words.store(at + 12, seconds.clamp(0, i64::from(i32::MAX)) as u32);
+        self.words.store(at + 16, previous as u32);
+        self.words.store(slot, number as u32);
+        if number <= 1 {
+            self.words.store_i64(BEGIN_OFFSET, entry.offset);
+            self.words.store_i64(BEGIN_TIME, entry.store_timestamp);
+        }
+        if previous == 0 {
+            self.words.store(USED_SLOTS, self.words.load(USED_SLOTS).wrapping_add(1));
+        }
+        self.words.store(COUNT, number as u32 + 1);
+        self.words.store_i64(END_OFFSET, entry.offset);
+        self.words.store_i64(END_TIME, entry.store_timestamp);
+        Ok(true)
+    }
+
+    /// Adds the offsets of messages with `hash` stored in `begin..=end` to `found`, newest first,
+    /// up to `max` in all.
+    pub fn find(&self, hash: i32, begin: i64, end: i64, max: usize, found: &mut Vec<i64>) {
+        let (file_begin, file_end) = (self.begin_time(), self.end_time());
+        if file_begin > end || file_end < begin {
+            return;
+        }
+        let count = self.count();
+        let mut number = self.words.load(self.slot_at(hash)) as usize;
+        // A chain is never longer than the file has entries, whatever a damaged file says.
+        for _ in 0..count {
+            if number == 0 || number > count || count <= 1 || found.len() >= max {
+                return;
+            }
+            let at = self.entry_at(number);
+            let seconds = self.words.load(at + 12) as i32;
+            if seconds < 0 {
+                return;
+            }
+            let time = file_begin.saturating_add(i64::from(seconds) * 1000);
+            if self.words.load(at) as i32 == hash && begin <= time && time <= end {
+                found.push(self.words.load_i64(at + 4));
+            }
+            let previous = self.words.load(at + 16) as usize;
+            if previous == number || time < begin {
+                return;
+            }
+            number = previous;
+        }
+    }
+
+    /// Forces the file to the disk.
+    pub fn flush(&self) -> io::Result<()> {
+        self.words.flush()
+    }
+}
+
+/// Answer to a query of the index.
+#[derive(Debug, Default)]
+pub struct IndexAnswer {
+    /// Commit-log offsets; hash collisions are among them.
+    pub offsets: Vec<i64>,
+    /// Store time of the newest entry's message, ms.
+    pub last_update_timestamp: i64,
+    /// Commit-log offset of the newest entry's message.
+    pub last_update_offset: i64,
+}
+
+/// All index files, oldest first. Files are named by the local time of their creation,
+/// `yyyyMMddHHmmssSSS`.
+#[derive(Debug)]
+pub struct IndexService {
+    folder: PathBuf,
+    slots: usize,
+    entries: usize,
+    checkpoint: Arc<StoreCheckpoint>,
+    files: RwLock<Vec<Arc<IndexFile>>>,
+}
+
+impl IndexService {
+    /// The index of the store that `config` describes, not loaded.
+    pub fn new(config: &StoreConfig, checkpoint: Arc<StoreCheckpoint>) -> Self {
+        Self {
+            folder: config.root().join("index"),
+            slots: config.max_hash_slot_num.max(1) as usize,
+            entries: config.max_index_num.max(2) as usize,
+            checkpoint,
+            files: RwLock::default(),
+        }
+    }
+
+    /// Loads the files. After a crash those are deleted whose newest entry may not be on the disk;
+    /// recovery adds their entries again.
+    pub fn load(&self, clean_exit: bool) -> Result<(), StoreError> {
+        let entries = match std::fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StoreError::io("list", &self.folder, &error)),
+        };
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        let mut files = Vec::new();
+        for path in paths {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.parse::<u64>().is_err() {
+                log::warn!("{} is no index file and is skipped", path.display());
+                continue;
+            }
+            let file = match IndexFile::open(&path, self.slots, self.entries) {
+                Ok(file) => file,
+                Err(error) => {
+                    return Err(StoreError(format!(
+                        "{error}; maxHashSlotNum and maxIndexNum must be those the store was \
+                         written with (the index may be deleted: queries by key then only find \
+                         newer messages)"
+                    )));
+                }
+            };
+            if !clean_exit && file.end_time() > self.checkpoint.index.load(Ordering::Acquire) {
+                std::fs::remove_file(&path)
+                    .map_err(|error| StoreError::io("remove", &path, &error))?;
+                continue;
+            }
+            files.push(Arc::new(file));
+        }
+        *self.files.write().unwrap_or_else(PoisonError::into_inner) = files;
+        Ok(())
+    }
+
+    /// All files as they are now.
+    pub fn snapshot(&self) -> Vec<Arc<IndexFile>> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn last(&self) -> Option<Arc<IndexFile>> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner).last().cloned()
+    }
+
+    /// Adds all keys of a record: its unique key, then the words of `KEYS`. A record before the
+    /// newest entry's is skipped, so that dispatching twice is harmless.
+    pub fn add(&self, record: &RecordView<'_>) -> io::Result<()> {
+        let unique = properties::find(record.properties, properties::UNIQUE_KEY);
+        let keys = properties::find(record.properties, properties::KEYS).unwrap_or_default();
+        if unique.is_none() && keys.is_empty() {
+            return Ok(());
+        }
+        let mut file = self.last();
+        if file.as_ref().is_some_and(|file| record.physical_offset < file.end_offset()) {
+            return Ok(());
+        }
+        for key in unique.into_iter().chain(keys.split(' ').filter(|key| !key.is_empty())) {
+            let entry = IndexEntry {
+                hash: key_hash(record.topic, key),
+                offset: record.physical_offset,
+                store_timestamp: record.store_timestamp,
+            };
+            let added = match &file {
+                Some(file) => file.add(entry)?,
+                None => false,
+            };
+            if !added {
+                let next = self.roll(file.as_ref())?;
+                next.add(entry)?;
+                file = Some(next);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the next file; the full one goes to the disk meanwhile.
+    fn roll(&self, full: Option<&Arc<IndexFile>>) -> io::Result<Arc<IndexFile>> {
+        std::fs::create_dir_all(&self.folder)?;
+        let mut time = now_ms();
+        let path = loop {
+            let path = self.folder.join(file_name(time));
+            if !path.exists() {
+                break path;
+            }
+            time += 1;
+        };
+        let file = IndexFile::open(&path, self.slots, self.entries)?;
+        // Slots are written anywhere: all of their blocks must be there.
+        file.words.reserve(HEADER_BYTES + self.slots * SLOT_BYTES)?;
+        if let Some(full) = full {
+            file.inherit(full)?;
+            let (full, checkpoint) = (Arc::clone(full), Arc::clone(&self.checkpoint));
+            std::thread::Builder::new().name("FlushIndexFile".to_owned()).spawn(
+                move || match full.flush() {
+                    Ok(()) => {
+                        checkpoint.index.fetch_max(full.end_time(), Ordering::AcqRel);
+                        if let Err(error) = checkpoint.flush() {
+                            log::error!("the checkpoint cannot be forced to the disk: {error}");
+                        }
+                    }
+                    Err(error) => log::error!(
+                        "index file {} cannot be forced to the disk: {error}; after a crash it \
+                         is built again",
+                        full.path().display()
+                    ),
+                },
+            )?;
+        }
+        let file = Arc::new(file);
+        self.files.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Offsets of messages with that topic and key stored in `begin..=end`, at most `max`.
+    pub fn query(&self, topic: &str, key: &str, max: usize, begin: i64, end: i64) -> IndexAnswer {
+        let hash = key_hash(topic, key);
+        let files = self.snapshot();
+        let mut answer = IndexAnswer::default();
+        if let Some(newest) = files.last() {
+            answer.last_update_timestamp = newest.end_time();
+            answer.last_update_offset = newest.end_offset();
+        }
+        for file in files.iter().rev() {
+            file.find(hash, begin, end, max, &mut answer.offsets);
+            if file.begin_time() < begin || answer.offsets.len() >= max {
+                break;
+            }
+        }
+        answer
+    }
+
+    /// Deletes leading files whose messages all lie below `min_physical`, never the last.
+    pub fn delete_expired(&self, min_physical: i64) -> usize {
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let expired = files
+            .iter()
+            .take(files.len().saturating_sub(1))
+            .take_while(|file| file.end_offset() < min_physical)
+            .count();
+        for file in files.drain(..expired) {
+            if let Err(error) = std::fs::remove_file(file.path()) {
+                log::warn!("{} was not removed: {error}", file.path().display());
+            }
+        }
+        expired
+    }
+
+    /// Removes all files: the index is built again.
+    pub fn destroy(&self) {
+        let paths: BTreeSet<PathBuf> =
+            self.snapshot().iter().map(|file| file.path().to_owned()).collect();
+        self.files.write().unwrap_or_else(PoisonError::into_inner).clear();
+        for path in paths {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Name of an index file made at that moment.
+fn file_name(time_ms: i64) -> String {
+    let time = LocalTime::from_epoch_ms(time_ms);
+    format!(
+        "{:04}{:02}{:02}{:02}{:02}{:02}{:03}",
+        time.year, time.month, time.day, time.hour, time.minute, time.second, time.millisecond
+    )
+}

@@ -1,0 +1,592 @@
+//! One file of fixed size behind a memory map: [`MappedFile`] for what is appended (commit log,
+//! consume queues), [`WordFile`] for what is changed in place (index, checkpoint).
+//!
+//! The only place of the store that touches raw mapped memory. The API is safe:
+//!
+//! * a [`MappedFile`] is written by its one [`Appender`] and read up to a *published* position,
+//!   which the appender moves with release and readers load with acquire; what lies below it is
+//!   never written again while the file is mapped (cutting a file back maps it anew);
+//! * a [`MappedSlice`] keeps its file mapped for as long as the slice lives, so that deleting a
+//!   file is unlinking it, whoever may still be sending from it;
+//! * a [`WordFile`] is only accessed as aligned 32-bit words, atomically.
+//!
+//! A mapped page without a block behind it kills the process with SIGBUS when the disk is full.
+//! So blocks are *reserved* (`fallocate`) before they are written, and that can fail with a plain
+//! error. What no API can prevent is another process that shortens a mapped file.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Deref;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
+
+use super::fault::{self, Operation};
+
+/// Unit of flushing decisions; hard-coded in RocketMQ, whatever the machine's page size is.
+pub const PAGE_BYTES: usize = 4096;
+/// Smallest and largest number of bytes reserved at once ahead of an append. Small, because there
+/// may be 20,000 consume queues; growing, because a busy one should not make a call per page.
+const RESERVE_BYTES: (usize, usize) = (PAGE_BYTES, 1024 * 1024);
+
+/// A file of fixed size, mapped when it is first touched.
+///
+/// ```text
+/// 0        flushed        readable      wrote      reserved            size
+/// |---------|--------------|-------------|----------|-------------------|
+///  on disk    in the map     in the write  blocks
+///             (visible)      buffer only   assured
+/// ```
+///
+/// `readable` and `wrote` differ only while the file has a [`WriteBuffer`].
+///
+/// Invariants: `flushed ≤ readable ≤ wrote ≤ size`; bytes below `readable` do not change.
+#[derive(Debug)]
+pub struct MappedFile {
+    path: Box<Path>,
+    start: i64,
+    size: usize,
+    map: OnceLock<MmapRaw>,
+    wrote: AtomicUsize,
+    readable: AtomicUsize,
+    flushed: AtomicUsize,
+    reserved: AtomicUsize,
+    has_appender: AtomicBool,
+    buffer: Mutex<Option<Arc<WriteBuffer>>>,
+}
+
+/// Opens (or creates) `path` for reading and writing.
+fn open_file(path: &Path, create: bool) -> io::Result<File> {
+    fault::check(Operation::Create, path)?;
+    OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)
+}
+
+/// Assures blocks for a part of a file. A file system that cannot reserve is taken as it is.
+fn reserve_blocks(path: &Path, from: usize, bytes: usize) -> io::Result<()> {
+    fault::check(Operation::Allocate, path)?;
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    // SAFETY: the descriptor is open for the whole call; the call reads and writes no memory of
+    // ours.
+    let errno = unsafe {
+        libc::posix_fallocate(file.as_raw_fd(), from as libc::off_t, bytes as libc::off_t)
+    };
+    match errno {
+        0 | libc::EOPNOTSUPP | libc::ENOSYS => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// Maps a whole file, whose length must be `size`: a shorter one would raise SIGBUS later.
+fn map_whole(file: &File, path: &Path, size: usize) -> io::Result<MmapRaw> {
+    let length = file.metadata()?.len();
+    if length != size as u64 {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{} has {length} bytes, expected {size}", path.display()),
+        ));
+    }
+    MmapOptions::new().len(size).map_raw(file)
+}
+
+impl MappedFile {
+    /// Creates the file (sparse, `size` bytes) or takes one that stands there; empty.
+    pub fn create(path: &Path, start: i64, size: usize) -> io::Result<Self> {
+        let file = open_file(path, true)?;
+        if file.metadata()?.len() != size as u64 {
+            file.set_len(size as u64)?;
+        }
+        Ok(Self::at(path, start, size, 0))
+    }
+
+    /// An existing file of which `position` bytes are taken as written, readable and flushed.
+    pub fn at(path: &Path, start: i64, size: usize, position: usize) -> Self {
+        let position = position.min(size);
+        Self {
+            path: path.into(),
+            start,
+            size,
+            map: OnceLock::new(),
+            wrote: AtomicUsize::new(position),
+            readable: AtomicUsize::new(position),
+            flushed: AtomicUsize::new(position),
+            reserved: AtomicUsize::new(position),
+            has_appender: AtomicBool::new(false),
+            buffer: Mutex::new(None),
+        }
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Offset of its first byte in the whole queue of files: the number in its name.
+    pub fn start(&self) -> i64 {
+        self.start
+    }
+
+    /// Offset of the first byte after it.
+    pub fn end(&self) -> i64 {
+        self.start.saturating_add(self.size as i64)
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Bytes appended.
+    pub fn wrote(&self) -> usize {
+        self.wrote.load(Ordering::Acquire)
+    }
+
+    /// Bytes that readers may see.
+    pub fn readable(&self) -> usize {
+        self.readable.load(Ordering::Acquire)
+    }
+
+    /// Bytes forced to the disk.
+    pub fn flushed(&self) -> usize {
+        self.flushed.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing fits any more.
+    pub fn is_full(&self) -> bool {
+        self.wrote() == self.size
+    }
+
+    /// Whether it is mapped already.
+    pub fn is_mapped(&self) -> bool {
+        self.map.get().is_some()
+    }
+
+    /// The map, made now if need be.
+    fn map(&self) -> io::Result<&MmapRaw> {
+        if let Some(map) = self.map.get() {
+            return Ok(map);
+        }
+        let map = map_whole(&open_file(&self.path, false)?, &self.path, self.size)?;
+        Ok(self.map.get_or_init(|| map))
+    }
+
+    /// `len` published bytes from `at`; `None` if they are not all published, or if the file
+    /// cannot be mapped.
+    pub fn bytes(&self, at: usize, len: usize) -> Option<&[u8]> {
+        if at.checked_add(len)? > self.readable() {
+            return None;
+        }
+        let map = match self.map() {
+            Ok(map) => map,
+            Err(error) => {
+                log::error!("{} cannot be mapped for reading: {error}", self.path.display());
+                return None;
+            }
+        };
+        // SAFETY: `at + len <= readable <= size`, the length of the map, checked against the
+        // file's when it was made. Bytes below `readable` are not written again (the appender
+        // writes from `wrote >= readable`, the committer from `readable` on, both before they
+        // publish), and the acquire load above makes what was written there visible. The map lives
+        // as long as `self`.
+        Some(unsafe { std::slice::from_raw_parts(map.as_ptr().add(at), len) })
+    }
+
+    /// All published bytes from `at`.
+    pub fn bytes_from(&self, at: usize) -> Option<&[u8]> {
+        self.bytes(at, self.readable().checked_sub(at)?)
+    }
+
+    /// The same as [`bytes`](Self::bytes), keeping the file alive.
+    pub fn slice(self: &Arc<Self>, at: usize, len: usize) -> Option<MappedSlice> {
+        self.bytes(at, len)?;
+        Some(MappedSlice { file: Arc::clone(self), at, len })
+    }
+
+    /// The right to append. `None` while somebody else has it.
+    pub fn appender(self: &Arc<Self>) -> Option<Appender> {
+        if self.has_appender.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        let buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(Appender { file: Arc::clone(self), buffer })
+    }
+
+    /// Assures blocks for all bytes below `to`; does nothing for those assured before.
+    pub fn reserve(&self, to: usize) -> io::Result<()> {
+        let to = to.min(self.size);
+        let from = self.reserved.load(Ordering::Acquire);
+        if from < to {
+            reserve_blocks(&self.path, from, to - from)?;
+            self.reserved.fetch_max(to, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    /// Makes the pages of a part writable without a fault later. Only advice: kernels before 5.14
+    /// do not know it, and the append then takes the faults itself.
+    pub fn populate(&self, from: usize, to: usize) {
+        let from = from.min(self.size) / PAGE_BYTES * PAGE_BYTES;
+        let to = to.min(self.size);
+        if from < to
+            && let Ok(map) = self.map()
+        {
+            let _ = map.advise_range(Advice::PopulateWrite, from, to - from);
+        }
+    }
+
+    /// Keeps the file's pages in memory (warm-up); says so in the log if the system refuses.
+    pub fn lock_in_memory(&self) {
+        if let Ok(map) = self.map() {
+            let _ = map.advise(Advice::WillNeed);
+            if let Err(error) = map.lock() {
+                log::warn!("{} stays unlocked in memory: {error}", self.path.display());
+            }
+        }
+    }
+
+    /// Lets the system page the file out again.
+    pub fn unlock_from_memory(&self) {
+        if let Some(map) = self.map.get() {
+            let _ = map.unlock();
+        }
+    }
+
+    /// Forces what is readable to the disk and returns up to where.
+    ///
+    /// # Errors
+    /// The disk's. The pages may then be neither on the disk nor marked for it: the caller must
+    /// not take a later success as a sign that they are.
+    pub fn flush(&self) -> io::Result<usize> {
+        let to = self.readable();
+        let from = self.flushed();
+        if from < to {
+            fault::check(Operation::Flush, &self.path)?;
+            self.map()?.flush_range(from, to - from)?;
+            self.flushed.fetch_max(to, Ordering::AcqRel);
+        }
+        Ok(to)
+    }
+
+    /// Unlinks the file. Who holds a slice keeps reading it.
+    pub fn delete(&self) -> io::Result<()> {
+        fault::check(Operation::Remove, &self.path)?;
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Puts a write buffer in front of the file (transient store pool). Only before the first
+    /// append.
+    pub fn set_write_buffer(&self, buffer: WriteBuffer) {
+        if self.wrote() == 0 && !self.has_appender.load(Ordering::Acquire) {
+            *self.buffer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(buffer));
+        }
+    }
+
+    /// Whether appends go to a write buffer.
+    pub fn has_write_buffer(&self) -> bool {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Copies what the write buffer has into the map and publishes it; returns the readable
+    /// position. A full file gives its buffer back.
+    pub fn commit(&self) -> io::Result<usize> {
+        let mut slot = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(buffer) = slot.as_ref() else { return Ok(self.readable()) };
+        let wrote = self.wrote();
+        let readable = self.readable();
+        let filled = buffer.filled.load(Ordering::Acquire).min(wrote);
+        if readable < wrote {
+            self.reserve(wrote)?;
+            let map = self.map()?;
+            if readable < filled {
+                // SAFETY: `readable..filled` lies in both regions (each of `size` bytes, checked
+                // when the buffer was made for this file size). The appender filled it before it
+                // published `wrote`, and writes only beyond it; of the map nobody reads beyond
+                // `readable`, and this function is the map's only writer, under the slot's lock.
+                unsafe {
+                    std::ptr::copy_nonoverlapping(
+                        buffer.memory.as_ptr().add(readable),
+                        map.as_mut_ptr().add(readable),
+                        filled - readable,
+                    );
+                }
+            }
+            self.readable.store(wrote, Ordering::Release);
+        }
+        if wrote == self.size {
+            *slot = None;
+        }
+        Ok(wrote)
+    }
+}
+
+/// The right to append to a [`MappedFile`]; there is at most one at a time.
+#[derive(Debug)]
+pub struct Appender {
+    file: Arc<MappedFile>,
+    buffer: Option<Arc<WriteBuffer>>,
+}
+
+impl Appender {
+    /// The file.
+    pub fn file(&self) -> &Arc<MappedFile> {
+        &self.file
+    }
+
+    /// Bytes that still fit.
+    pub fn room(&self) -> usize {
+        self.file.size - self.file.wrote.load(Ordering::Relaxed)
+    }
+
+    /// Appends all of `bytes` and publishes them; returns their position in the file.
+    ///
+    /// # Errors
+    /// When they do not fit, the disk is full, or the file cannot be mapped. Nothing is then
+    /// appended.
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let file = &*self.file;
+        let at = file.wrote.load(Ordering::Relaxed);
+        let end = at + bytes.len();
+        if end > file.size {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{} bytes do not fit into {}", bytes.len(), file.path.display()),
+            ));
+        }
+        if let Some(buffer) = &self.buffer {
+            buffer.fill(at, bytes);
+            file.wrote.store(end, Ordering::Release);
+            return Ok(at);
+        }
+        if end > file.reserved.load(Ordering::Relaxed) {
+            let ahead = at.clamp(RESERVE_BYTES.0, RESERVE_BYTES.1);
+            file.reserve((end + ahead).next_multiple_of(PAGE_BYTES))?;
+        }
+        let map = file.map()?;
+        // SAFETY: `at..end` lies inside the map (`end <= size`). Nobody reads it: readers stop at
+        // `readable <= wrote == at`. Nobody else writes it: this is the file's only appender and
+        // the method takes `&mut self`. Its blocks are reserved, so the store does not fault on a
+        // full disk.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), map.as_mut_ptr().add(at), bytes.len());
+        }
+        file.wrote.store(end, Ordering::Release);
+        file.readable.store(end, Ordering::Release);
+        Ok(at)
+    }
+
+    /// Takes the rest of the file as written, with the bytes that happen to be there.
+    pub fn skip_to_end(&mut self) -> io::Result<()> {
+        let file = &*self.file;
+        file.reserve(file.size)?;
+        file.wrote.store(file.size, Ordering::Release);
+        if self.buffer.is_none() {
+            file.readable.store(file.size, Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Appender {
+    fn drop(&mut self) {
+        self.file.has_appender.store(false, Ordering::Release);
+    }
+}
+
+/// Published bytes of a [`MappedFile`], which stays mapped as long as they are held.
+#[derive(Clone, Debug)]
+pub struct MappedSlice {
+    file: Arc<MappedFile>,
+    at: usize,
+    len: usize,
+}
+
+impl MappedSlice {
+    /// The file.
+    pub fn file(&self) -> &Arc<MappedFile> {
+        &self.file
+    }
+
+    /// Takes the following `bytes` along if they are published and follow at `at`.
+    pub fn extend(&mut self, at: usize, bytes: usize) -> bool {
+        if self.at + self.len != at || self.file.bytes(at, bytes).is_none() {
+            return false;
+        }
+        self.len += bytes;
+        true
+    }
+}
+
+impl Deref for MappedSlice {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // A slice is only made of published bytes, and those stay published.
+        self.file.bytes(self.at, self.len).unwrap_or_default()
+    }
+}
+
+/// Anonymous memory of one commit-log file's size, in which appends are gathered before they go
+/// to the file (the transient store pool's unit).
+#[derive(Debug)]
+pub struct WriteBuffer {
+    memory: MmapRaw,
+    filled: AtomicUsize,
+    home: Arc<Mutex<Vec<MmapRaw>>>,
+}
+
+impl WriteBuffer {
+    /// Writes `bytes` at `at`. Private: only the one appender of the one file that has this buffer
+    /// calls it, and at increasing positions.
+    fn fill(&self, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= self.memory.len(), "buffer and file differ in size");
+        // SAFETY: the range lies inside the buffer. Only the appender writes (it is unique, and it
+        // calls this through `&mut`); the committer reads below `wrote`, which is published after
+        // this.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                bytes.as_ptr(),
+                self.memory.as_mut_ptr().add(at),
+                bytes.len(),
+            );
+        }
+        self.filled.store(at + bytes.len(), Ordering::Release);
+    }
+}
+
+impl Drop for WriteBuffer {
+    fn drop(&mut self) {
+        if let Ok(empty) = MmapOptions::new().len(1).map_anon() {
+            let memory = std::mem::replace(&mut self.memory, empty.into());
+            self.home.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+        }
+    }
+}
+
+/// Buffers that commit-log files borrow while they are written (`transientStorePoolEnable`).
+#[derive(Debug)]
+pub struct TransientStorePool {
+    free: Arc<Mutex<Vec<MmapRaw>>>,
+    buffer_bytes: usize,
+}
+
+impl TransientStorePool {
+    /// `count` buffers of `buffer_bytes`, locked in memory if the system allows it.
+    pub fn new(count: usize, buffer_bytes: usize) -> io::Result<Self> {
+        let mut free = Vec::with_capacity(count);
+        for _ in 0..count {
+            let memory: MmapRaw = MmapOptions::new().len(buffer_bytes).map_anon()?.into();
+            if let Err(error) = memory.lock() {
+                log::warn!("a transient store buffer stays unlocked in memory: {error}");
+            }
+            free.push(memory);
+        }
+        Ok(Self { free: Arc::new(Mutex::new(free)), buffer_bytes })
+    }
+
+    /// Free buffers.
+    pub fn available(&self) -> usize {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Takes a buffer; it comes back when it is dropped.
+    pub fn borrow(&self) -> Option<WriteBuffer> {
+        let memory = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        debug_assert_eq!(memory.len(), self.buffer_bytes);
+        let home = Arc::clone(&self.free);
+        Some(WriteBuffer { memory, filled: AtomicUsize::new(0), home })
+    }
+}
+
+/// A file of fixed size that is changed in place, word by word.
+///
+/// Words are 32 bits, big-endian, at multiples of 4; each access is one atomic operation, so
+/// readers on other threads see old or new words, never torn ones. A position outside the file
+/// reads as 0 and writes nothing: positions come from files that anybody may have damaged.
+#[derive(Debug)]
+pub struct WordFile {
+    path: Box<Path>,
+    map: MmapRaw,
+    reserved: AtomicUsize,
+}
+
+impl WordFile {
+    /// Opens or creates the file; a shorter one is extended with zeros to `size`.
+    pub fn open(path: &Path, size: usize) -> io::Result<Self> {
+        let file = open_file(path, true)?;
+        if file.metadata()?.len() < size as u64 {
+            file.set_len(size as u64)?;
+        }
+        let map = map_whole(&file, path, size)?;
+        Ok(Self { path: path.into(), map, reserved: AtomicUsize::new(0) })
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Assures blocks for all bytes below `to`, so that writing them cannot fail.
+    pub fn reserve(&self, to: usize) -> io::Result<()> {
+        let to = to.min(self.size());
+        let from = self.reserved.load(Ordering::Acquire);
+        if from < to {
+            reserve_blocks(&self.path, from, to - from)?;
+            self.reserved.fetch_max(to, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    fn word(&self, at: usize) -> Option<&AtomicU32> {
+        if !at.is_multiple_of(4) || at.checked_add(4)? > self.map.len() {
+            return None;
+        }
+        // SAFETY: the word lies inside the map and is aligned (maps start at a page). All access
+        // to this map goes through atomics made here. The reference does not outlive `self`.
+        Some(unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(at).cast()) })
+    }
+
+    /// The word at `at`.
+    pub fn load(&self, at: usize) -> u32 {
+        self.word(at).map_or(0, |word| u32::from_be(word.load(Ordering::Acquire)))
+    }
+
+    /// Sets the word at `at`. The part of the file must be [reserved](Self::reserve).
+    pub fn store(&self, at: usize, value: u32) {
+        if let Some(word) = self.word(at) {
+            word.store(value.to_be(), Ordering::Release);
+        }
+    }
+
+    /// The 64-bit value at `at`: two words, not one atomic read.
+    pub fn load_i64(&self, at: usize) -> i64 {
+        ((u64::from(self.load(at)) << 32) | u64::from(self.load(at + 4))) as i64
+    }
+
+    /// Sets the 64-bit value at `at`, its high word first.
+    pub fn store_i64(&self, at: usize, value: i64) {
+        self.store(at, (value >> 32) as u32);
+        self.store(at + 4, value as u32);
+    }
+
+    /// Forces the whole file to the disk.
+    pub fn flush(&self) -> io::Result<()> {
+        fault::check(Operation::Flush, &self.path)?;
+        self.map.flush()
+    }
+}
+
+/// Makes the names in a folder durable: a new file survives a power cut only after this.
+pub fn flush_folder(folder: &Path) -> io::Result<()> {
+    fault::check(Operation::Flush, folder)?;
+    File::open(folder)?.sync_all()
+}

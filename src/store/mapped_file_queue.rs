@@ -1,0 +1,244 @@
+//! [`MappedFileQueue`]: files of one size whose names are their offsets, taken as one long file
+//! that grows at the end and is deleted at the beginning.
+//!
+//! Who appends, and what, is the business of the commit log and of the consume queues.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::mapped_file::MappedFile;
+use super::message_store::StoreError;
+
+/// A sequence of [`MappedFile`]s.
+///
+/// The file that starts at offset *o* is named *o* in decimal, padded with zeros to 20 digits, so
+/// that the order of names is the order of offsets. Files are contiguous: each starts where its
+/// predecessor ends. Only the last one is appended to.
+#[derive(Debug)]
+pub struct MappedFileQueue {
+    folder: Box<Path>,
+    file_size: usize,
+    files: RwLock<Vec<Arc<MappedFile>>>,
+}
+
+/// Name of the file that starts at `offset`.
+pub fn file_name(offset: i64) -> String {
+    format!("{offset:020}")
+}
+
+/// A file found in a folder.
+struct Found {
+    path: PathBuf,
+    start: i64,
+    bytes: u64,
+}
+
+/// Lists the mapped files of one folder. Folders in it are skipped with a warning; any other
+/// entry that is not named by an offset is an error, because nobody can say whether it matters.
+fn list(folder: &Path) -> Result<Vec<Found>, StoreError> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io("list", folder, &error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| StoreError::io("list", folder, &error))?;
+        let path = entry.path();
+        let meta =
+            std::fs::metadata(&path).map_err(|error| StoreError::io("read", &path, &error))?;
+        if meta.is_dir() {
+            log::warn!("{} is a folder and is skipped; it does not belong here", path.display());
+            continue;
+        }
+        let name = entry.file_name();
+        let start =
+            name.to_str().filter(|name| name.len() == 20).and_then(|name| name.parse().ok());
+        let Some(start) = start else {
+            return Err(StoreError(format!(
+                "{} does not belong into this folder: its files are named by their offset in 20 \
+                 digits; move it elsewhere",
+                path.display()
+            )));
+        };
+        found.push(Found { path, start, bytes: meta.len() });
+    }
+    Ok(found)
+}
+
+impl MappedFileQueue {
+    /// No files yet; new ones are made in `folder`.
+    pub fn new(folder: &Path, file_size: usize) -> Self {
+        Self { folder: folder.into(), file_size, files: RwLock::new(Vec::new()) }
+    }
+
+    /// Loads what stands in `folder` and in `more` folders (the other paths of a commit log). All
+    /// files are taken as full; recovery pulls the last one back.
+    ///
+    /// # Errors
+    /// A file that does not have the configured size, a gap between two files, a foreign file. A
+    /// zero-length *last* file is what a crash between creating and sizing it leaves: removed.
+    pub fn load(&self, more: &[PathBuf]) -> Result<(), StoreError> {
+        let mut found = list(&self.folder)?;
+        for folder in more {
+            found.extend(list(folder)?);
+        }
+        found.sort_by_key(|file| file.start);
+        if let Some(last) = found.pop_if(|last| last.bytes == 0) {
+            log::warn!("{} is empty, left by a crash; removed", last.path.display());
+            std::fs::remove_file(&last.path)
+                .map_err(|error| StoreError::io("remove", &last.path, &error))?;
+        }
+        let mut files = Vec::with_capacity(found.len());
+        let mut expected_start = None;
+        for file in found {
+            if file.bytes != self.file_size as u64 {
+                return Err(StoreError(format!(
+                    "{} has {} bytes, expected {}: the configured file size must be the one the \
+                     store was written with",
+                    file.path.display(),
+                    file.bytes,
+                    self.file_size
+                )));
+            }
+            if let Some(expected) = expected_start
+                && expected != file.start
+            {
+                return Err(StoreError(format!(
+                    "{} starts at {}, but its predecessor ends at {expected}: a file between them \
+                     is missing",
+                    file.path.display(),
+                    file.start
+                )));
+            }
+            expected_start = Some(file.start.saturating_add(self.file_size as i64));
+            let loaded = MappedFile::at(&file.path, file.start, self.file_size, self.file_size);
+            files.push(Arc::new(loaded));
+        }
+        *self.write() = files;
+        Ok(())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Vec<Arc<MappedFile>>> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Vec<Arc<MappedFile>>> {
+        self.files.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where new files are made.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Bytes of each file.
+    pub fn file_size(&self) -> usize {
+        self.file_size
+    }
+
+    /// First offset; `None` without files.
+    pub fn min_offset(&self) -> Option<i64> {
+        self.read().first().map(|file| file.start())
+    }
+
+    /// One past the last readable byte; 0 without files.
+    pub fn max_offset(&self) -> i64 {
+        self.read().last().map_or(0, |file| file.start() + file.readable() as i64)
+    }
+
+    /// One past the last appended byte; 0 without files.
+    pub fn wrote_offset(&self) -> i64 {
+        self.read().last().map_or(0, |file| file.start() + file.wrote() as i64)
+    }
+
+    /// The file that holds `offset`.
+    pub fn find(&self, offset: i64) -> Option<Arc<MappedFile>> {
+        let files = self.read();
+        let index = offset.checked_sub(files.first()?.start())? / self.file_size as i64;
+        let file = files.get(usize::try_from(index).ok()?)?;
+        (file.start() <= offset && offset < file.end()).then(|| Arc::clone(file))
+    }
+
+    /// The first file.
+    pub fn first(&self) -> Option<Arc<MappedFile>> {
+        self.read().first().cloned()
+    }
+
+    /// The last file.
+    pub fn last(&self) -> Option<Arc<MappedFile>> {
+        self.read().last().cloned()
+    }
+
+    /// All files as they are now.
+    pub fn snapshot(&self) -> Vec<Arc<MappedFile>> {
+        self.read().clone()
+    }
+
+    /// Number of files.
+    pub fn len(&self) -> usize {
+        self.read().len()
+    }
+
+    /// Whether there is no file.
+    pub fn is_empty(&self) -> bool {
+        self.read().is_empty()
+    }
+
+    /// Creates the file that starts at `start`, in the queue's folder, and appends it.
+    pub fn create(&self, start: i64) -> std::io::Result<Arc<MappedFile>> {
+        std::fs::create_dir_all(&self.folder)?;
+        let path = self.folder.join(file_name(start));
+        let file = Arc::new(MappedFile::create(&path, start, self.file_size)?);
+        self.push(Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Appends a file made elsewhere.
+    pub fn push(&self, file: Arc<MappedFile>) {
+        self.write().push(file);
+    }
+
+    /// Cuts everything from `offset` on: later files are deleted, the one that holds `offset` is
+    /// mapped anew with that position. Bytes beyond the position stay on the disk as they are.
+    ///
+    /// # Errors
+    /// A file that cannot be removed: it would come back at the next start.
+    pub fn truncate(&self, offset: i64) -> Result<(), StoreError> {
+        let mut files = self.write();
+        while let Some(last) = files.last()
+            && last.start() > offset
+        {
+            last.delete().map_err(|error| StoreError::io("remove", last.path(), &error))?;
+            files.pop();
+        }
+        if let Some(last) = files.last_mut()
+            && last.start() + (last.wrote() as i64) > offset
+        {
+            let position = (offset - last.start()) as usize;
+            *last = Arc::new(MappedFile::at(last.path(), last.start(), self.file_size, position));
+        }
+        Ok(())
+    }
+
+    /// Deletes the first file, if it is `file` and not the last one. Readers that hold it keep it.
+    pub fn delete_first(&self, file: &Arc<MappedFile>) -> std::io::Result<bool> {
+        let mut files = self.write();
+        if files.len() < 2 || !Arc::ptr_eq(&files[0], file) {
+            return Ok(false);
+        }
+        file.delete()?;
+        files.remove(0);
+        Ok(true)
+    }
+
+    /// Deletes all files and the folder, if it is empty then.
+    pub fn destroy(&self) {
+        for file in self.write().drain(..) {
+            if let Err(error) = file.delete() {
+                log::warn!("{} was not removed: {error}", file.path().display());
+            }
+        }
+        let _ = std::fs::remove_dir(&self.folder);
+    }
+}

@@ -1,0 +1,104 @@
+//! [`PendingPut`]: a stored message whose acknowledgement waits for the disk or for a slave.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use super::message::{PutResult, PutStatus};
+use crate::common::sync::{catch_panic, lock};
+
+type Callback = Box<dyn FnOnce(PutResult) + Send>;
+
+/// What a put waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The local disk.
+    Flush,
+    /// A slave.
+    Replica,
+}
+
+struct State {
+    result: PutResult,
+    open: usize,
+    callback: Option<Callback>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    done: Condvar,
+}
+
+/// A put that waits. Either [`on_complete`](Self::on_complete) or [`wait`](Self::wait).
+pub struct PendingPut(Arc<Shared>);
+
+/// The duty to complete one part of a put. Dropping it undone completes it as not known.
+pub struct PutTicket {
+    shared: Option<Arc<Shared>>,
+    part: Part,
+}
+
+impl PendingPut {
+    /// A put that is complete when the tickets of all `parts` are.
+    pub fn new<const N: usize>(result: PutResult, parts: [Part; N]) -> (Self, [PutTicket; N]) {
+        let state = State { result, open: N, callback: None };
+        let shared = Arc::new(Shared { state: Mutex::new(state), done: Condvar::new() });
+        let tickets = parts.map(|part| PutTicket { shared: Some(Arc::clone(&shared)), part });
+        (Self(shared), tickets)
+    }
+
+    /// Runs `done` once with the result, on the thread that completes it or, when it is already
+    /// complete, on this one. `done` must be short.
+    pub fn on_complete(self, done: impl FnOnce(PutResult) + Send + 'static) {
+        let mut state = lock(&self.0.state);
+        if state.open > 0 {
+            state.callback = Some(Box::new(done));
+            return;
+        }
+        let result = state.result.clone();
+        drop(state);
+        done(result);
+    }
+
+    /// Waits for the result; always ends (the store times requests out).
+    pub fn wait(self) -> PutResult {
+        let mut state = lock(&self.0.state);
+        while state.open > 0 {
+            state = self.0.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.result.clone()
+    }
+}
+
+impl PutTicket {
+    /// Completes the part. `reason` tells a person why it is not `PutOk`.
+    pub fn complete(mut self, status: PutStatus, reason: &str) {
+        self.finish(status, reason);
+    }
+
+    fn finish(&mut self, status: PutStatus, reason: &str) {
+        let Some(shared) = self.shared.take() else { return };
+        let mut state = lock(&shared.state);
+        // A failed replica outranks a failed flush, whichever comes first.
+        let outranks = self.part == Part::Replica || state.result.status == PutStatus::PutOk;
+        if status != PutStatus::PutOk && outranks {
+            state.result.status = status;
+            reason.clone_into(&mut state.result.reason);
+        }
+        state.open -= 1;
+        if state.open > 0 {
+            return;
+        }
+        let callback = state.callback.take();
+        let result = callback.is_some().then(|| state.result.clone());
+        drop(state);
+        shared.done.notify_all();
+        if let Some((callback, result)) = callback.zip(result) {
+            catch_panic("completion of a put", || callback(result));
+        }
+    }
+}
+
+impl Drop for PutTicket {
+    fn drop(&mut self) {
+        self.finish(PutStatus::UnknownError, "the store stopped before the put was completed");
+    }
+}

@@ -1,0 +1,166 @@
+//! [`QueueTable`]: all consume queues, by topic and queue id.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::config::StoreConfig;
+use super::consume_queue::{ConsumeQueue, Unit};
+use super::consume_queue_ext::ConsumeQueueExt;
+use super::message_store::StoreError;
+use crate::common::topic::TOPIC_MAX_LENGTH;
+
+/// The queues of one topic, ordered by id.
+type Queues = Vec<Arc<ConsumeQueue>>;
+
+/// All consume queues. Looking one up takes two shared locks and allocates nothing.
+#[derive(Debug)]
+pub struct QueueTable {
+    folder: PathBuf,
+    ext_folder: Option<PathBuf>,
+    file_size: usize,
+    ext_file_size: usize,
+    topics: RwLock<HashMap<Arc<str>, Queues>>,
+}
+
+/// Why a topic cannot be a folder's name. (What the broker accepts always can; a record that came
+/// from elsewhere may say anything.)
+fn check_topic(topic: &str) -> Result<(), StoreError> {
+    let bad = topic.is_empty()
+        || topic.len() > TOPIC_MAX_LENGTH
+        || topic == "."
+        || topic == ".."
+        || topic.contains(['/', '\0']);
+    if bad {
+        return Err(StoreError(format!("topic {topic:?} cannot be the name of a folder")));
+    }
+    Ok(())
+}
+
+impl QueueTable {
+    /// An empty table for the store that `config` describes.
+    pub fn new(config: &StoreConfig) -> Self {
+        let root = config.root();
+        let unit = Unit::BYTES as i64;
+        let size = config.mapped_file_size_consume_queue.max(1);
+        Self {
+            folder: root.join("consumequeue"),
+            ext_folder: config.enable_consume_queue_ext.then(|| root.join("consumequeue_ext")),
+            file_size: ((size + unit - 1) / unit * unit) as usize,
+            ext_file_size: config.mapped_file_size_consume_queue_ext.max(1024) as usize,
+            topics: RwLock::new(HashMap::new()),
+        }
+    }
+
+    /// Folder of all queues.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Loads every `<topic>/<queue id>` folder; second-level names that are not integers are
+    /// skipped.
+    pub fn load(&self) -> Result<(), StoreError> {
+        for topic in sub_folders(&self.folder)? {
+            for queue in sub_folders(&self.folder.join(&topic))? {
+                if let Ok(queue_id) = queue.parse::<i32>() {
+                    self.find_or_create(&topic, queue_id)?.load()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The queue, if it exists.
+    pub fn find(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        let queues = topics.get(topic)?;
+        let at = queues.binary_search_by_key(&queue_id, |queue| queue.queue_id()).ok()?;
+        Some(Arc::clone(&queues[at]))
+    }
+
+    /// The queue; made (without files) if it does not exist.
+    pub fn find_or_create(
+        &self,
+        topic: &str,
+        queue_id: i32,
+    ) -> Result<Arc<ConsumeQueue>, StoreError> {
+        if let Some(queue) = self.find(topic, queue_id) {
+            return Ok(queue);
+        }
+        check_topic(topic)?;
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        let name = match topics.get_key_value(topic) {
+            Some((name, _)) => Arc::clone(name),
+            None => Arc::from(topic),
+        };
+        let queues = topics.entry(Arc::clone(&name)).or_default();
+        match queues.binary_search_by_key(&queue_id, |queue| queue.queue_id()) {
+            Ok(at) => Ok(Arc::clone(&queues[at])),
+            Err(at) => {
+                let place = Path::new(topic).join(queue_id.to_string());
+                let queue =
+                    ConsumeQueue::new(name, queue_id, &self.folder.join(&place), self.file_size);
+                if let Some(folder) = &self.ext_folder {
+                    queue.set_ext(ConsumeQueueExt::new(&folder.join(&place), self.ext_file_size));
+                }
+                let queue = Arc::new(queue);
+                queues.insert(at, Arc::clone(&queue));
+                Ok(queue)
+            }
+        }
+    }
+
+    /// All queues as they are now.
+    pub fn snapshot(&self) -> Vec<Arc<ConsumeQueue>> {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        topics.values().flatten().cloned().collect()
+    }
+
+    /// Topics with their queue ids.
+    pub fn topics(&self) -> BTreeMap<String, Vec<i32>> {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        topics
+            .iter()
+            .map(|(topic, queues)| {
+                (topic.to_string(), queues.iter().map(|queue| queue.queue_id()).collect())
+            })
+            .collect()
+    }
+
+    /// Largest end of a record that has a unit; −1 without any.
+    pub fn max_physical(&self) -> i64 {
+        self.snapshot().iter().map(|queue| queue.max_physical()).max().unwrap_or(-1)
+    }
+
+    /// Takes the queues that `gone` names out of the table and returns them; the caller destroys
+    /// them. A topic without queues goes too.
+    pub fn remove(&self, gone: impl Fn(&ConsumeQueue) -> bool) -> Vec<Arc<ConsumeQueue>> {
+        let mut removed = Vec::new();
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        topics.retain(|_, queues| {
+            removed.extend(queues.extract_if(.., |queue| gone(queue)));
+            !queues.is_empty()
+        });
+        removed
+    }
+}
+
+/// Names of the folders in `folder`; none if it does not exist.
+fn sub_folders(folder: &Path) -> Result<Vec<String>, StoreError> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io("list", folder, &error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| StoreError::io("list", folder, &error))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,242 @@
+//! Finding the end of the commit log at a start, after a clean stop and after a crash.
+//!
+//! Records are read until something is none. What comes after it is cut off: a crash leaves a
+//! half-written tail. But damage *inside* what was already certain is not a tail: when the
+//! checkpoint says that later messages were on the disk, and later records can indeed be read,
+//! cutting would lose good messages because of one bad one. The store then refuses to open, and
+//! says where the damage is and what can be done.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::checkpoint::StoreCheckpoint;
+use super::commit_log::{CommitLog, LogEntry, MIN_RECORD_BYTES, read_entry};
+use super::config::StoreConfig;
+use super::dispatch::{Dispatcher, LastQueue};
+use super::mapped_file::MappedFile;
+use super::message_store::StoreError;
+use super::queue_table::QueueTable;
+use crate::common::record::{MESSAGE_MAGIC, RecordView, read_record};
+
+/// What recovery works on.
+pub struct Recovery<'a> {
+    /// Configuration.
+    pub config: &'a StoreConfig,
+    /// The log.
+    pub log: &'a CommitLog,
+    /// The queues, recovered.
+    pub queues: &'a QueueTable,
+    /// The checkpoint.
+    pub checkpoint: &'a StoreCheckpoint,
+    /// Gets the records whose units may be lost.
+    pub dispatcher: &'a Dispatcher,
+}
+
+/// Where reading ended.
+struct End {
+    offset: i64,
+    /// Why, if it was not the log's last record or a zero tail.
+    damage: Option<String>,
+    /// Store time of the last good record, ms; 0 without one.
+    last_timestamp: i64,
+}
+
+impl Recovery<'_> {
+    /// After a clean stop: checks the last three files.
+    pub fn normal(&self) -> Result<(), StoreError> {
+        let files = self.log.files().snapshot();
+        if files.is_empty() {
+            return self.empty();
+        }
+        let max_physical = self.queues.max_physical();
+        let first = files.len().saturating_sub(3);
+        let end = self.read(&files[first..], |_| Ok(()))?;
+        self.cut(&files, &end)?;
+        if max_physical >= end.offset {
+            self.cut_queues(end.offset)?;
+        }
+        Ok(())
+    }
+
+    /// After a crash: from the last file that is certain in every respect, every record is
+    /// dispatched again.
+    pub fn abnormal(&self) -> Result<(), StoreError> {
+        let files = self.log.files().snapshot();
+        if files.is_empty() {
+            return self.empty();
+        }
+        let max_physical = self.queues.max_physical();
+        let first = files.iter().rposition(|file| self.is_certain(file)).unwrap_or(0);
+        let mut last_queue = LastQueue::default();
+        let mut count = 0u64;
+        log::info!(
+            "the store was not stopped cleanly; recovering {} of {} commit-log files from {}",
+            files.len() - first,
+            files.len(),
+            files[first].path().display()
+        );
+        let end = self.read(&files[first..], |record| {
+            count += 1;
+            self.dispatcher.dispatch(record, &mut last_queue).map(|_| ()).map_err(|error| {
+                StoreError(format!(
+                    "the message at {} cannot be given its consume-queue unit: {error}",
+                    record.physical_offset
+                ))
+            })
+        })?;
+        log::info!("recovered {count} messages; the commit log ends at {}", end.offset);
+        self.cut(&files, &end)?;
+        if max_physical >= end.offset {
+            self.cut_queues(end.offset)?;
+        }
+        Ok(())
+    }
+
+    /// Without a commit log there is nothing that consume queues could refer to.
+    fn empty(&self) -> Result<(), StoreError> {
+        for queue in self.queues.remove(|_| true) {
+            queue.destroy();
+        }
+        self.log.truncate(0)
+    }
+
+    /// Whether a file's first message is older than all that is certain.
+    fn is_certain(&self, file: &MappedFile) -> bool {
+        let safe = self.config.message_index_enable && self.config.message_index_safe;
+        let limit = if safe {
+            self.checkpoint.min_timestamp_with_index()
+        } else {
+            self.checkpoint.min_timestamp()
+        };
+        match file.bytes_from(0).map(|bytes| read_entry(bytes, false)) {
+            Some(LogEntry::Record(record)) => {
+                record.store_timestamp != 0 && record.store_timestamp <= limit
+            }
+            _ => false,
+        }
+    }
+
+    /// Reads records until there is none.
+    fn read(
+        &self,
+        files: &[Arc<MappedFile>],
+        mut visit: impl FnMut(&RecordView<'_>) -> Result<(), StoreError>,
+    ) -> Result<End, StoreError> {
+        let mut end = End {
+            offset: files.first().map_or(0, |file| file.start()),
+            damage: None,
+            last_timestamp: 0,
+        };
+        for file in files {
+            let bytes = file
+                .bytes_from(0)
+                .ok_or_else(|| StoreError(format!("{} cannot be read", file.path().display())))?;
+            let mut at = 0;
+            end.offset = file.start();
+            loop {
+                match read_entry(&bytes[at..], self.config.check_crc_on_recover) {
+                    LogEntry::Record(record) if record.physical_offset == end.offset => {
+                        visit(&record)?;
+                        end.last_timestamp = record.store_timestamp;
+                        at += record.total_size as usize;
+                        end.offset = file.start() + at as i64;
+                    }
+                    LogEntry::Record(record) => {
+                        // A leftover of an earlier life of these bytes, or a copied file.
+                        end.damage = Some(format!("a record of offset {}", record.physical_offset));
+                        return Ok(end);
+                    }
+                    LogEntry::EndOfFile => break,
+                    LogEntry::Bad(error) => {
+                        let tail = &bytes[at..bytes.len().min(at + MIN_RECORD_BYTES)];
+                        if tail.iter().any(|byte| *byte != 0) {
+                            end.damage = Some(error.to_string());
+                        }
+                        return Ok(end);
+                    }
+                }
+            }
+        }
+        Ok(end)
+    }
+
+    /// Makes `end` the log's end.
+    fn cut(&self, files: &[Arc<MappedFile>], end: &End) -> Result<(), StoreError> {
+        let certain = self.checkpoint.physical.load(Ordering::Acquire);
+        if end.last_timestamp < certain
+            && let Some(later) = find_record(files, end.offset)
+        {
+            self.refuse_or_warn(files, end, later)?;
+        } else if let Some(damage) = &end.damage {
+            log::warn!(
+                "commit log at {}: {damage}; the log is cut there, nothing readable follows",
+                end.offset
+            );
+        }
+        self.log.truncate(end.offset)
+    }
+
+    /// Damage in the middle of the log.
+    fn refuse_or_warn(
+        &self,
+        files: &[Arc<MappedFile>],
+        end: &End,
+        later: i64,
+    ) -> Result<(), StoreError> {
+        let file = files.iter().find(|file| file.start() <= end.offset && end.offset < file.end());
+        let place = file.map_or_else(String::new, |file| {
+            format!("{} at position {}", file.path().display(), end.offset - file.start())
+        });
+        let damage = end.damage.as_deref().unwrap_or("unwritten bytes");
+        let what = format!(
+            "the commit log is damaged at offset {} ({place}): {damage}; messages stored later were \
+             on the disk, the next readable one is at {later}",
+            end.offset
+        );
+        if self.config.truncate_damaged_log {
+            log::error!("{what}; truncateDamagedLog=true: what follows the damage is given up");
+            return Ok(());
+        }
+        Err(StoreError(format!(
+            "{what}. Put the file back from a slave or a backup; or start with \
+             truncateDamagedLog=true, which gives up everything from offset {} on (look at it with \
+             `mqstore verify` first)",
+            end.offset
+        )))
+    }
+
+    fn cut_queues(&self, end: i64) -> Result<(), StoreError> {
+        self.queues.snapshot().iter().try_for_each(|queue| queue.truncate_after(end))
+    }
+}
+
+/// The first whole record beyond `offset`, CRC included.
+pub fn find_record(files: &[Arc<MappedFile>], offset: i64) -> Option<i64> {
+    let magic = MESSAGE_MAGIC.to_be_bytes();
+    for file in files.iter().filter(|file| file.end() > offset) {
+        let bytes = file.bytes_from(0)?;
+        let mut at = usize::try_from(offset + 1 - file.start()).unwrap_or(0);
+        while let Some(found) = bytes.get(at + 4..).and_then(|rest| find_bytes(rest, magic)) {
+            at += found;
+            if let Ok(record) = read_record(&bytes[at..], true)
+                && record.physical_offset == file.start() + at as i64
+            {
+                return Some(record.physical_offset);
+            }
+            at += 1;
+        }
+    }
+    None
+}
+
+/// Position of the first occurrence of four bytes, skipping zero stretches quickly.
+fn find_bytes(bytes: &[u8], wanted: [u8; 4]) -> Option<usize> {
+    let mut at = 0;
+    while at + 4 <= bytes.len() {
+        if bytes[at] == wanted[0] && bytes[at..at + 4] == wanted {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}

@@ -1,0 +1,4 @@
+//! The store as a whole: put, get, stop, crash, recover, through its public front.
+
+mod basics;
+mod folder;
