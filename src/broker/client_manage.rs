@@ -18,7 +18,6 @@ use crate::remoting::protocol::bodies::CheckClientConfigBody;
 use crate::remoting::protocol::headers::{ConsumerGroupHeader, UnregisterClientRequestHeader};
 use crate::remoting::protocol::heartbeat::{ConsumerData, HeartbeatData};
 use crate::remoting::protocol::{request_code, response_code as code};
-use crate::remoting::server::ConnectionEvents;
 use crate::remoting::{Command, Connection};
 
 /// A client that sent no heartbeat for so long is gone, ms: four of its heartbeats.
@@ -149,15 +148,6 @@ pub fn expire_silent_clients(broker: &Broker) {
         client.connection.close("no heartbeat");
     }
     broker.queue_locks.forget_expired(now_ms());
-}
-
-/// Tells the broker of closed connections; register it with every server.
-pub struct CloseEvents(pub Arc<Broker>);
-
-impl ConnectionEvents for CloseEvents {
-    fn closed(&self, connection: &Arc<Connection>) {
-        connection_closed(&self.0, connection);
-    }
 }
 
 /// Consumer groups whose members must be told that they changed (40).

@@ -2,10 +2,11 @@
 //! What stands in them is encoded and decoded by the tables themselves.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use crate::common::atomic_file;
 use crate::common::sync::lock;
 
 /// A table's file, written as a whole (spec: store 11.1).
@@ -30,22 +31,14 @@ pub struct ConfigFile {
 impl ConfigFile {
     /// The file `name` of the store under `root`.
     pub fn new(root: &Path, name: &str) -> Self {
-        Self::at(root.join("config").join(name))
-    }
-
-    /// The file at a path.
-    pub fn at(path: PathBuf) -> Self {
-        Self { path, written: Mutex::new(i64::MIN) }
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+        Self { path: root.join("config").join(name), written: Mutex::new(i64::MIN) }
     }
 
     /// Reads the table; `Ok(None)` if there is no file yet.
     pub fn load<T>(&self, decode: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
-        let backup = self.sibling("bak");
+        let mut backup = self.path.clone().into_os_string();
+        backup.push(".bak");
+        let backup = PathBuf::from(backup);
         let problem = match read(&self.path, &decode) {
             Ok(Some(table)) => return Ok(Some(table)),
             Ok(None) => None,
@@ -65,7 +58,7 @@ impl ConfigFile {
             return Ok(());
         }
         let (encoded, text) = encode();
-        self.write(&text)?;
+        atomic_file::write(&self.path, text.as_bytes())?;
         *written = encoded;
         Ok(())
     }
@@ -78,30 +71,6 @@ impl ConfigFile {
                 self.path.display()
             );
         }
-    }
-
-    fn sibling(&self, suffix: &str) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(".");
-        name.push(suffix);
-        name.into()
-    }
-
-    /// Replaces the file as a whole.
-    pub fn write(&self, text: &str) -> io::Result<()> {
-        if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let next = self.sibling("tmp");
-        let mut file = fs::File::create(&next)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_data()?;
-        drop(file);
-        match fs::copy(&self.path, self.sibling("bak")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        fs::rename(&next, &self.path)
     }
 }
 

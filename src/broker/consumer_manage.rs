@@ -69,3 +69,42 @@ pub fn commit_offset(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command
 fn required<'a>(fields: &'a Fields, name: &'static str) -> Result<&'a str, HeaderError> {
     fields.get(name).ok_or(HeaderError::Missing(name))
 }
+
+/// Stops groups whose next message is too far from the end of the log, so that they do not push
+/// what others read out of memory; only with `disableConsumeIfConsumerReadSlowly`. Every 3 minutes.
+pub fn stop_slow_groups(broker: &Arc<Broker>) {
+    let config = broker.config.get();
+    if !config.disable_consume_if_consumer_read_slowly {
+        return;
+    }
+    for group in broker.subscription_groups.names() {
+        if let Some((topic, behind)) = farthest_behind(broker, &group)
+            && behind > config.consumer_fallbehind_threshold
+        {
+            log::warn!(
+                "{group} is {behind} bytes behind on {topic}, more than consumerFallbehindThreshold={}; it may not consume until its consumeEnable is set again",
+                config.consumer_fallbehind_threshold
+            );
+            broker.subscription_groups.disable_consume(&group);
+        }
+    }
+}
+
+/// The topic on which an online group is farthest behind the end of the log, and by how many bytes.
+fn farthest_behind(broker: &Broker, group: &str) -> Option<(String, i64)> {
+    let online = broker.consumers.get(group)?;
+    let end = broker.store.commit_log_max_offset();
+    let topics = broker.consumer_offsets.topics_of_group(group).into_iter();
+    topics
+        .filter(|topic| online.concerns(topic))
+        .filter_map(|topic| {
+            let offsets = broker.consumer_offsets.of_group(group, &topic).into_iter();
+            let behind = offsets
+                .filter(|(queue_id, offset)| *offset < broker.store.max_offset(&topic, *queue_id))
+                .map(|(queue_id, offset)| broker.store.commit_log_offset(&topic, queue_id, offset))
+                .map(|next| end - next)
+                .max()?;
+            Some((topic, behind))
+        })
+        .max_by_key(|(_, behind)| *behind)
+}

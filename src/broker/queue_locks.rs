@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
+use super::config::BrokerConfig;
 use crate::common::sync::lock;
 use crate::remoting::protocol::bodies::MessageQueue;
 
@@ -37,9 +38,9 @@ struct Table {
 }
 
 impl QueueLocks {
-    /// No locks; at most `max_locks` at a time.
-    pub fn new(max_locks: usize) -> Self {
-        Self { table: Mutex::default(), max_locks }
+    /// No locks; at most `maxQueueLocks` at a time.
+    pub fn new(config: &BrokerConfig) -> Self {
+        Self { table: Mutex::default(), max_locks: config.max_queue_locks }
     }
 
     /// Takes or renews locks. Returns the queues that the client holds now.
@@ -122,6 +123,10 @@ impl QueueLocks {
 mod tests {
     use super::*;
 
+    fn at_most(max_queue_locks: usize) -> QueueLocks {
+        QueueLocks::new(&BrokerConfig { max_queue_locks, ..BrokerConfig::default() })
+    }
+
     fn queues(ids: &[i32]) -> Vec<MessageQueue> {
         ids.iter()
             .map(|&queue_id| MessageQueue {
@@ -134,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_lock_excludes_others_until_it_expires_or_is_given_back() {
-        let locks = QueueLocks::new(10);
+        let locks = at_most(10);
         assert_eq!(locks.lock("g", "a", &queues(&[0, 1]), 0), queues(&[0, 1]));
         assert_eq!(locks.lock("g", "b", &queues(&[0, 1, 2]), 1), queues(&[2]));
         assert_eq!(locks.lock("other", "b", &queues(&[0]), 1), queues(&[0]), "groups are apart");
@@ -149,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_number_of_locks_is_bounded_and_expiry_makes_room() {
-        let locks = QueueLocks::new(2);
+        let locks = at_most(2);
         assert_eq!(locks.lock("g", "a", &queues(&[0, 1, 2]), 0), queues(&[0, 1]));
         locks.forget_expired(LOCK_LIVE_MS + 1);
         assert_eq!(locks.lock("g", "a", &queues(&[3, 4, 5]), 0), queues(&[3, 4]));

@@ -2,6 +2,7 @@
 //! `clusterList`, `brokerStatus`, consoles and exporters read.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::Broker;
@@ -42,12 +43,10 @@ impl Midnights {
     }
 }
 
-impl DailyTotals {
-    /// It is midnight.
-    pub fn pass_midnight(&self, put: i64, get: i64) {
-        self.put.pass(put);
-        self.get.pass(get);
-    }
+/// It is midnight: what was counted until now belongs to the day before.
+pub fn pass_midnight(broker: &Arc<Broker>) {
+    broker.daily_totals.put.pass(broker.store.put_total());
+    broker.daily_totals.get.pass(broker.store.get_total());
 }
 
 /// All keys (spec: admin 5). Those of the store come from the store; a key that 5.x tools spell

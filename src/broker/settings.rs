@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::config::BrokerConfig;
-use super::config_file::ConfigFile;
 use crate::common::config::{ConfigStruct, DynConfig, Entry, Live, PropertyFile, apply_entries};
-use crate::common::property_text;
 use crate::common::sync::lock;
+use crate::common::{atomic_file, property_text};
 use crate::remoting::config::{ClientConfig, ServerConfig};
 use crate::remoting::protocol::bodies::DataVersion;
 use crate::store::StoreConfig;
@@ -47,7 +46,7 @@ pub struct Settings {
     unknown: Mutex<BTreeMap<String, String>>,
     version: Mutex<DataVersion>,
     /// Where changes are written.
-    file: ConfigFile,
+    file: PathBuf,
     /// Keys that requests may not change, as configured at start.
     black_list: Vec<String>,
 }
@@ -79,7 +78,7 @@ impl Settings {
             client: Arc::new(Live::new(client)),
             unknown: Mutex::new(unknown.into_iter().map(|e| (e.key, e.value)).collect()),
             version: Mutex::new(DataVersion::now()),
-            file: ConfigFile::at(file),
+            file,
         }
     }
 
@@ -134,7 +133,7 @@ impl Settings {
         if let Err(error) = self.write(&entries) {
             return Err(Refused::Invalid(format!(
                 "the change is in effect, but {} could not be written: {error}",
-                self.file.path().display()
+                self.file.display()
             )));
         }
         Ok(entries.into_iter().map(|entry| entry.key).collect())
@@ -172,56 +171,13 @@ impl Settings {
     }
 
     fn write(&self, entries: &[Entry]) -> std::io::Result<()> {
-        let text = match std::fs::read_to_string(self.file.path()) {
+        let text = match std::fs::read_to_string(&self.file) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error),
         };
-        self.file.write(&replace_lines(&text, entries))
+        let changes: Vec<(&str, &str)> =
+            entries.iter().map(|entry| (entry.key.as_str(), entry.value.as_str())).collect();
+        atomic_file::write(&self.file, property_text::update(&text, &changes).as_bytes())
     }
-}
-
-/// The text of a property file with the values of `entries` replaced, or appended if their keys are
-/// not there. All other lines stay as they are.
-fn replace_lines(text: &str, entries: &[Entry]) -> String {
-    let line_of = |entry: &Entry| property_text::print([(entry.key.as_str(), entry.value.clone())]);
-    let before = PropertyFile::parse(text).entries;
-    let mut missing: Vec<&Entry> = Vec::new();
-    for entry in entries {
-        // A key that comes twice has its last value.
-        missing.retain(|known| known.key != entry.key);
-        missing.push(entry);
-    }
-    let mut result = String::with_capacity(text.len());
-    let mut in_replaced = false;
-    for (number, line) in (1u32..).zip(text.lines()) {
-        let starts = before.iter().find(|entry| entry.line == number);
-        if let Some(start) = starts {
-            in_replaced = false;
-            if let Some(new) = entries.iter().rev().find(|entry| entry.key == start.key) {
-                // Written where the key stood first; a later line of the same key goes.
-                if let Some(at) = missing.iter().position(|entry| entry.key == new.key) {
-                    missing.remove(at);
-                    result.push_str(&line_of(new));
-                }
-                in_replaced = true;
-            }
-        }
-        if !in_replaced {
-            result.push_str(line);
-            result.push('\n');
-        } else if !continues(line) {
-            in_replaced = false;
-        }
-    }
-    for entry in missing {
-        result.push_str(&line_of(entry));
-    }
-    result
-}
-
-/// Whether the next line belongs to this one.
-fn continues(line: &str) -> bool {
-    let backslashes = line.bytes().rev().take_while(|byte| *byte == b'\\').count();
-    backslashes % 2 == 1
 }

@@ -53,19 +53,7 @@ impl Topics {
     /// The topics of a new broker (spec: broker 6.10), to be persisted under `root`.
     pub fn new(config: &BrokerConfig, root: &Path) -> Self {
         let boot = boot_topics(config);
-        let mut system: BTreeSet<String> = [
-            topic::AUTO_CREATE_TOPIC,
-            topic::SCHEDULE_TOPIC,
-            topic::BENCHMARK_TOPIC,
-            topic::TRANS_HALF_TOPIC,
-            topic::TRACE_TOPIC,
-            topic::TRANS_OP_HALF_TOPIC,
-            topic::TRANS_CHECK_MAX_TIME_TOPIC,
-            topic::SELF_TEST_TOPIC,
-            topic::OFFSET_MOVED_EVENT,
-        ]
-        .map(str::to_owned)
-        .into();
+        let mut system: BTreeSet<String> = topic::SYSTEM_TOPICS.map(str::to_owned).into();
         system.extend(boot.iter().map(|topic| topic.topic_name.clone()));
         let topics =
             boot.into_iter().map(|topic| (topic.topic_name.clone(), Arc::new(topic))).collect();
@@ -107,7 +95,7 @@ impl Topics {
 
     /// Whether administrators must leave the topic alone.
     pub fn is_system(&self, topic: &str) -> bool {
-        self.system.contains(topic) || topic.starts_with("rmq_sys_")
+        self.system.contains(topic) || topic::is_system_topic(topic)
     }
 
     /// The system's own topics.

@@ -366,7 +366,7 @@ impl<'a> Pass<'a> {
 }
 
 /// A record's parts, for another topic and with other properties.
-fn fields<'a>(
+pub(super) fn fields<'a>(
     record: &RecordView<'a>,
     topic: &'a str,
     queue_id: i32,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::topics::queue;
 use super::{answer, done};
+use crate::broker::delay::DelayOffsetTable;
 use crate::broker::{Answer, Broker};
 use crate::remoting::protocol::admin_bodies::{
     ConsumeStats, ConsumeStatsList, CorrectionOffsets, OffsetWrapper,
@@ -56,7 +57,7 @@ pub fn all(broker: &Arc<Broker>, _: &Arc<Connection>, _: Command) -> Answer {
 
 /// GET_ALL_DELAY_OFFSET.
 pub fn all_delayed(broker: &Arc<Broker>, _: &Arc<Connection>, _: Command) -> Answer {
-    answer(&broker.delay.offsets())
+    answer(&DelayOffsetTable { offset_table: broker.delay.offsets() })
 }
 
 /// The topics of a group's offsets that its statistics are about: those that are configured here

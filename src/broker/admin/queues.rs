@@ -2,12 +2,19 @@
 
 use std::sync::Arc;
 
-use super::{answer, refuse};
-use crate::broker::{Answer, Broker};
+use super::{answer, done, refuse};
+use crate::broker::records::with_record;
+use crate::broker::{Answer, Broker, put_message, send, transaction_check};
+use crate::common::message_id::MessageId;
+use crate::common::properties::TRANSACTION_CHECK_TIMES;
+use crate::common::topic::{TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC};
 use crate::remoting::protocol::admin_bodies::{ConsumeQueueEntries, ConsumeQueueEntry};
-use crate::remoting::protocol::admin_headers::QueryConsumeQueueRequestHeader;
+use crate::remoting::protocol::admin_headers::{
+    QueryConsumeQueueRequestHeader, ResumeCheckHalfMessageRequestHeader,
+};
 use crate::remoting::protocol::response_code as code;
 use crate::remoting::{Command, Connection};
+use crate::store::message::NewMessage;
 
 /// Units in one answer at most; Java ends at the end of a consume-queue file.
 const MAX_UNITS: i32 = 10_000;
@@ -50,6 +57,26 @@ pub fn query(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Ans
 }
 
 /// RESUME_CHECK_HALF_MESSAGE: a half message that was given up is checked again from the start.
-pub fn resume_half_message(_: &Arc<Broker>, _: &Arc<Connection>, _: Command) -> Answer {
-    refuse(code::SYSTEM_ERROR, "Put message back to RMQ_SYS_TRANS_HALF_TOPIC failed.")
+pub fn resume_half_message(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
+    let header: ResumeCheckHalfMessageRequestHeader = request.header()?;
+    let id: MessageId = header.msg_id.unwrap_or_default().parse()?;
+    let stored = with_record(&broker.store, id.offset, |given_up| {
+        if given_up.topic != TRANS_CHECK_MAX_TIME_TOPIC {
+            return Err(format!("the message is one of {}", given_up.topic));
+        }
+        let properties =
+            put_message::rewrite(given_up.properties, &[], &[(TRANSACTION_CHECK_TIMES, "0")]);
+        let record = transaction_check::fields(given_up, TRANS_HALF_TOPIC, 0, &properties);
+        let result = broker.store.put(&NewMessage { record, wait_store: false }).wait();
+        if send::is_stored(result.status) { Ok(()) } else { Err(result.status.name().to_owned()) }
+    });
+    let problem = match stored {
+        Some(Ok(())) => return done(),
+        Some(Err(problem)) => problem,
+        None => "there is no such message".to_owned(),
+    };
+    refuse(
+        code::SYSTEM_ERROR,
+        format!("Put message back to RMQ_SYS_TRANS_HALF_TOPIC failed. {problem}"),
+    )
 }
