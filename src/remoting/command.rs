@@ -65,9 +65,15 @@ pub struct Fields {
 impl Fields {
     /// The value of `name`; the last one wins.
     pub fn get(&self, name: &str) -> Option<&str> {
+        let text = self.text.as_bytes();
+        let first = name.as_bytes().first();
+        // Lengths and first bytes tell most names apart without a call that compares.
         self.spans.iter().rev().find_map(|&(start, middle, end)| {
-            (&self.text[start as usize..middle as usize] == name)
-                .then(|| &self.text[middle as usize..end as usize])
+            let (start, middle) = (start as usize, middle as usize);
+            let same = middle - start == name.len()
+                && text.get(start) == first
+                && text[start..middle] == *name.as_bytes();
+            same.then(|| &self.text[middle..end as usize])
         })
     }
 

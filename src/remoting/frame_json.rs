@@ -23,22 +23,15 @@ fn decode_text(text: &str) -> Result<Command, FrameError> {
     let mut scanner = Scanner { text, at: 0 };
     let mut command = Command { serialize: SerializeType::Json, ..Command::default() };
     scanner.object(|scanner, name| {
-        if name.is("extFields") {
-            return scanner.fields(&mut command.fields);
-        }
-        let value = scanner.value()?;
-        if name.is("code") {
-            command.code = value.int("code")?;
-        } else if name.is("opaque") {
-            command.opaque = value.int("opaque")?;
-        } else if name.is("flag") {
-            command.flag = value.int("flag")?;
-        } else if name.is("version") {
-            command.version = value.int("version")?;
-        } else if name.is("language") {
-            command.language = value.language()?;
-        } else if name.is("remark") {
-            command.remark = value.text()?;
+        match name.plain() {
+            "extFields" => scanner.fields(&mut command.fields)?,
+            "code" => command.code = scanner.value()?.int("code")?,
+            "opaque" => command.opaque = scanner.value()?.int("opaque")?,
+            "flag" => command.flag = scanner.value()?.int("flag")?,
+            "version" => command.version = scanner.value()?.int("version")?,
+            "language" => command.language = scanner.value()?.language(),
+            "remark" => command.remark = scanner.value()?.text()?,
+            _ => drop(scanner.value()?),
         }
         Ok(())
     })?;
@@ -57,8 +50,9 @@ struct Quoted<'a> {
 }
 
 impl Quoted<'_> {
-    fn is(&self, name: &str) -> bool {
-        self.raw == name && !self.escaped
+    /// The text if nothing in it is escaped, as no name is that we know; else nothing.
+    fn plain(&self) -> &str {
+        if self.escaped { "" } else { self.raw }
     }
 
     fn append_to(&self, out: &mut String) -> Result<(), FrameError> {
@@ -108,12 +102,12 @@ impl Value<'_> {
         })
     }
 
-    fn language(&self) -> Result<Language, FrameError> {
-        Ok(match self {
+    fn language(&self) -> Language {
+        match self {
             Self::Null => Language::JAVA,
-            Self::Text(quoted) => Language::from_name(quoted.raw),
+            Self::Text(quoted) => Language::from_name(quoted.plain()),
             Self::Raw(raw) => raw.parse().map_or(Language::OTHER, Language),
-        })
+        }
     }
 }
 
@@ -199,6 +193,7 @@ impl<'a> Scanner<'a> {
         let mut at = start;
         let mut escaped = false;
         loop {
+            at = find_special(bytes, at);
             match bytes.get(at) {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -272,6 +267,32 @@ impl<'a> Scanner<'a> {
             }
         }
     }
+}
+
+/// Position of the first quote, backslash or control character at or after `from`, or the end.
+///
+/// Eight bytes at a time: most texts of a header are shorter than that, and a loop over single
+/// bytes would end each with a branch that no processor guesses.
+fn find_special(bytes: &[u8], from: usize) -> usize {
+    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    // The highest bit of each byte that is zero. A carry may set it in later bytes too, never in
+    // earlier ones.
+    let zero = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
+    let mut at = from.min(bytes.len());
+    while let Some(chunk) = bytes[at..].first_chunk::<8>() {
+        let word = u64::from_le_bytes(*chunk);
+        let quote = zero(word ^ LOW * u64::from(b'"'));
+        let backslash = zero(word ^ LOW * u64::from(b'\\'));
+        let control = word.wrapping_sub(LOW * 0x20) & !word & HIGH;
+        let found = quote | backslash | control;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let special = |&byte: &u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    bytes[at..].iter().position(special).map_or(bytes.len(), |offset| at + offset)
 }
 
 /// Appends `raw` with its escapes resolved. Half a surrogate pair becomes U+FFFD.
@@ -354,14 +375,15 @@ pub(super) fn encode(command: &Command, out: &mut Vec<u8>) {
 
 fn put_quoted(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
-    {
-        out.extend_from_slice(&rest[..at]);
-        put_escape(out, rest[at]);
-        rest = &rest[at + 1..];
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    loop {
+        let at = find_special(bytes, from);
+        out.extend_from_slice(&bytes[from..at]);
+        let Some(special) = bytes.get(at) else { break };
+        put_escape(out, *special);
+        from = at + 1;
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
 }
 
@@ -426,6 +448,23 @@ mod tests {
         let mut out = Vec::new();
         put_quoted(&mut out, "a\u{1}\u{1f}\n\"\\é/");
         assert_eq!(String::from_utf8(out).unwrap(), "\"a\\u0001\\u001f\\n\\\"\\\\é/\"");
+    }
+
+    #[test]
+    fn special_bytes_are_found_wherever_they_stand() {
+        let mut bytes = b"ordinary \x7f text! [with] \xc3\xa9\xff ~ and # more".to_vec();
+        assert_eq!(find_special(&bytes, 0), bytes.len());
+        assert_eq!(find_special(&bytes, bytes.len() + 2), bytes.len());
+        for at in 0..bytes.len() {
+            for special in [0, 1, 0x1F, b'"', b'\\'] {
+                let before = std::mem::replace(&mut bytes[at], special);
+                for from in 0..=at {
+                    assert_eq!(find_special(&bytes, from), at);
+                }
+                assert_eq!(find_special(&bytes, at + 1), bytes.len());
+                bytes[at] = before;
+            }
+        }
     }
 
     #[test]
