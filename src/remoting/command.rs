@@ -1,6 +1,7 @@
 //! [`Command`]: one request or response, decoded.
 
 use std::fmt::{self, Write as _};
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use crate::common::shared_bytes::SharedBytes;
@@ -53,13 +54,25 @@ impl Language {
 
 /// The header's `extFields`: names and texts, in order.
 ///
-/// One string holds all of them, so decoding a header costs two allocations whatever it carries.
+/// One string holds all of them, so decoding a header costs two allocations whatever it carries:
+/// the string is a copy of the header as it came, and a field is where it stands in there.
 #[derive(Clone, Default)]
 pub struct Fields {
     text: String,
-    /// Start of the name, end of the name, end of the value.
-    spans: Vec<(u32, u32, u32)>,
+    spans: Vec<Span>,
     present: bool,
+}
+
+/// Where a field stands in the text: bytes from and to.
+#[derive(Clone, Copy)]
+struct Span {
+    name: (u32, u32),
+    value: (u32, u32),
+}
+
+/// The bytes of a span.
+fn range((from, to): (u32, u32)) -> Range<usize> {
+    from as usize..to as usize
 }
 
 impl Fields {
@@ -68,46 +81,36 @@ impl Fields {
         let text = self.text.as_bytes();
         let first = name.as_bytes().first();
         // Lengths and first bytes tell most names apart without a call that compares.
-        self.spans.iter().rev().find_map(|&(start, middle, end)| {
-            let (start, middle) = (start as usize, middle as usize);
-            let same = middle - start == name.len()
-                && text.get(start) == first
-                && text[start..middle] == *name.as_bytes();
-            same.then(|| &self.text[middle..end as usize])
-        })
+        let same = |span: &&Span| {
+            let at = range(span.name);
+            at.len() == name.len() && text.get(at.start) == first && text[at] == *name.as_bytes()
+        };
+        self.spans.iter().rev().find(same).map(|span| &self.text[range(span.value)])
     }
 
-    /// Empty fields with room for `text_bytes` of names and values, so that decoding a header
-    /// allocates once for all of them.
-    pub(super) fn with_capacity(text_bytes: usize) -> Self {
-        Self {
-            text: String::with_capacity(text_bytes),
-            spans: Vec::with_capacity(TYPICAL_FIELDS),
-            present: true,
-        }
+    /// No fields yet, of a header with that text. [`push_within`](Self::push_within) adds those
+    /// that stand in it.
+    pub(super) fn within(text: &str) -> Self {
+        // Twice: for those that must be unescaped first.
+        let mut copy = String::with_capacity(2 * text.len());
+        copy.push_str(text);
+        Self { text: copy, spans: Vec::with_capacity(TYPICAL_FIELDS), present: true }
     }
 
-    /// Appends a field whose name and value two functions write. The second says whether there is
-    /// a value; without one nothing is appended.
-    pub(super) fn append<E>(
+    /// Adds a field whose name and value are those bytes of the text.
+    pub(super) fn push_within(&mut self, name: Range<usize>, value: Range<usize>) {
+        let pair = |range: Range<usize>| (range.start as u32, range.end as u32);
+        self.spans.push(Span { name: pair(name), value: pair(value) });
+    }
+
+    /// Appends what `write` writes to the text, for [`push_within`](Self::push_within).
+    pub(super) fn write<E>(
         &mut self,
-        name: impl FnOnce(&mut String) -> Result<(), E>,
-        value: impl FnOnce(&mut String) -> Result<bool, E>,
-    ) -> Result<(), E> {
-        self.present = true;
-        if self.spans.capacity() == 0 {
-            self.spans.reserve(TYPICAL_FIELDS);
-            self.text.reserve(TYPICAL_TEXT_BYTES);
-        }
+        write: impl FnOnce(&mut String) -> Result<(), E>,
+    ) -> Result<Range<usize>, E> {
         let start = self.text.len();
-        name(&mut self.text)?;
-        let middle = self.text.len();
-        if value(&mut self.text)? {
-            self.spans.push((start as u32, middle as u32, self.text.len() as u32));
-        } else {
-            self.text.truncate(start);
-        }
-        Ok(())
+        write(&mut self.text)?;
+        Ok(start..self.text.len())
     }
 
     /// Appends a field.
@@ -128,17 +131,16 @@ impl Fields {
     }
 
     fn push_with(&mut self, name: &str, value: impl FnOnce(&mut String)) {
-        let appended: Result<(), std::convert::Infallible> = self.append(
-            |text| {
-                text.push_str(name);
-                Ok(())
-            },
-            |text| {
-                value(text);
-                Ok(true)
-            },
-        );
-        let Ok(()) = appended;
+        self.present = true;
+        if self.spans.capacity() == 0 {
+            self.spans.reserve(TYPICAL_FIELDS);
+            self.text.reserve(TYPICAL_TEXT_BYTES);
+        }
+        let start = self.text.len();
+        self.text.push_str(name);
+        let middle = self.text.len();
+        value(&mut self.text);
+        self.push_within(start..middle, middle..self.text.len());
     }
 
     /// Replaces or appends a field.
@@ -150,14 +152,12 @@ impl Fields {
     /// Removes a field.
     pub fn remove(&mut self, name: &str) {
         let text = &self.text;
-        self.spans.retain(|&(start, middle, _)| &text[start as usize..middle as usize] != name);
+        self.spans.retain(|span| &text[range(span.name)] != name);
     }
 
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.spans.iter().map(|&(start, middle, end)| {
-            (&self.text[start as usize..middle as usize], &self.text[middle as usize..end as usize])
-        })
+        self.spans.iter().map(|span| (&self.text[range(span.name)], &self.text[range(span.value)]))
     }
 
     /// Number of fields.

@@ -14,7 +14,7 @@
 //!
 //! An empty text is the same as none. A length below zero is read as zero, as Java does.
 
-use super::command::{Command, Fields, Language, SerializeType};
+use super::command::{Command, Language, SerializeType};
 use super::frame::FrameError;
 
 /// Reads big-endian numbers and texts off the front of a header.
@@ -73,7 +73,7 @@ pub(super) fn decode(header: &[u8]) -> Result<Command, FrameError> {
     let fields_bytes = reader.length("fields length")?;
     if fields_bytes > 0 {
         let mut entries = Reader { rest: reader.take(fields_bytes, "fields")? };
-        command.fields = Fields::with_capacity(fields_bytes);
+        command.fields.mark_present();
         while !entries.rest.is_empty() {
             let name_bytes = usize::try_from(entries.i16("name length")?).unwrap_or(0);
             let name = entries.take(name_bytes, "name")?;

@@ -5,6 +5,8 @@
 //! bytes into the [`Command`]: no tree, and one allocation for all fields together, for this runs
 //! once a frame. Writing is strict: every field is a text, as the Go client requires.
 
+use std::ops::Range;
+
 use super::command::{Command, Decimal, Fields, Language, SerializeType};
 use super::frame::FrameError;
 
@@ -46,6 +48,8 @@ fn decode_text(text: &str) -> Result<Command, FrameError> {
 #[derive(Clone, Copy)]
 struct Quoted<'a> {
     raw: &'a str,
+    /// Where it stands.
+    start: usize,
     escaped: bool,
 }
 
@@ -55,12 +59,12 @@ impl Quoted<'_> {
         if self.escaped { "" } else { self.raw }
     }
 
-    fn append_to(&self, out: &mut String) -> Result<(), FrameError> {
+    /// Where the text stands in `fields`, which hold the header's; unescaped it goes to its end.
+    fn place(&self, fields: &mut Fields) -> Result<Range<usize>, FrameError> {
         if self.escaped {
-            unescape(self.raw, out)
+            fields.write(|out| unescape(self.raw, out))
         } else {
-            out.push_str(self.raw);
-            Ok(())
+            Ok(self.start..self.start + self.raw.len())
         }
     }
 }
@@ -71,30 +75,24 @@ enum Value<'a> {
     Null,
     Text(Quoted<'a>),
     /// Number, boolean, object or array, as it stands.
-    Raw(&'a str),
+    Raw(Quoted<'a>),
 }
 
 impl Value<'_> {
-    /// Appends the value's text; whether there is one.
-    fn append_to(&self, out: &mut String) -> Result<bool, FrameError> {
-        match self {
-            Self::Null => return Ok(false),
-            Self::Text(quoted) => quoted.append_to(out)?,
-            Self::Raw(raw) => out.push_str(raw),
-        }
-        Ok(true)
-    }
-
     fn text(&self) -> Result<Option<String>, FrameError> {
         let mut text = String::new();
-        Ok(self.append_to(&mut text)?.then_some(text))
+        match self {
+            Self::Null => return Ok(None),
+            Self::Text(quoted) => unescape(quoted.raw, &mut text)?,
+            Self::Raw(bare) => text.push_str(bare.raw),
+        }
+        Ok(Some(text))
     }
 
     fn int(&self, name: &str) -> Result<i32, FrameError> {
         let text = match self {
             Self::Null => return Ok(0),
-            Self::Text(quoted) => quoted.raw,
-            Self::Raw(raw) => raw,
+            Self::Text(text) | Self::Raw(text) => text.raw,
         };
         text.parse().map_err(|_| {
             let shown: String = text.chars().take(40).collect();
@@ -106,7 +104,7 @@ impl Value<'_> {
         match self {
             Self::Null => Language::JAVA,
             Self::Text(quoted) => Language::from_name(quoted.plain()),
-            Self::Raw(raw) => raw.parse().map_or(Language::OTHER, Language),
+            Self::Raw(bare) => bare.raw.parse().map_or(Language::OTHER, Language),
         }
     }
 }
@@ -175,11 +173,14 @@ impl<'a> Scanner<'a> {
                 _ => Err(self.error("an object as extFields")),
             };
         }
-        // What follows may be longer than the fields, never shorter: unescaping only shrinks.
-        *fields = Fields::with_capacity(self.text.len() - self.at);
+        *fields = Fields::within(self.text);
         self.object(|scanner, name| {
-            let value = scanner.value()?;
-            fields.append(|text| name.append_to(text), |text| value.append_to(text))
+            if let Value::Text(value) | Value::Raw(value) = scanner.value()? {
+                let name = name.place(fields)?;
+                let value = value.place(fields)?;
+                fields.push_within(name, value);
+            }
+            Ok(())
         })
     }
 
@@ -205,7 +206,7 @@ impl<'a> Scanner<'a> {
             }
         }
         self.at = at + 1;
-        Ok(Quoted { raw: &self.text[start..at], escaped })
+        Ok(Quoted { raw: &self.text[start..at], start, escaped })
     }
 
     fn value(&mut self) -> Result<Value<'a>, FrameError> {
@@ -215,7 +216,7 @@ impl<'a> Scanner<'a> {
             Some(b'"') => self.quoted().map(Value::Text),
             Some(b'{' | b'[') => {
                 self.skip_nested()?;
-                Ok(Value::Raw(&self.text[start..self.at]))
+                Ok(Value::Raw(self.bare(start)))
             }
             _ => {
                 while matches!(
@@ -224,13 +225,18 @@ impl<'a> Scanner<'a> {
                 ) {
                     self.at += 1;
                 }
-                match &self.text[start..self.at] {
-                    "" => Err(self.error("a value")),
-                    "null" => Ok(Value::Null),
-                    raw => Ok(Value::Raw(raw)),
+                match self.bare(start) {
+                    Quoted { raw: "", .. } => Err(self.error("a value")),
+                    Quoted { raw: "null", .. } => Ok(Value::Null),
+                    bare => Ok(Value::Raw(bare)),
                 }
             }
         }
+    }
+
+    /// What was stepped over since `start`.
+    fn bare(&self, start: usize) -> Quoted<'a> {
+        Quoted { raw: &self.text[start..self.at], start, escaped: false }
     }
 
     /// Steps over an object or array, of which only the brackets and texts are looked at. A bit of
