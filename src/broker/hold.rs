@@ -17,12 +17,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::common::service_thread::Signal;
-use crate::remoting::Command;
-use crate::remoting::connection::ReplyTo;
+use crate::common::sync::lock;
 use crate::store::{Arrival, MessageFilter};
 
 /// Pulls held at a time. One more is answered SYSTEM_BUSY at once.
@@ -32,11 +31,9 @@ pub const MAX_HELD_PULLS: usize = 100_000;
 const IDLE_WAIT: Duration = Duration::from_secs(3600);
 
 /// A pull that waits.
-pub struct HeldPull {
-    /// The request, to be executed again.
-    pub request: Command,
-    /// Where the answer goes.
-    pub reply: ReplyTo,
+pub struct HeldPull<R> {
+    /// The request, to be executed again. Nothing here looks into it.
+    pub request: R,
     /// Topic.
     pub topic: Arc<str>,
     /// Queue.
@@ -52,18 +49,17 @@ pub struct HeldPull {
 
 /// What is done with pulls that need not wait any longer. Runs on the thread that found out,
 /// without any lock; must not block.
-pub type Wake = Box<dyn Fn(HeldPull) + Send + Sync>;
+pub type Wake<R> = Box<dyn Fn(HeldPull<R>) + Send + Sync>;
 
 /// Place of a pull in the order of deadlines; the number makes it unique.
 type Deadline = (Instant, u64);
 
 /// The pulls that wait in the queues of one topic, with their numbers.
-type WaitingByQueue = HashMap<i32, Vec<(u64, HeldPull)>>;
+type WaitingByQueue<R> = HashMap<i32, Vec<(u64, HeldPull<R>)>>;
 
-#[derive(Default)]
-struct Table {
+struct Table<R> {
     /// Who waits where.
-    queues: HashMap<Arc<str>, WaitingByQueue>,
+    queues: HashMap<Arc<str>, WaitingByQueue<R>>,
     /// Who ends when. Has exactly the pulls of `queues`.
     deadlines: BTreeMap<Deadline, (Arc<str>, i32)>,
     next_id: u64,
@@ -72,14 +68,26 @@ struct Table {
     stopped: bool,
 }
 
-impl Table {
+impl<R> Default for Table<R> {
+    fn default() -> Self {
+        Self {
+            queues: HashMap::new(),
+            deadlines: BTreeMap::new(),
+            next_id: 0,
+            sleeps_until: None,
+            stopped: false,
+        }
+    }
+}
+
+impl<R> Table<R> {
     /// Takes the pulls out of a queue for which `wanted` says so.
     fn take(
         &mut self,
         topic: &str,
         queue_id: i32,
-        mut wanted: impl FnMut(u64, &mut HeldPull) -> bool,
-        out: &mut Vec<HeldPull>,
+        mut wanted: impl FnMut(u64, &mut HeldPull<R>) -> bool,
+        out: &mut Vec<HeldPull<R>>,
     ) {
         let Some(queues) = self.queues.get_mut(topic) else { return };
         let Some(waiting) = queues.get_mut(&queue_id) else { return };
@@ -109,37 +117,33 @@ impl Table {
 ///
 /// * every pull stands in one queue's list and in the order of deadlines, or in neither;
 /// * `count` is their number; it is raised before the end of the queue is looked at again.
-pub struct HeldPulls {
-    table: Mutex<Table>,
+pub struct HeldPulls<R> {
+    table: Mutex<Table<R>>,
     count: AtomicUsize,
     signal: Arc<Signal>,
-    wake: Wake,
+    wake: Wake<R>,
 }
 
-impl std::fmt::Debug for HeldPulls {
+impl<R> std::fmt::Debug for HeldPulls<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HeldPulls").field("count", &self.len()).finish_non_exhaustive()
     }
 }
 
 /// What became of a pull that was to be held.
-pub enum Hold {
+pub enum Hold<R> {
     /// It waits; the answer comes later.
     Held,
     /// The queue has grown meanwhile: execute it at once.
-    Grown(HeldPull),
+    Grown(HeldPull<R>),
     /// Too many wait, or the broker stops.
-    Refused(HeldPull),
+    Refused(HeldPull<R>),
 }
 
-impl HeldPulls {
+impl<R> HeldPulls<R> {
     /// Nothing waits yet. `wake` gets every pull that ends.
-    pub fn new(wake: Wake) -> Self {
+    pub fn new(wake: Wake<R>) -> Self {
         Self { table: Mutex::default(), count: AtomicUsize::new(0), signal: Arc::default(), wake }
-    }
-
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Number of pulls that wait.
@@ -158,9 +162,9 @@ impl HeldPulls {
     }
 
     /// Holds a pull. `end_of_queue` tells one past the last visible offset of its queue.
-    pub fn hold(&self, held: HeldPull, end_of_queue: impl FnOnce() -> i64) -> Hold {
+    pub fn hold(&self, held: HeldPull<R>, end_of_queue: impl FnOnce() -> i64) -> Hold<R> {
         let (topic, queue_id, offset) = (Arc::clone(&held.topic), held.queue_id, held.offset);
-        let mut table = self.table();
+        let mut table = lock(&self.table);
         if table.stopped || table.deadlines.len() >= MAX_HELD_PULLS {
             return Hold::Refused(held);
         }
@@ -197,10 +201,10 @@ impl HeldPulls {
         &self,
         topic: &str,
         queue_id: i32,
-        wanted: impl FnMut(u64, &mut HeldPull) -> bool,
-        out: &mut Vec<HeldPull>,
+        wanted: impl FnMut(u64, &mut HeldPull<R>) -> bool,
+        out: &mut Vec<HeldPull<R>>,
     ) {
-        let mut table = self.table();
+        let mut table = lock(&self.table);
         table.take(topic, queue_id, wanted, out);
         self.count.store(table.deadlines.len(), Ordering::SeqCst);
     }
@@ -212,7 +216,7 @@ impl HeldPulls {
             return;
         }
         let mut ended = Vec::new();
-        let wants = |_, held: &mut HeldPull| {
+        let wants = |_, held: &mut HeldPull<R>| {
             if arrival.next_offset <= held.offset {
                 return false;
             }
@@ -245,8 +249,8 @@ impl HeldPulls {
     }
 
     /// Takes what is due at `now`; tells when to look again.
-    fn take_due(&self, now: Instant) -> (Vec<HeldPull>, Instant) {
-        let mut table = self.table();
+    fn take_due(&self, now: Instant) -> (Vec<HeldPull<R>>, Instant) {
+        let mut table = lock(&self.table);
         let mut ended = Vec::new();
         let until = loop {
             let Some((&(deadline, id), (topic, queue_id))) = table.deadlines.first_key_value()
@@ -267,8 +271,8 @@ impl HeldPulls {
     }
 
     /// Holds nothing any more and gives all back.
-    fn stop(&self) -> Vec<HeldPull> {
-        let mut table = self.table();
+    fn stop(&self) -> Vec<HeldPull<R>> {
+        let mut table = lock(&self.table);
         table.stopped = true;
         table.deadlines.clear();
         self.count.store(0, Ordering::SeqCst);
@@ -279,5 +283,118 @@ impl HeldPulls {
             .flatten()
             .map(|(_, held)| held)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::filter::TagFilter;
+    use crate::common::checksum::tags_code;
+    use crate::common::service_thread::ServiceThread;
+    use std::sync::atomic::AtomicI64;
+    use std::sync::mpsc::{Receiver, channel};
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn table() -> (Arc<HeldPulls<&'static str>>, Receiver<HeldPull<&'static str>>) {
+        let (ended, receiver) = channel();
+        let wake = move |held| {
+            let _ = ended.send(held);
+        };
+        (Arc::new(HeldPulls::new(Box::new(wake))), receiver)
+    }
+
+    fn pull(request: &'static str, offset: i64, wait: Duration) -> HeldPull<&'static str> {
+        let deadline = Instant::now() + wait;
+        HeldPull { request, topic: "T".into(), queue_id: 1, offset, filter: None, deadline }
+    }
+
+    fn arrival(next_offset: i64, tag: &str) -> Arrival<'static> {
+        let tags_code = tags_code(Some(tag));
+        let (topic, record) = ("T", &[][..]);
+        Arrival { topic, queue_id: 1, next_offset, tags_code, store_timestamp: 0, record }
+    }
+
+    #[test]
+    fn an_arrival_ends_the_pulls_of_its_queue_that_it_is_new_for() {
+        let (held, ended) = table();
+        for (request, offset) in [("at the end", 5), ("ahead", 9)] {
+            assert!(matches!(held.hold(pull(request, offset, LONG), || 5), Hold::Held));
+        }
+        held.arrived(&Arrival { queue_id: 2, ..arrival(6, "A") });
+        held.arrived(&Arrival { topic: "U", ..arrival(6, "A") });
+        assert!(ended.try_recv().is_err());
+        held.arrived(&arrival(6, "A"));
+        assert_eq!(ended.try_recv().unwrap().request, "at the end");
+        assert!(ended.try_recv().is_err());
+        assert_eq!(held.len(), 1);
+    }
+
+    #[test]
+    fn messages_that_the_filter_refuses_are_passed_over_once() {
+        let (held, ended) = table();
+        let filter = Arc::new(TagFilter::parse(Some("A")).unwrap());
+        let wants_a = HeldPull { filter: Some(filter), ..pull("p", 5, LONG) };
+        assert!(matches!(held.hold(wants_a, || 5), Hold::Held));
+        for next_offset in 6..=8 {
+            held.arrived(&arrival(next_offset, "B"));
+        }
+        assert!(ended.try_recv().is_err());
+        held.arrived(&arrival(9, "A"));
+        assert_eq!(ended.try_recv().unwrap().offset, 8);
+    }
+
+    #[test]
+    fn a_queue_that_has_grown_gives_the_pull_back() {
+        let (held, _ended) = table();
+        assert!(matches!(held.hold(pull("p", 5, LONG), || 6), Hold::Grown(_)));
+        assert!(held.is_empty());
+    }
+
+    #[test]
+    fn deadlines_are_kept_in_order_and_a_stop_gives_all_back() {
+        let (held, ended) = table();
+        let (its, signal) = (held.clone(), held.signal());
+        let thread = ServiceThread::spawn("Hold", signal, move |signal| its.run(signal)).unwrap();
+        let began = Instant::now();
+        for (request, ms) in [("third", 3_600_000), ("second", 60), ("first", 20)] {
+            held.hold(pull(request, 0, Duration::from_millis(ms)), || 0);
+        }
+        assert_eq!(ended.recv_timeout(LONG).unwrap().request, "first");
+        assert!(began.elapsed() >= Duration::from_millis(20));
+        assert_eq!(ended.recv_timeout(LONG).unwrap().request, "second");
+        assert!(began.elapsed() >= Duration::from_millis(60));
+        assert!(thread.stop(LONG));
+        assert_eq!(ended.recv_timeout(LONG).unwrap().request, "third");
+        assert!(matches!(held.hold(pull("late", 0, LONG), || 0), Hold::Refused(_)));
+    }
+
+    /// A writer and a reader race: each message must end the pull for it, by an arrival or by the
+    /// second look at the queue. One lost wake-up hangs until the limit.
+    #[test]
+    fn no_wakeup_is_lost() {
+        const MESSAGES: i64 = 20_000;
+        let (held, ended) = table();
+        let end = AtomicI64::new(0);
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for next in 1..=MESSAGES {
+                    end.store(next, Ordering::Release);
+                    held.arrived(&arrival(next, "A"));
+                }
+            });
+            let mut offset = 0;
+            while offset < MESSAGES {
+                let hold = held.hold(pull("p", offset, LONG), || end.load(Ordering::Acquire));
+                if matches!(hold, Hold::Held) {
+                    ended.recv_timeout(LONG).expect("an arrival was lost");
+                }
+                offset = end.load(Ordering::Acquire);
+            }
+        });
+        assert!(began.elapsed() < LONG);
+        assert!(held.is_empty());
     }
 }

@@ -118,7 +118,7 @@ pub struct Broker {
     /// The messages.
     pub store: Arc<MessageStore>,
     /// Pulls that found nothing and wait for a message.
-    pub held_pulls: Arc<hold::HeldPulls>,
+    pub held_pulls: Arc<hold::HeldPulls<pull::Suspended>>,
     /// How far delayed messages are delivered.
     pub delay: Arc<delay::DelayedMessages>,
     /// Pools of the request kinds.

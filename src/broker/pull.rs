@@ -121,14 +121,21 @@ pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Comm
     execute(broker, reply, request, None)
 }
 
+/// A pull request that is held, with the place where its answer goes.
+pub struct Suspended {
+    request: Command,
+    /// Where the answer goes.
+    pub reply: ReplyTo,
+}
+
 /// Executes a held pull again, from the offset it has come to. It is answered whatever it finds,
 /// and commits no offset a second time.
-pub fn run_again(broker: &Arc<Broker>, held: HeldPull) {
-    let reply = held.reply.clone();
+pub fn run_again(broker: &Arc<Broker>, held: HeldPull<Suspended>) {
+    let Suspended { request, reply } = held.request;
     if reply.connection().is_closed() {
         return;
     }
-    match execute(broker, held.reply, held.request, Some(held.offset)) {
+    match execute(broker, reply.clone(), request, Some(held.offset)) {
         Ok(Some(response)) => reply.send(response),
         Ok(None) => {}
         Err(error) => reply.send(Command::failure(code::SYSTEM_ERROR, error.to_string())),
@@ -187,8 +194,7 @@ fn execute(
             offset,
             filter: plan.filter.map(|filter| filter as Arc<dyn MessageFilter>),
             deadline: began + suspension(&config, header.suspend_timeout_ms),
-            reply,
-            request,
+            request: Suspended { request, reply },
         };
         return hold(broker, held);
     }
@@ -196,11 +202,14 @@ fn execute(
 }
 
 /// Holds a pull; executes it at once if its queue has grown meanwhile.
-fn hold(broker: &Arc<Broker>, held: HeldPull) -> Answer {
+fn hold(broker: &Arc<Broker>, held: HeldPull<Suspended>) -> Answer {
     let (topic, queue_id) = (Arc::clone(&held.topic), held.queue_id);
     match broker.held_pulls.hold(held, || broker.store.max_offset(&topic, queue_id)) {
         Hold::Held => Ok(None),
-        Hold::Grown(held) => execute(broker, held.reply, held.request, Some(held.offset)),
+        Hold::Grown(held) => {
+            let Suspended { request, reply } = held.request;
+            execute(broker, reply, request, Some(held.offset))
+        }
         Hold::Refused(_) => Ok(Some(Command::failure(
             code::SYSTEM_BUSY,
             "too many pulls are held by this broker, or it is stopping; try again later",
