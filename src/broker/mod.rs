@@ -8,11 +8,12 @@
 //! 1. A message comes in by [`send`]; [`put_message`] makes it final; the store keeps it.
 //! 2. The store tells [`hold`] that it is there; [`pull`] gives it out, filtered by [`filter`].
 //! 3. The exceptions of that path: [`send_back`] (a consumer wants it again later), [`delay`]
-//!    (nobody wants it before its time), [`transactions`] and [`transaction_check`] (nobody wants it before its producer says
-//!    so), [`reply`] (somebody waits for exactly this one), [`query`] (somebody looks for it).
+//!    (nobody wants it before its time), [`transactions`] and [`transaction_check`] (nobody wants
+//!    it before its producer says so), [`reply`] (somebody waits for exactly this one), [`query`]
+//!    (somebody looks for it).
 //! 4. The tables: [`topics`], [`subscription_groups`], [`consumer_offsets`], [`consumers`],
 //!    [`producers`], [`queue_locks`], [`stats`].
-//! 5. How it starts and stops: `startup`, [`pools`], [`fast_failure`].
+//! 5. How it starts and stops: [`startup`], [`pools`], [`fast_failure`].
 //!
 //! # Threads
 //!
@@ -24,8 +25,10 @@
 //! | `PullRequestHold` | ends held pulls whose time is up | the first deadline |
 //! | `ScheduleMessage` | delivers delayed messages | the first is due |
 //! | `TransactionCheck` | asks producers about half messages | `transactionCheckInterval` |
+//! | `NotifyConsumer` | tells members of a group that it changed | a group changes |
+//! | `RegisterBroker`, one a name server | registers topics | a round of registration |
 //! | `BrokerFastFail` | answers requests that waited too long | 10 ms while any waits |
-//! | `BrokerController` | persists tables, registers, samples statistics, expires clients | the next task |
+//! | `BrokerSchedule` | persists tables, registers, samples statistics, expires clients | the next task |
 //!
 //! # Invariants
 //!
@@ -69,6 +72,7 @@ pub mod runtime_info;
 pub mod send;
 pub mod send_back;
 pub mod settings;
+pub mod startup;
 pub mod stats;
 pub mod subscription_groups;
 pub mod topics;

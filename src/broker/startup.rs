@@ -1,0 +1,626 @@
+//! Starting and stopping a broker: what is loaded, opened and started in which order, which request
+//! is served by whom, and what happens at which period.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use super::config::BrokerConfig;
+use super::consumer_offsets::ConsumerOffsets;
+use super::consumers::Consumers;
+use super::delay::{self, DelayedMessages};
+use super::hold::{HeldPull, HeldPulls};
+use super::pools::Pools;
+use super::producers::Producers;
+use super::pull::Suspended;
+use super::queue_locks::QueueLocks;
+use super::registration::Registration;
+use super::settings::Settings;
+use super::stats::{BrokerStats, Window};
+use super::subscription_groups::SubscriptionGroups;
+use super::topics::Topics;
+use super::{
+    Answer, Broker, admin, client_manage, consumer_manage, fast_failure, pull, query, reply, send,
+    send_back, transaction_check, transactions,
+};
+use crate::common::clock::now_ms;
+use crate::common::config::{Entry, Live};
+use crate::common::os::{self, LocalTime};
+use crate::common::scheduler::Scheduler;
+use crate::common::service_thread::{ServiceThread, Signal};
+use crate::common::sync::lock;
+use crate::common::thread_pool::{Shed, Task, ThreadPool};
+use crate::remoting::config::{ClientConfig, ServerConfig};
+use crate::remoting::protocol::{request_code as request, response_code as code};
+use crate::remoting::server::{ConnectionEvents, RunningServer};
+use crate::remoting::{Command, Connection, Processor, RemotingClient, RemotingServer};
+use crate::store::config::BrokerRole;
+use crate::store::delay_levels::DelayLevels;
+use crate::store::{Arrival, ArrivalListener, MessageStore, StoreConfig};
+
+/// The fast port is that far below the main port.
+const FAST_PORT_DISTANCE: u16 = 2;
+const DAY_MS: i64 = 86_400_000;
+/// Limit for what runs and waits in the pools at stop.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// Limit for a thread to end at stop.
+const JOIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a broker is started from.
+#[derive(Clone, Debug, Default)]
+pub struct Configuration {
+    /// The broker's own keys.
+    pub broker: BrokerConfig,
+    /// Keys of the store.
+    pub store: StoreConfig,
+    /// Keys of the listening side; port 0 picks one.
+    pub server: ServerConfig,
+    /// Keys of the calling side.
+    pub client: ClientConfig,
+    /// Keys of the file that nobody knows.
+    pub unknown: Vec<Entry>,
+    /// The file they came from, where changes at run time are written; else Java's default.
+    pub file: Option<PathBuf>,
+}
+
+/// Why a broker does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration contradicts itself: one sentence each.
+    Config(Vec<String>),
+    /// Something on the disk cannot be read, or not be understood.
+    Load(String),
+    /// A port, a lock or a thread cannot be had.
+    Start(String),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Config(problems) => f.write_str(&problems.join("\n")),
+            Self::Load(problem) | Self::Start(problem) => f.write_str(problem),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A broker that serves. Dropping it stops it.
+pub struct RunningBroker {
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// Why it advertises the address it does, in words.
+    pub address_reason: String,
+    main: RunningServer,
+    fast: RunningServer,
+    scheduler: Arc<Scheduler>,
+    services: Mutex<Vec<ServiceThread>>,
+}
+
+/// Starts a broker. The order (spec: broker 1.7):
+///
+/// 1. The configuration is checked and completed.
+/// 2. Tables are loaded, the store is opened and recovered.
+/// 3. Pools, processors and servers are made; the store dispatches what recovery left.
+/// 4. Both ports listen; background threads and periodic tasks start.
+/// 5. The name servers are told, and answer or do not within `registerBrokerTimeoutMills`.
+pub fn start(mut configuration: Configuration) -> Result<RunningBroker, StartError> {
+    let address_reason = complete(&mut configuration)?;
+    let (broker, main, fast) = open(configuration)?;
+    let started = start_servers(&broker, main, fast);
+    let (main, fast) = started.inspect_err(|_| broker.store.shutdown())?;
+    let thread = |error: io::Error| StartError::Start(format!("a thread cannot start: {error}"));
+    let services = Mutex::new(start_services(&broker).map_err(thread)?);
+    let scheduler = Scheduler::new("BrokerSchedule").map_err(thread)?;
+    schedule(&broker, &scheduler);
+    broker.registration.refresh(&broker).map_err(thread)?;
+    let limit = broker.config.get().register_broker_timeout_mills;
+    let limit = Duration::from_millis(u64::try_from(limit).unwrap_or(0));
+    broker.registration.register_and_wait(limit);
+    Ok(RunningBroker { broker, address_reason, main, fast, scheduler, services })
+}
+
+/// Checks the configuration and fills in what depends on this machine. Returns why the advertised
+/// address is what it is. [`start`] does it by itself.
+pub fn complete(settings: &mut Configuration) -> Result<String, StartError> {
+    let broker = &mut settings.broker;
+    let problems = broker.validate(settings.store.broker_role);
+    if !problems.is_empty() {
+        return Err(StartError::Config(problems));
+    }
+    let mut reason = "brokerIP1 says so".to_owned();
+    if broker.broker_ip1.is_empty() {
+        let found = os::local_address();
+        reason = match found {
+            Some(_) => "the first address of this machine's interfaces that others can reach; \
+                        brokerIP1 overrides it"
+                .to_owned(),
+            None => "this machine has no other address; brokerIP1 overrides it".to_owned(),
+        };
+        broker.broker_ip1 = found.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_string();
+    }
+    if broker.broker_ip2.is_empty() {
+        broker.broker_ip2 = broker.broker_ip1.clone();
+    }
+    if broker.broker_name.is_empty() {
+        broker.broker_name = os::host_name().unwrap_or_else(|| "DEFAULT_BROKER".to_owned());
+    }
+    if settings.server.listen_port == 0 {
+        settings.server.listen_port = free_port()
+            .map_err(|error| StartError::Start(format!("no free port was found: {error}")))?;
+    }
+    if settings.store.broker_role != BrokerRole::Slave {
+        settings.broker.broker_id = 0;
+    }
+    settings.store.ha_listen_port = i32::from(settings.server.listen_port) + 1;
+    Ok(reason)
+}
+
+/// A port that is free now, with the fast port below it.
+fn free_port() -> io::Result<u16> {
+    let mut last = None;
+    for _ in 0..100 {
+        let port = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr()?.port();
+        match TcpListener::bind((Ipv4Addr::UNSPECIFIED, port.saturating_sub(FAST_PORT_DISTANCE))) {
+            Ok(_) => return Ok(port),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
+}
+
+/// Loads tables and store and puts the broker together, with its two servers that do not listen
+/// yet.
+fn open(
+    configuration: Configuration,
+) -> Result<(Arc<Broker>, RemotingServer, RemotingServer), StartError> {
+    let Configuration { broker: config, store: store_config, server, client, unknown, file } =
+        configuration;
+    let root = PathBuf::from(&store_config.store_path_root_dir);
+    let store_host = advertised(&config.broker_ip1, server.listen_port)?;
+    let levels = DelayLevels::parse(&store_config.message_delay_level).map_err(StartError::Load)?;
+    let tables = load_tables(&config, &root)?;
+
+    let late: Arc<OnceLock<Weak<Broker>>> = Arc::default();
+    let held_pulls = Arc::new(HeldPulls::new(waker(Arc::clone(&late))));
+    let delay = Arc::new(DelayedMessages::new(levels, &root));
+    let listener = Arrivals { held_pulls: Arc::clone(&held_pulls), delay: Arc::clone(&delay) };
+    let store_config = Arc::new(Live::new(store_config));
+    let store = MessageStore::open(Arc::clone(&store_config), Arc::new(listener))
+        .map_err(|error| StartError::Load(error.to_string()))?;
+    delay.load(&store).map_err(StartError::Load)?;
+
+    let pools = Pools::new(&config);
+    let fast_config = ServerConfig {
+        listen_port: server.listen_port.saturating_sub(FAST_PORT_DISTANCE),
+        ..server.clone()
+    };
+    let main = RemotingServer::new("Broker", server.clone());
+    let fast = RemotingServer::new("BrokerFast", fast_config);
+    let registration = Registration::new(RemotingClient::new(client.clone()));
+    let file = file.unwrap_or_else(Settings::default_file);
+    let settings = Settings::new(config.clone(), store_config, server, client, unknown, file);
+    let broker = Arc::new(Broker {
+        stats: BrokerStats::new(&config),
+        consumers: Consumers::new(&config),
+        producers: Producers::new(&config),
+        queue_locks: QueueLocks::new(config.max_queue_locks),
+        topics: tables.topics,
+        subscription_groups: tables.subscription_groups,
+        consumer_offsets: tables.consumer_offsets,
+        config: Arc::clone(&settings.broker),
+        settings,
+        registration,
+        member_changes: Default::default(),
+        daily_totals: Default::default(),
+        store_host,
+        started_ms: now_ms(),
+        store,
+        held_pulls,
+        delay,
+        pools,
+    });
+    let _ = late.set(Arc::downgrade(&broker));
+    let its_broker = Arc::downgrade(&broker);
+    broker.topics.on_created(move || {
+        if let Some(broker) = its_broker.upgrade() {
+            broker.registration.trigger(true);
+        }
+    });
+    Ok((broker, main, fast))
+}
+
+fn advertised(ip: &str, port: u16) -> Result<SocketAddr, StartError> {
+    let bare = ip.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, port));
+    }
+    // A host name: records need numbers, so the first address it resolves to is taken.
+    use std::net::ToSocketAddrs;
+    let resolved = (ip, port).to_socket_addrs().ok().and_then(|mut found| found.next());
+    resolved.ok_or_else(|| {
+        StartError::Config(vec![format!(
+            "brokerIP1 is \"{ip}\", which is neither an address nor a name that resolves to one"
+        )])
+    })
+}
+
+struct Tables {
+    topics: Topics,
+    subscription_groups: SubscriptionGroups,
+    consumer_offsets: ConsumerOffsets,
+}
+
+fn load_tables(config: &BrokerConfig, root: &Path) -> Result<Tables, StartError> {
+    let tables = Tables {
+        topics: Topics::new(config, root),
+        subscription_groups: SubscriptionGroups::new(config, root),
+        consumer_offsets: ConsumerOffsets::new(config, root),
+    };
+    tables.topics.load().map_err(StartError::Load)?;
+    tables.subscription_groups.load().map_err(StartError::Load)?;
+    tables.consumer_offsets.load().map_err(StartError::Load)?;
+    Ok(tables)
+}
+
+/// What the store tells of every message that becomes visible.
+struct Arrivals {
+    held_pulls: Arc<HeldPulls<Suspended>>,
+    delay: Arc<DelayedMessages>,
+}
+
+impl ArrivalListener for Arrivals {
+    fn arrived(&self, arrival: &Arrival<'_>) {
+        self.held_pulls.arrived(arrival);
+        self.delay.arrived(arrival);
+    }
+}
+
+/// What becomes of a held pull that ends: the thread that found out executes it, while a permit of
+/// the pull pool is free (its data has just been written, so it waits for nothing); else the pool
+/// does.
+fn waker(late: Arc<OnceLock<Weak<Broker>>>) -> super::hold::Wake<Suspended> {
+    Box::new(move |held| {
+        let Some(broker) = late.get().and_then(Weak::upgrade) else { return };
+        let pool = Arc::clone(&broker.pools.pull);
+        if let Some(_permit) = pool.try_permit() {
+            pull::run_again(&broker, held);
+        } else if let Err(task) = pool.submit(Box::new(EndedPull { broker, held })) {
+            task.shed(Shed::Refused, Duration::ZERO, pool.queue_len());
+        }
+    })
+}
+
+/// A held pull on its way through the pull pool.
+struct EndedPull {
+    broker: Arc<Broker>,
+    held: HeldPull<Suspended>,
+}
+
+impl Task for EndedPull {
+    fn run(self: Box<Self>) {
+        pull::run_again(&self.broker, self.held);
+    }
+
+    fn shed(self: Box<Self>, reason: Shed, waited: Duration, queue_len: usize) {
+        let tag = match reason {
+            Shed::TooOld => "[TIMEOUT_CLEAN_QUEUE]",
+            Shed::PageCacheBusy => "[PCBUSY_CLEAN_QUEUE]",
+            Shed::Refused | Shed::Stopping => "[OVERLOAD]",
+        };
+        let remark = format!(
+            "{tag}broker busy, start flow control for a while, period in queue: {}ms, size of queue: {queue_len}",
+            waited.as_millis()
+        );
+        self.held.request.reply.send(Command::failure(code::SYSTEM_BUSY, remark));
+    }
+}
+
+/// A row of the table of requests.
+#[derive(Clone, Copy)]
+struct Row {
+    code: i32,
+    process: fn(&Arc<Broker>, &Arc<Connection>, Command) -> Answer,
+    pool: fn(&Pools) -> &Arc<ThreadPool>,
+    is_short: fn(&Broker, &Command) -> bool,
+    rejects: fn(&Broker) -> Option<String>,
+    /// Served on the fast port too.
+    on_fast_port: bool,
+}
+
+fn always_short(_: &Broker, _: &Command) -> bool {
+    true
+}
+
+fn never_short(_: &Broker, _: &Command) -> bool {
+    false
+}
+
+fn never_rejects(_: &Broker) -> Option<String> {
+    None
+}
+
+/// Which request is served by whom, in which pool. Everything else goes to the administrators'
+/// processor. A pull on the fast port is not served, as in Java.
+fn rows() -> Vec<Row> {
+    let row = |code, process, pool, is_short| Row {
+        code,
+        process,
+        pool,
+        is_short,
+        rejects: never_rejects,
+        on_fast_port: true,
+    };
+    let mut rows = Vec::new();
+    for code in [request::SEND_MESSAGE, request::SEND_MESSAGE_V2, request::SEND_BATCH_MESSAGE] {
+        rows.push(Row {
+            rejects: send::rejects,
+            ..row(code, send::process, |p| &p.send, send::is_short)
+        });
+    }
+    let give_back = request::CONSUMER_SEND_MSG_BACK;
+    rows.push(Row {
+        rejects: send::rejects,
+        ..row(give_back, send_back::process, |p| &p.send, never_short)
+    });
+    for code in [request::PULL_MESSAGE, request::LITE_PULL_MESSAGE] {
+        rows.push(Row {
+            on_fast_port: false,
+            ..row(code, pull::process, |p| &p.pull, pull::is_short)
+        });
+    }
+    for code in [request::SEND_REPLY_MESSAGE, request::SEND_REPLY_MESSAGE_V2] {
+        rows.push(row(code, reply::process, |p| &p.reply, never_short));
+    }
+    rows.extend([
+        row(request::QUERY_MESSAGE, query::by_key, |p| &p.query, never_short),
+        row(request::VIEW_MESSAGE_BY_ID, query::by_id, |p| &p.query, never_short),
+        row(request::END_TRANSACTION, transactions::process, |p| &p.end_transaction, never_short),
+        row(request::HEART_BEAT, client_manage::heartbeat, |p| &p.heartbeat, never_short),
+        row(
+            request::UNREGISTER_CLIENT,
+            client_manage::unregister,
+            |p| &p.client_manage,
+            never_short,
+        ),
+        row(
+            request::CHECK_CLIENT_CONFIG,
+            client_manage::check_config,
+            |p| &p.client_manage,
+            always_short,
+        ),
+        row(
+            request::GET_CONSUMER_LIST_BY_GROUP,
+            consumer_manage::consumer_list,
+            |p| &p.consumer_manage,
+            always_short,
+        ),
+        row(
+            request::QUERY_CONSUMER_OFFSET,
+            consumer_manage::query_offset,
+            |p| &p.consumer_manage,
+            never_short,
+        ),
+        row(
+            request::UPDATE_CONSUMER_OFFSET,
+            consumer_manage::commit_offset,
+            |p| &p.consumer_manage,
+            always_short,
+        ),
+    ]);
+    rows
+}
+
+/// A row as the server calls it.
+struct Serve {
+    broker: Arc<Broker>,
+    row: Row,
+}
+
+impl Processor for Serve {
+    fn process(&self, connection: &Arc<Connection>, request: Command) -> Answer {
+        (self.row.process)(&self.broker, connection, request)
+    }
+
+    fn rejects(&self, _request: &Command) -> Option<String> {
+        (self.row.rejects)(&self.broker)
+    }
+
+    fn is_short(&self, request: &Command) -> bool {
+        (self.row.is_short)(&self.broker, request)
+    }
+}
+
+/// What a closed connection means to the tables.
+struct Closed(Arc<Broker>);
+
+impl ConnectionEvents for Closed {
+    fn closed(&self, connection: &Arc<Connection>) {
+        client_manage::connection_closed(&self.0, connection);
+    }
+}
+
+fn start_servers(
+    broker: &Arc<Broker>,
+    mut main: RemotingServer,
+    mut fast: RemotingServer,
+) -> Result<(RunningServer, RunningServer), StartError> {
+    let serve = |row| -> Arc<dyn Processor> { Arc::new(Serve { broker: Arc::clone(broker), row }) };
+    for row in rows() {
+        let pool = (row.pool)(&broker.pools);
+        main.register(row.code, serve(row), Arc::clone(pool));
+        if row.on_fast_port {
+            fast.register(row.code, serve(row), Arc::clone(pool));
+        }
+    }
+    let rest = Row {
+        code: 0,
+        process: admin::process,
+        pool: |p| &p.admin,
+        is_short: never_short,
+        rejects: never_rejects,
+        on_fast_port: true,
+    };
+    for server in [&mut main, &mut fast] {
+        server.register_default(serve(rest), Arc::clone(&broker.pools.admin));
+        server.on_close(Arc::new(Closed(Arc::clone(broker))));
+    }
+    broker.store.start().map_err(|error| StartError::Start(error.to_string()))?;
+    let port = broker.settings.server.get().listen_port;
+    let main = main.start().map_err(|error| not_listening(port, &error))?;
+    let fast_port = port.saturating_sub(FAST_PORT_DISTANCE);
+    match fast.start().map_err(|error| not_listening(fast_port, &error)) {
+        Ok(fast) => Ok((main, fast)),
+        Err(error) => {
+            main.stop(JOIN_LIMIT);
+            Err(error)
+        }
+    }
+}
+
+fn not_listening(port: u16, error: &io::Error) -> StartError {
+    StartError::Start(format!(
+        "port {port} cannot be listened on: {error} (a broker takes listenPort and listenPort-2)"
+    ))
+}
+
+/// Starts the threads of the table in [the front page](super).
+fn start_services(broker: &Arc<Broker>) -> io::Result<Vec<ServiceThread>> {
+    let spawn = |name: &str, signal: Arc<Signal>, body: fn(&Arc<Broker>, &Signal)| {
+        let broker = Arc::clone(broker);
+        ServiceThread::spawn(name, signal, move |signal| body(&broker, signal))
+    };
+    let mut services = vec![
+        spawn("PullRequestHold", broker.held_pulls.signal(), |broker, signal| {
+            broker.held_pulls.run(signal);
+        })?,
+        spawn("BrokerFastFail", Arc::default(), fast_failure::run)?,
+        client_manage::MemberChanges::start(broker)?,
+    ];
+    if broker.store.config().broker_role != BrokerRole::Slave {
+        let signal = broker.delay.signal();
+        services.push(spawn("ScheduleMessage", signal, |broker, signal| {
+            delay::run(broker, signal);
+        })?);
+        services.push(spawn("TransactionCheck", Arc::default(), transaction_check::run)?);
+    }
+    Ok(services)
+}
+
+/// The periodic tasks (spec: broker 1.4). They hold the broker weakly, and none waits for a peer.
+fn schedule(broker: &Arc<Broker>, scheduler: &Scheduler) {
+    let every = |what: &str, initial: Duration, period: Duration, task: fn(&Arc<Broker>)| {
+        let broker = Arc::downgrade(broker);
+        scheduler.at_fixed_rate(what, initial, period, move || {
+            if let Some(broker) = broker.upgrade() {
+                task(&broker);
+            }
+        });
+    };
+    let ms = |value: i64| Duration::from_millis(u64::try_from(value).unwrap_or(0).max(1));
+    let seconds = Duration::from_secs;
+    let (config, store) = (broker.config.get(), broker.settings.store.get());
+    let persist_offsets = ms(config.flush_consumer_offset_interval.into());
+    every("persist consumer offsets", seconds(10), persist_offsets, |broker| {
+        persist_consumer_offsets(broker);
+    });
+    let persist_delay = ms(store.flush_delay_offset_interval);
+    every("persist delay offsets", seconds(10), persist_delay, |broker| broker.delay.persist());
+    let midnight = LocalTime::from_epoch_ms(now_ms()).start_of_day().to_epoch_ms() + DAY_MS;
+    every("daily totals", ms(midnight - now_ms()), ms(DAY_MS), |broker| {
+        broker.daily_totals.pass_midnight(broker.store.put_total(), broker.store.get_total());
+    });
+    every("expire silent clients", seconds(10), seconds(10), |broker| {
+        client_manage::expire_silent_clients(broker);
+    });
+    every("refresh name servers", seconds(10), seconds(120), |broker| {
+        if let Err(error) = broker.registration.refresh(broker) {
+            log::warn!("the list of name servers could not be taken over: {error}");
+        }
+    });
+    let register = Duration::from_millis(config.register_period_ms());
+    every("register", seconds(10), register, |broker| {
+        broker.registration.trigger(broker.config.get().force_register);
+    });
+    for window in [Window::Minute, Window::Hour, Window::Day] {
+        let broker = Arc::downgrade(broker);
+        scheduler.at_fixed_rate(
+            "sample statistics",
+            Duration::ZERO,
+            ms(window.period_ms()),
+            move || {
+                if let Some(broker) = broker.upgrade() {
+                    broker.stats.sample(window, now_ms());
+                }
+            },
+        );
+    }
+}
+
+fn persist_consumer_offsets(broker: &Broker) {
+    if let Err(error) = broker.consumer_offsets.persist() {
+        log::error!("the consumer offsets could not be written: {error}; tried again later");
+    }
+}
+
+impl RunningBroker {
+    /// The address that it listens on for everything.
+    pub fn main_addr(&self) -> SocketAddr {
+        self.main.local_addr()
+    }
+
+    /// The address that it listens on for everything but pulls.
+    pub fn fast_addr(&self) -> SocketAddr {
+        self.fast.local_addr()
+    }
+
+    /// The line that scripts wait for.
+    pub fn boot_line(&self) -> String {
+        let config = self.broker.config.get();
+        let name_servers = match config.namesrv_addr.as_str() {
+            "" => String::new(),
+            list => format!(" and name server is {list}"),
+        };
+        format!(
+            "The broker[{}, {}] boot success. serializeType=JSON{name_servers}",
+            config.broker_name, self.broker.store_host
+        )
+    }
+
+    /// Stops orderly, within about twenty seconds whatever the peers do. Idempotent. The order:
+    ///
+    /// 1. No periodic task starts; the name servers forget this broker, so that clients go elsewhere.
+    /// 2. Nobody connects any more; what was read is answered: held pulls, then the pools.
+    /// 3. Background threads end, connections are closed.
+    /// 4. The store flushes and closes; consumer and delay offsets are persisted.
+    pub fn shutdown(&self) {
+        let services = std::mem::take(&mut *lock(&self.services));
+        if services.is_empty() {
+            return;
+        }
+        let began = Instant::now();
+        let broker = &self.broker;
+        self.scheduler.stop();
+        broker.registration.unregister(broker);
+        self.main.stop_accepting();
+        self.fast.stop_accepting();
+        for service in &services {
+            service.stop(JOIN_LIMIT);
+        }
+        broker.pools.stop(DRAIN_LIMIT);
+        self.main.stop(JOIN_LIMIT);
+        self.fast.stop(JOIN_LIMIT);
+        broker.store.shutdown();
+        broker.delay.persist();
+        persist_consumer_offsets(broker);
+        log::info!("the broker stopped within {} ms", began.elapsed().as_millis());
+    }
+}
+
+impl Drop for RunningBroker {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
