@@ -22,8 +22,8 @@ use super::stats::{BrokerStats, Window};
 use super::subscription_groups::SubscriptionGroups;
 use super::topics::Topics;
 use super::{
-    Answer, Broker, admin, client_manage, consumer_manage, fast_failure, pull, query, reply, send,
-    send_back, transaction_check, transactions,
+    Answer, Broker, admin, client_manage, consumer_manage, fast_failure, pull, query, reply,
+    runtime_info, send, send_back, transaction_check, transactions,
 };
 use crate::common::clock::now_ms;
 use crate::common::config::{Entry, Live};
@@ -206,7 +206,7 @@ fn open(
         stats: BrokerStats::new(&config),
         consumers: Consumers::new(&config),
         producers: Producers::new(&config),
-        queue_locks: QueueLocks::new(config.max_queue_locks),
+        queue_locks: QueueLocks::new(&config),
         topics: tables.topics,
         subscription_groups: tables.subscription_groups,
         consumer_offsets: tables.consumer_offsets,
@@ -529,9 +529,8 @@ fn schedule(broker: &Arc<Broker>, scheduler: &Scheduler) {
     let persist_delay = ms(store.flush_delay_offset_interval);
     every("persist delay offsets", seconds(10), persist_delay, |broker| broker.delay.persist());
     let midnight = LocalTime::from_epoch_ms(now_ms()).start_of_day().to_epoch_ms() + DAY_MS;
-    every("daily totals", ms(midnight - now_ms()), ms(DAY_MS), |broker| {
-        broker.daily_totals.pass_midnight(broker.store.put_total(), broker.store.get_total());
-    });
+    every("daily totals", ms(midnight - now_ms()), ms(DAY_MS), runtime_info::pass_midnight);
+    every("stop slow groups", seconds(180), seconds(180), consumer_manage::stop_slow_groups);
     every("expire silent clients", seconds(10), seconds(10), |broker| {
         client_manage::expire_silent_clients(broker);
     });
