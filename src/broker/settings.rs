@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use super::config::BrokerConfig;
 use crate::common::config::{ConfigStruct, DynConfig, Entry, Live, PropertyFile, apply_entries};
 use crate::common::sync::lock;
-use crate::common::{atomic_file, property_text};
 use crate::remoting::config::{ClientConfig, ServerConfig};
 use crate::remoting::protocol::bodies::DataVersion;
 use crate::store::StoreConfig;
@@ -171,13 +170,8 @@ impl Settings {
     }
 
     fn write(&self, entries: &[Entry]) -> std::io::Result<()> {
-        let text = match std::fs::read_to_string(&self.file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error),
-        };
         let changes: Vec<(&str, &str)> =
             entries.iter().map(|entry| (entry.key.as_str(), entry.value.as_str())).collect();
-        atomic_file::write(&self.file, property_text::update(&text, &changes).as_bytes())
+        PropertyFile::change(&self.file, &changes)
     }
 }

@@ -9,11 +9,11 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::json::java_double;
-use super::property_text;
+use super::{atomic_file, property_text};
 
 /// Longest property file that is read, bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -39,24 +39,39 @@ pub struct PropertyFile {
 impl PropertyFile {
     /// Reads a file. It is UTF-8; one that is not is taken for ISO 8859-1, as Java takes every one.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let problem =
-            |message: String| ConfigError { source: path.display().to_string(), line: 0, message };
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(|error| problem(format!("cannot be read: {error}")))?;
-        if bytes.len() as u64 > MAX_FILE_BYTES {
-            return Err(problem(format!("has more than {MAX_FILE_BYTES} bytes")));
-        }
-        let text = String::from_utf8(bytes)
-            .unwrap_or_else(|error| error.as_bytes().iter().map(|byte| *byte as char).collect());
+        let text = read_text(path).map_err(|error| ConfigError {
+            source: path.display().to_string(),
+            line: 0,
+            message: format!("cannot be read: {error}"),
+        })?;
         Ok(Self::parse(text.strip_prefix('\u{feff}').unwrap_or(&text)))
+    }
+
+    /// Changes these keys in a file and leaves the rest of it, comments too, as it is. The file is
+    /// replaced as a whole; one that is missing is made.
+    pub fn change(path: &Path, changes: &[(&str, &str)]) -> io::Result<()> {
+        let before = match read_text(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            other => other?,
+        };
+        atomic_file::write(path, property_text::update(&before, changes).as_bytes())
     }
 
     /// Reads a text (a file's content, or the body of a config update request).
     pub fn parse(text: &str) -> Self {
         Self { entries: property_text::parse(text) }
     }
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!("it has more than {MAX_FILE_BYTES} bytes")));
+    }
+    // Of ISO 8859-1 each byte is the character of its number.
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| error.as_bytes().iter().map(|byte| char::from(*byte)).collect()))
 }
 
 /// A problem in a configuration, complete enough to be printed alone.
@@ -443,6 +458,20 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let error = PropertyFile::load(&path).unwrap_err().to_string();
         assert!(error.contains(".conf: cannot be read: No such file"), "{error}");
+    }
+
+    #[test]
+    fn a_file_is_changed_in_place() {
+        let path = std::env::temp_dir().join(format!("change-{}.conf", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        PropertyFile::change(&path, &[("a", "1")]).unwrap();
+        std::fs::write(&path, "# mine\na=1\nb=2\n").unwrap();
+        PropertyFile::change(&path, &[("a", "ü"), ("c", "3")]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "# mine\na=\\u00fc\nb=2\nc=3\n");
+        for ending in ["conf", "conf.bak"] {
+            std::fs::remove_file(path.with_extension(ending)).unwrap();
+        }
     }
 
     #[test]

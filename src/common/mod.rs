@@ -1,9 +1,26 @@
 //! What every role shares: messages, their formats, configuration files, named threads, time.
 //! Knows no socket.
 //!
-//! Read [`message`] and [`record`] first: they are the data. Then [`config`] (property files),
-//! [`json`] (RocketMQ's dialect), and the three ways of running something: [`service_thread`],
-//! [`thread_pool`], [`scheduler`].
+//! Read [`message`] and [`record`] first: they are the data, and the bytes in which it lies on disk
+//! and travels to consumers. With them belong [`properties`] (what a message says of itself),
+//! [`message_id`] (its two names), [`topic`] (where it may go), [`sys_flag`], [`compression`] and
+//! [`checksum`].
+//!
+//! Then the ways of running something. There are three, and nothing else in this crate makes a
+//! thread that stays:
+//!
+//! | for | take | why |
+//! |---|---|---|
+//! | a background duty with its own rhythm | [`service_thread`] | it sleeps until its interval ends or somebody wakes it |
+//! | requests | [`thread_pool`] | at most so many at a time, a bounded queue, and age limits |
+//! | small chores at their time | [`scheduler`] | one thread for all of them |
+//!
+//! Under them is [`sync`]: locks that a panic does not close, panics that are logged and stay where
+//! they happened.
+//!
+//! Then what stands in files: [`config`] (settings declared once) in [`property_text`] (Java's
+//! syntax), [`json`] (RocketMQ's dialect) in files that [`atomic_file`] replaces as a whole, and the
+//! [log](logging). [`command_line`] is what the programs' mains share, [`os`] what std lacks.
 
 pub mod atomic_file;
 pub mod checksum;

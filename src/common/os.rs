@@ -147,7 +147,7 @@ fn choose_address(addresses: &[IpAddr]) -> Option<IpAddr> {
         IpAddr::V4(_) => false,
     });
     v4().find(|address| !private(address))
-        .or_else(|| v4().last())
+        .or_else(|| v4().next_back())
         .map(IpAddr::V4)
         .or_else(|| v6.copied())
 }

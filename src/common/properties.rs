@@ -3,8 +3,11 @@
 //!
 //! `name 0x01 value 0x02 name 0x01 value`: the last separator is written by 5.x, Go and C++
 //! clients and left out by Java 4.9; both are read. Segments without a name, without a value or
-//! without separator are dropped; of a name that stands twice the last value wins
+//! without separator (in Java's words: of less than three characters) are dropped; of several
+//! separators in a segment the first counts, and the others are part of the value; of a name that stands twice the last value wins
 //! (`MessageDecoder.string2messageProperties`).
+
+use std::collections::HashMap;
 
 /// Between a name and its value.
 pub const NAME_VALUE_SEPARATOR: char = '\u{1}';
@@ -66,6 +69,9 @@ pub const CHECK_IMMUNITY_TIME: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
 /// Namespace of a client.
 pub const INSTANCE_ID: &str = "INSTANCE_ID";
 
+/// From this length on a text is read with an index of its names.
+const MANY_BYTES: usize = 4096;
+
 /// An ordered map of property names to values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Properties(Vec<(String, String)>);
@@ -79,12 +85,19 @@ impl Properties {
     /// Reads the string form.
     pub fn parse(text: &str) -> Self {
         let mut properties = Self::new();
-        for segment in text.split(PROPERTY_SEPARATOR) {
-            if let Some((name, value)) = segment.split_once(NAME_VALUE_SEPARATOR)
-                && !name.is_empty()
-                && !value.is_empty()
-            {
-                properties.set(name, value);
+        // Where each name stands, once there are so many that looking through all of them would
+        // take long: the text comes from outside and may be megabytes of names.
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        for (name, value) in pairs(text) {
+            let count = properties.len();
+            let place = if text.len() < MANY_BYTES {
+                properties.0.iter().position(|(known, _)| known == name)
+            } else {
+                Some(*places.entry(name).or_insert(count)).filter(|place| *place < count)
+            };
+            match place {
+                Some(place) => value.clone_into(&mut properties.0[place].1),
+                None => properties.0.push((name.to_owned(), value.to_owned())),
             }
         }
         properties
@@ -92,7 +105,8 @@ impl Properties {
 
     /// Writes the string form, without a separator at the end.
     pub fn encode(&self) -> String {
-        let mut text = String::new();
+        let length: usize = self.0.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        let mut text = String::with_capacity(length);
         for (name, value) in &self.0 {
             if !text.is_empty() {
                 text.push(PROPERTY_SEPARATOR);
@@ -140,17 +154,26 @@ impl Properties {
     }
 }
 
+/// The name and value of a segment that has both.
+fn pair(segment: &str) -> Option<(&str, &str)> {
+    let pair = segment.split_once(NAME_VALUE_SEPARATOR)?;
+    (!pair.0.is_empty() && !pair.1.is_empty()).then_some(pair)
+}
+
+/// Names and values of the string form, in order; names may repeat.
+pub fn pairs(text: &str) -> impl DoubleEndedIterator<Item = (&str, &str)> {
+    text.split(PROPERTY_SEPARATOR).filter_map(pair)
+}
+
 /// The value of `name` in the string form, without building the map (the last one wins).
 pub fn find<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.rsplit(PROPERTY_SEPARATOR).find_map(|segment| {
-        let (known, value) = segment.split_once(NAME_VALUE_SEPARATOR)?;
-        (known == name && !value.is_empty()).then_some(value)
-    })
+    pairs(text).rev().find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::common::xorshift::XorShift;
 
     #[test]
     fn reads_both_forms_and_drops_what_java_drops() {
@@ -160,5 +183,35 @@ mod tests {
         assert_eq!(properties.encode(), "a\u{1}3\u{2}b\u{1}2");
         assert_eq!(find(text, "a"), Some("3"));
         assert_eq!(find(text, "c"), None);
+    }
+
+    /// Whatever the text is: reading is idempotent, and looking up one name agrees with the map.
+    #[test]
+    fn any_text_is_read() {
+        let seed = "KEYS\u{1}k1 k2\u{2}TAGS\u{1}TagA\u{2}a\u{1}b\u{1}c\u{2}";
+        let mut random = XorShift::new(4);
+        for _ in 0..20_000 {
+            let mut bytes = seed.as_bytes().to_vec();
+            random.mutate(&mut bytes, b"\x01\x02ab");
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let properties = Properties::parse(&text);
+            assert_eq!(Properties::parse(&properties.encode()), properties);
+            for (name, value) in properties.iter() {
+                assert_eq!(find(&text, name), Some(value));
+            }
+            // The long way is the short way.
+            let long = text.clone() + &"\u{2}".repeat(MANY_BYTES);
+            assert_eq!(Properties::parse(&long), properties);
+        }
+    }
+
+    /// Two hundred thousand names, each twice: looked up one by one that would be minutes.
+    #[test]
+    fn many_names_take_no_time() {
+        let name = |number: usize| format!("n{}\u{1}{number}\u{2}", number % 200_000);
+        let text: String = (0..400_000).map(name).collect();
+        let properties = Properties::parse(&text);
+        assert_eq!(properties.len(), 200_000);
+        assert_eq!(properties.iter().nth(5), Some(("n5", "200005")));
     }
 }

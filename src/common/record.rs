@@ -507,6 +507,7 @@ pub fn read_batch(body: &[u8]) -> Result<Vec<BatchEntry<'_>>, RecordError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::common::xorshift::XorShift;
 
     /// The bytes that a string of hexadecimal digits and blanks tells.
     fn hex(text: &str) -> Vec<u8> {
@@ -692,5 +693,57 @@ mod tests {
         let mut wrong_size = encoded.clone();
         wrong_size[0] ^= 0x55;
         assert_eq!(read_batch(&wrong_size).unwrap(), entries, "the size field is not checked");
+    }
+
+    /// Whatever the bytes are, nothing panics; what is read is encoded to the bytes it came from.
+    #[test]
+    fn any_bytes_are_read() {
+        let mut seeds = vec![Vec::new(), Vec::new()];
+        encode_record(&fields(), &mut seeds[0]);
+        let v6 = "[2001:db8::9]:50000".parse().unwrap();
+        encode_record(&RecordFields { born_host: v6, store_host: v6, ..fields() }, &mut seeds[1]);
+        let mut batch = Vec::new();
+        encode_batch_entry(&BatchEntry { flag: 1, body: b"body", properties: "a" }, &mut batch);
+        seeds.push(batch.repeat(2));
+        let mut random = XorShift::new(5);
+        for round in 0..60_000 {
+            let mut bytes = seeds[round % 3].clone();
+            random.mutate(&mut bytes, &[0, 1, 2, 0x10, 0x20, 0x30, 0x7F, 0x80, 0xFF]);
+            let _ = read_messages(&bytes);
+            if let Ok(entries) = read_batch(&bytes) {
+                assert!(
+                    entries.iter().map(|entry| entry.body.len() + 22).sum::<usize>() <= bytes.len()
+                );
+            }
+            let Ok(record) = read_record(&bytes, true) else { continue };
+            if peek(&bytes).unwrap().1 != MESSAGE_MAGIC {
+                continue;
+            }
+            let fields = RecordFields {
+                topic: record.topic,
+                queue_id: record.queue_id,
+                flag: record.flag,
+                sys_flag: record.sys_flag,
+                born_timestamp: record.born_timestamp,
+                born_host: record.born_host,
+                store_host: record.store_host,
+                reconsume_times: record.reconsume_times,
+                prepared_transaction_offset: record.prepared_transaction_offset,
+                body: record.body,
+                properties: record.properties,
+            };
+            let mut again = Vec::new();
+            encode_record(&fields, &mut again);
+            patch_record(
+                &mut again,
+                record.queue_offset,
+                record.physical_offset,
+                record.store_timestamp,
+            );
+            let read_again = read_record(&again, true).unwrap();
+            assert_eq!(read_again.to_message().message, record.to_message().message);
+            assert_eq!(read_again.store_timestamp, record.store_timestamp);
+            assert_eq!(read_again.store_host, record.store_host);
+        }
     }
 }

@@ -13,7 +13,7 @@
 //! The danger is a task that waits while nobody is left to take it. Whoever *queues* a task first
 //! makes `waiting` say so and then looks whether a permit is free; whoever *returns* a permit first
 //! returns it and then looks at `waiting` (both sequentially consistent). One of the two sees the
-//! other, takes the lock and calls a thread: see [`Shared::call_threads`].
+//! other, takes the lock and calls a thread: see `Shared::call_threads`.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -2,7 +2,6 @@
 //! do is in [`route_table`](super::route_table) and [`kv_config`](super::kv_config).
 
 use std::error::Error;
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
@@ -12,7 +11,6 @@ use super::route_table::{
     ConnectionId, Registration, RouteTable, SYS_FLAG_UNIT, SYS_FLAG_UNIT_SUB,
 };
 use super::{NameServer, registration};
-use crate::common::atomic_file;
 use crate::common::checksum::crc32;
 use crate::common::config::{ConfigStruct, Entry, PropertyFile};
 use crate::common::json::{FromJson, Json, Style, ToJson};
@@ -312,7 +310,7 @@ impl NameServer {
             .collect();
         if !changes.is_empty() {
             let path = self.config.get().config_store_path.clone();
-            write_changes(Path::new(&path), &changes).map_err(|error| {
+            PropertyFile::change(Path::new(&path), &changes).map_err(|error| {
                 format!("the change holds until the next start: {path}: {error}")
             })?;
         }
@@ -353,16 +351,6 @@ impl NameServer {
         let entries = config.entries().into_iter().chain(server_config.entries());
         property_text::print(entries.filter(is_shown))
     }
-}
-
-/// Changes these keys in a property file and leaves the rest of it, comments too, as it is.
-fn write_changes(path: &Path, changes: &[(&str, &str)]) -> io::Result<()> {
-    let before = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error),
-    };
-    atomic_file::write(path, property_text::update(&before, changes).as_bytes())
 }
 
 fn success() -> Command {
