@@ -2,3 +2,4 @@
 
 mod basics;
 mod folder;
+mod java_stores;
