@@ -8,7 +8,7 @@ use std::sync::{PoisonError, RwLock};
 
 use super::config::BrokerConfig;
 use super::config_file::ConfigFile;
-use crate::common::json::{FromJson, Json, Style, ToJson};
+use crate::common::json::{Style, ToJson};
 use crate::remoting::protocol::admin_bodies::ConsumerOffsetTable;
 
 /// Queue id to the next offset that the group wants.
@@ -50,7 +50,7 @@ impl ConsumerOffsets {
 
     /// Replaces the table by what `consumerOffset.json` says.
     pub fn load(&self) -> Result<(), String> {
-        if let Some(loaded) = self.file.load(decode)? {
+        if let Some(loaded) = self.file.load::<ConsumerOffsetTable>()? {
             let mut table = Table::new();
             let mut queues = 0;
             for (key, offsets) in loaded.offset_table {
@@ -224,9 +224,89 @@ fn queue_count(removed: Option<RwLock<BTreeMap<i32, AtomicI64>>>) -> usize {
     removed.map_or(0, |queues| queues.into_inner().unwrap_or_else(PoisonError::into_inner).len())
 }
 
-/// Reads `consumerOffset.json`.
-fn decode(text: &str) -> Result<ConsumerOffsetTable, String> {
-    Json::parse(text.as_bytes())
-        .and_then(|json| ConsumerOffsetTable::from_json(&json))
-        .map_err(|error| error.to_string())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::Folder;
+
+    fn offsets(folder: &Folder, max_consumer_offsets: usize) -> ConsumerOffsets {
+        let config = BrokerConfig { max_consumer_offsets, ..BrokerConfig::default() };
+        ConsumerOffsets::new(&config, folder.path())
+    }
+
+    #[test]
+    fn a_commit_overwrites_whatever_was_there() {
+        let folder = Folder::new();
+        let offsets = offsets(&folder, 100);
+        assert_eq!(offsets.get("g", "T", 0), None);
+        for offset in [5, 9, 3, -1] {
+            offsets.commit("g", "T", 0, offset);
+            assert_eq!(offsets.get("g", "T", 0), Some(offset));
+        }
+        offsets.commit("g", "T", -7, 1);
+        offsets.commit("h", "T", 0, 2);
+        assert_eq!(offsets.of_group("g", "T"), QueueOffsets::from([(-7, 1), (0, -1)]));
+        assert_eq!(offsets.groups_of_topic("T"), ["g".to_owned(), "h".to_owned()].into());
+        assert_eq!(offsets.topics_of_group("h"), ["T".to_owned()].into());
+    }
+
+    #[test]
+    fn the_file_is_javas_and_is_written_only_after_a_change() {
+        let folder = Folder::new();
+        let offsets = offsets(&folder, 100);
+        offsets.persist().unwrap();
+        assert!(!folder.path().exists());
+        offsets.commit("group", "TopicTest", 1, 7);
+        offsets.commit("group", "TopicTest", 0, 5);
+        offsets.persist().unwrap();
+        let expected = "{\n\t\"offsetTable\":{\n\t\t\"TopicTest@group\":{0:5,1:7\n\t\t}\n\t}\n}";
+        assert_eq!(folder.read("consumerOffset.json"), expected);
+        folder.write("consumerOffset.json", "touched");
+        offsets.commit("group", "TopicTest", 0, 5);
+        offsets.persist().unwrap();
+        assert_eq!(folder.read("consumerOffset.json"), "touched", "the same offset is no change");
+        offsets.commit("group", "TopicTest", 0, 6);
+        offsets.persist().unwrap();
+        assert!(folder.read("consumerOffset.json").contains("{0:6,1:7"));
+    }
+
+    #[test]
+    fn files_of_4_and_5_are_understood() {
+        let folder = Folder::new();
+        folder.write(
+            "consumerOffset.json",
+            r#"{"dataVersion":{"counter":1,"stateVersion":0,"timestamp":2},"offsetTable":{"%RETRY%g@g":{"0":4},"T@g@h":{0:1,1:2},"no group":{0:1}}}"#,
+        );
+        let offsets = offsets(&folder, 100);
+        offsets.load().unwrap();
+        assert_eq!(offsets.get("g", "%RETRY%g", 0), Some(4));
+        assert_eq!(offsets.get("g@h", "T", 1), Some(2));
+        assert_eq!(offsets.queues.load(Ordering::Relaxed), 3);
+        assert_eq!(offsets.snapshot().offset_table.len(), 2);
+    }
+
+    #[test]
+    fn groups_are_copied_and_removed() {
+        let folder = Folder::new();
+        let offsets = offsets(&folder, 100);
+        offsets.commit("from", "T", 0, 5);
+        offsets.commit("to", "T", 3, 1);
+        assert!(offsets.copy_group("from", "to", "T"));
+        assert_eq!(offsets.of_group("to", "T"), QueueOffsets::from([(0, 5)]), "replaced");
+        assert!(!offsets.copy_group("nobody", "to", "T"));
+        offsets.remove_group("from");
+        assert_eq!(offsets.groups_of_topic("T"), ["to".to_owned()].into());
+        assert_eq!(offsets.queues.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn the_number_of_queues_is_bounded() {
+        let folder = Folder::new();
+        let offsets = offsets(&folder, 2);
+        for queue in 0..5 {
+            offsets.commit("g", "T", queue, 1);
+        }
+        offsets.commit("g", "T", 0, 9);
+        assert_eq!(offsets.of_group("g", "T"), QueueOffsets::from([(0, 9), (1, 1)]));
+    }
 }

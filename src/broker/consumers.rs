@@ -322,3 +322,110 @@ impl GroupState {
         changed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::Listener;
+
+    fn consumers() -> Consumers {
+        Consumers::new(&BrokerConfig {
+            max_groups_per_connection: 3,
+            max_subscriptions_per_group: 3,
+            ..BrokerConfig::default()
+        })
+    }
+
+    fn data(group: &str, topics: &[(&str, i64)]) -> ConsumerData {
+        let subscription = |(topic, version): &(&str, i64)| SubscriptionData {
+            topic: (*topic).to_owned(),
+            sub_string: Some(format!("tag{version}")),
+            sub_version: *version,
+            ..SubscriptionData::default()
+        };
+        ConsumerData {
+            group_name: Some(group.to_owned()),
+            subscription_data_set: topics.iter().map(subscription).collect(),
+            ..ConsumerData::default()
+        }
+    }
+
+    #[test]
+    fn members_are_told_of_new_members_and_topics_only() {
+        let (consumers, listener) = (consumers(), Listener::new());
+        let (a, b) = (listener.connect(), listener.connect());
+        let heard = |client: &Arc<ClientChannel>, topics: &[(&str, i64)]| {
+            consumers.register(&data("g", topics), client)
+        };
+        let (first, second) = (a.heard("a", 1), b.heard("b", 1));
+        assert!(heard(&first, &[("T", 1)]), "a new group");
+        assert!(!heard(&first, &[("T", 1)]), "the same again");
+        assert!(!heard(&first, &[("T", 2)]), "another expression");
+        let expression = |version: i64| Some(format!("tag{version}"));
+        let group = consumers.get("g").unwrap();
+        assert_eq!(group.subscription("T").unwrap().sub_string, expression(2));
+        assert!(!heard(&first, &[("T", 1)]), "an older expression");
+        assert_eq!(group.subscription("T").unwrap().sub_string, expression(2), "is passed over");
+        assert!(heard(&second, &[("T", 2)]), "a new member");
+        assert!(heard(&second, &[("U", 1)]), "another topic in place of the first");
+        assert!(!group.concerns("T") && group.concerns("U"));
+        assert!(heard(&first, &[("T", 2)]), "the members disagree, as Java lets them");
+        assert_eq!(group.members().len(), 2);
+        assert_eq!(consumers.groups_of_topic("T"), ["g".to_owned()].into());
+    }
+
+    #[test]
+    fn a_group_lives_as_long_as_its_members() {
+        let (consumers, listener) = (consumers(), Listener::new());
+        let (a, b) = (listener.connect(), listener.connect());
+        for group in ["g", "h"] {
+            consumers.register(&data(group, &[("T", 1)]), &a.heard("a", 1));
+            consumers.register(&data(group, &[("T", 1)]), &b.heard("b", 1));
+        }
+        assert!(consumers.unregister("g", &a.connection));
+        assert!(!consumers.unregister("g", &a.connection));
+        assert!(consumers.member("g", "a").is_none() && consumers.member("h", "a").is_some());
+        assert_eq!(consumers.closed(&b.connection), ["g", "h"]);
+        assert!(consumers.get("g").is_none() && consumers.get("h").is_some());
+        assert_eq!(consumers.closed(&a.connection), ["h"]);
+        assert!(consumers.get("h").is_none());
+        assert!(consumers.memberships().is_empty());
+        assert_eq!(consumers.closed(&a.connection), [""; 0]);
+    }
+
+    #[test]
+    fn silent_members_expire() {
+        let (consumers, listener) = (consumers(), Listener::new());
+        let (a, b) = (listener.connect(), listener.connect());
+        consumers.register(&data("g", &[]), &a.heard("a", 100));
+        consumers.register(&data("g", &[]), &b.heard("b", 100));
+        consumers.register(&data("g", &[]), &b.heard("b", 200));
+        let silent = consumers.expire(150);
+        assert_eq!(silent.len(), 1);
+        assert_eq!(silent[0].client_id, "a");
+        assert_eq!(consumers.expire(201).len(), 1);
+        assert!(consumers.get("g").is_none());
+    }
+
+    #[test]
+    fn what_a_connection_may_fill_is_bounded() {
+        let (consumers, listener) = (consumers(), Listener::new());
+        let a = listener.connect();
+        let client = a.heard("a", 1);
+        let groups = ["1", "2", "3", "4"].map(|g| consumers.register(&data(g, &[]), &client));
+        assert_eq!(groups, [true, true, true, false]);
+        assert!(consumers.get("4").is_none());
+        let many = data("1", &[("A", 1), ("B", 1), ("C", 1), ("D", 1)]);
+        consumers.register(&many, &client);
+        assert_eq!(consumers.get("1").unwrap().subscriptions().len(), 3);
+    }
+
+    #[test]
+    fn a_connection_that_ended_meanwhile_does_not_stay() {
+        let (consumers, listener) = (consumers(), Listener::new());
+        let a = listener.connect();
+        a.connection.close("test");
+        consumers.register(&data("g", &[]), &a.heard("a", 1));
+        assert!(consumers.get("g").is_none());
+    }
+}

@@ -18,7 +18,7 @@ use super::Broker;
 use super::config_file::ConfigFile;
 use super::records::for_each_record;
 use crate::common::clock::now_ms;
-use crate::common::json::{FromJson, Json, Style, ToJson};
+use crate::common::json::{Style, ToJson};
 use crate::common::properties::{REAL_QUEUE_ID, REAL_TOPIC, find as find_property};
 use crate::common::record::{RecordFields, RecordView};
 use crate::common::service_thread::Signal;
@@ -95,12 +95,8 @@ impl DelayedMessages {
 
     /// Reads `delayOffset.json` and moves every offset into its queue.
     pub fn load(&self, store: &MessageStore) -> Result<(), String> {
-        let decode = |text: &str| {
-            Json::parse(text.as_bytes())
-                .and_then(|json| DelayOffsetTable::from_json(&json))
-                .map_err(|error| error.to_string())
-        };
-        let loaded = self.file.load(decode)?.map(|table| table.offset_table).unwrap_or_default();
+        let loaded = self.file.load::<DelayOffsetTable>()?;
+        let loaded = loaded.map(|table| table.offset_table).unwrap_or_default();
         for (level, slot) in (1..).zip(&self.offsets) {
             if let Some(offset) = loaded.get(&level) {
                 let queue = level - 1;

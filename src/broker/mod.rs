@@ -75,6 +75,8 @@ pub mod settings;
 pub mod startup;
 pub mod stats;
 pub mod subscription_groups;
+#[cfg(test)]
+mod testing;
 pub mod topics;
 pub mod transaction_check;
 pub mod transactions;

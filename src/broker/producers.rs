@@ -188,3 +188,84 @@ impl Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::Listener;
+
+    fn producers() -> Producers {
+        Producers::new(&BrokerConfig {
+            max_producer_groups: 3,
+            max_groups_per_connection: 3,
+            ..BrokerConfig::default()
+        })
+    }
+
+    #[test]
+    fn members_are_picked_in_turn() {
+        let (producers, listener) = (producers(), Listener::new());
+        let clients: Vec<_> = (0..3).map(|_| listener.connect()).collect();
+        for (number, client) in clients.iter().enumerate() {
+            producers.register("g", &client.heard(&number.to_string(), 1));
+        }
+        let mut picked: Vec<_> =
+            (0..6).map(|_| producers.pick("g").unwrap().client_id.clone()).collect();
+        assert_eq!(picked[..3], picked[3..]);
+        picked.sort();
+        picked.dedup();
+        assert_eq!(picked.len(), 3);
+        clients[0].connection.close("test");
+        clients[1].connection.close("test");
+        assert_eq!(producers.pick("g").unwrap().client_id, "2", "only who can be written to");
+        clients[2].connection.close("test");
+        assert!(producers.pick("g").is_none() && producers.pick("h").is_none());
+    }
+
+    #[test]
+    fn a_client_is_found_by_its_id_while_it_is_in_any_group() {
+        let (producers, listener) = (producers(), Listener::new());
+        let a = listener.connect();
+        producers.register("g", &a.heard("a", 1));
+        producers.register("h", &a.heard("a", 1));
+        producers.unregister("g", &a.connection);
+        assert!(producers.members("g").is_none(), "an empty group is forgotten");
+        assert!(producers.by_client_id("a").is_some());
+        let again = listener.connect();
+        producers.register("h", &again.heard("a", 1));
+        producers.closed(&a.connection);
+        let found = producers.by_client_id("a").unwrap();
+        assert_eq!(found.connection.id(), again.connection.id(), "it came back elsewhere");
+        producers.closed(&again.connection);
+        assert!(producers.by_client_id("a").is_none());
+        assert_eq!(producers.members("h").unwrap().len(), 0, "a group that was left stays known");
+        assert!(producers.all().is_empty());
+    }
+
+    #[test]
+    fn silent_members_expire_from_all_groups() {
+        let (producers, listener) = (producers(), Listener::new());
+        let a = listener.connect();
+        producers.register("g", &a.heard("a", 100));
+        producers.register("h", &a.heard("a", 100));
+        assert!(producers.expire(100).is_empty());
+        producers.register("g", &a.heard("a", 200));
+        assert_eq!(producers.expire(150).len(), 1, "each group counts by itself");
+        assert!(producers.by_client_id("a").is_none());
+    }
+
+    #[test]
+    fn what_a_connection_may_fill_is_bounded() {
+        let (producers, listener) = (producers(), Listener::new());
+        let a = listener.connect();
+        for group in ["1", "2", "3", "4"] {
+            producers.register(group, &a.heard("a", 1));
+        }
+        assert!(producers.members("4").is_none());
+        producers.closed(&a.connection);
+        let b = listener.connect();
+        producers.register("4", &b.heard("b", 1));
+        assert_eq!(producers.members("4").unwrap().len(), 1, "empty groups make room");
+        assert!(producers.members("1").is_none());
+    }
+}

@@ -175,3 +175,92 @@ impl Settings {
         PropertyFile::change(&self.file, &changes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::Folder;
+
+    fn settings(folder: &Folder) -> Settings {
+        let entry = |key: &str, value: &str| Entry {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            line: 0,
+        };
+        Settings::new(
+            BrokerConfig { broker_name: "b\u{fc}ro".to_owned(), ..BrokerConfig::default() },
+            Arc::new(Live::new(StoreConfig::default())),
+            ServerConfig::default(),
+            ClientConfig::default(),
+            [entry("myKey", "mine")],
+            folder.path().join("config").join("broker.conf"),
+        )
+    }
+
+    #[test]
+    fn all_groups_are_printed_together() {
+        let folder = Folder::new();
+        let text = settings(&folder).print();
+        for line in [
+            "brokerName=b\u{fc}ro",
+            "listenPort=8888",
+            "connectTimeoutMillis=3000",
+            "flushDiskType=ASYNC_FLUSH",
+            "messageStorePlugIn=",
+            "myKey=mine",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}");
+        }
+        for key in ABSENT_WHEN_EMPTY.iter().filter(|key| **key != "namesrvAddr") {
+            assert!(!text.contains(&format!("{key}=")), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_taken_and_written() {
+        let folder = Folder::new();
+        folder.write("broker.conf", "# mine\nautoCreateTopicEnable = true\nmyKey=mine\n");
+        let settings = settings(&folder);
+        let before = settings.version();
+        let changed = settings
+            .update("autoCreateTopicEnable=false\nflushDiskType=SYNC_FLUSH\nmyKey=yours\n")
+            .unwrap();
+        assert_eq!(changed, ["autoCreateTopicEnable", "flushDiskType", "myKey"]);
+        assert!(!settings.broker.get().auto_create_topic_enable);
+        assert_eq!(settings.store.get().flush_disk_type, crate::store::FlushDiskType::SyncFlush);
+        assert!(settings.print().contains("myKey=yours"));
+        assert_eq!(settings.version().counter, before.counter + 1);
+        let text = folder.read("broker.conf");
+        assert!(text.starts_with("# mine\n"), "{text}");
+        assert!(text.contains("autoCreateTopicEnable=false") || text.contains("= false"), "{text}");
+        assert!(text.contains("flushDiskType=SYNC_FLUSH"), "{text}");
+        assert!(!text.contains("listenPort"), "{text}");
+    }
+
+    #[test]
+    fn a_bad_change_changes_nothing_and_says_why() {
+        let folder = Folder::new();
+        let settings = settings(&folder);
+        let before = settings.print();
+        for (text, expected) in [
+            ("brokerPermission=4\ndefaultTopicQueueNums=many", "defaultTopicQueueNums=many"),
+            ("brokerPermission=4\nautoCreateTopicEnabel=true", "autoCreateTopicEnable"),
+            ("brokerPermission=4\nbrokerRole=MASTER", "SYNC_MASTER"),
+            ("brokerPermission=4\nnamesrvAddr=nowhere", "host:port"),
+            ("brokerPermission=4\nsendMessageThreadPoolNums=0", "sendMessageThreadPoolNums is 0"),
+        ] {
+            match settings.update(text) {
+                Err(Refused::Invalid(problem)) => {
+                    assert!(problem.contains(expected), "{text}: {problem}");
+                }
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+        for key in ["rocketmqHome", "brokerConfigPath", "configBlackList"] {
+            let refused = settings.update(&format!("brokerPermission=4\n{key}=x"));
+            assert_eq!(refused, Err(Refused::BlackListed(key.to_owned())));
+        }
+        assert_eq!(settings.print(), before);
+        assert!(!folder.path().exists());
+    }
+}

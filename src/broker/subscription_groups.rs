@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::config::BrokerConfig;
 use super::config_file::ConfigFile;
-use crate::common::json::{FromJson, Json, Style, ToJson};
+use crate::common::json::{Style, ToJson};
 use crate::remoting::protocol::bodies::{
     DataVersion, SubscriptionGroupConfig, SubscriptionGroupTable,
 };
@@ -61,7 +61,7 @@ impl SubscriptionGroups {
 
     /// Overlays what `subscriptionGroup.json` says.
     pub fn load(&self) -> Result<(), String> {
-        if let Some(loaded) = self.file.load(decode)? {
+        if let Some(loaded) = self.file.load::<SubscriptionGroupTable>()? {
             let mut table = self.write();
             table.version = loaded.data_version;
             table.groups.extend(
@@ -187,9 +187,59 @@ impl SubscriptionGroups {
     }
 }
 
-/// Reads `subscriptionGroup.json`.
-fn decode(text: &str) -> Result<SubscriptionGroupTable, String> {
-    Json::parse(text.as_bytes())
-        .and_then(|json| SubscriptionGroupTable::from_json(&json))
-        .map_err(|error| error.to_string())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::Folder;
+
+    #[test]
+    fn unknown_groups_are_made_on_use_if_that_is_allowed() {
+        let folder = Folder::new();
+        let config = BrokerConfig { max_subscription_groups: 9, ..BrokerConfig::default() };
+        let off = BrokerConfig { auto_create_subscription_group: false, ..config.clone() };
+        let groups = SubscriptionGroups::new(&config, folder.path());
+        assert_eq!(groups.names().len(), 7);
+        assert!(groups.find_or_create(&off, "g").is_none());
+        assert!(groups.find_or_create(&off, "TOOLS_CONSUMER").is_some());
+        assert!(groups.find_or_create(&off, "CID_RMQ_SYS_TRANS").is_some());
+        let made = groups.find_or_create(&config, "g").unwrap();
+        assert_eq!((made.retry_queue_nums, made.retry_max_times), (1, 16));
+        assert!(groups.find_or_create(&config, "one too many").is_none());
+        let problem = groups.put(default_group("one too many")).unwrap_err();
+        assert!(problem.contains("maxSubscriptionGroups=9"), "{problem}");
+        assert!(groups.delete("g") && !groups.delete("g"));
+        assert_eq!(groups.snapshot().data_version.counter, 3);
+    }
+
+    #[test]
+    fn a_stopped_group_stays_stopped_in_memory_only() {
+        let folder = Folder::new();
+        let config = BrokerConfig::default();
+        let groups = SubscriptionGroups::new(&config, folder.path());
+        groups.find_or_create(&config, "g");
+        groups.disable_consume("g");
+        groups.disable_consume("g");
+        assert!(!groups.get("g").unwrap().consume_enable);
+        assert_eq!(groups.snapshot().data_version.counter, 2);
+        let again = SubscriptionGroups::new(&config, folder.path());
+        again.load().unwrap();
+        assert!(again.get("g").unwrap().consume_enable);
+    }
+
+    #[test]
+    fn the_file_is_javas() {
+        let folder = Folder::new();
+        let groups = SubscriptionGroups::new(&BrokerConfig::default(), folder.path());
+        for name in groups.names() {
+            groups.delete(&name);
+        }
+        groups
+            .put(SubscriptionGroupConfig { retry_max_times: 3, ..default_group("group") })
+            .unwrap();
+        let DataVersion { counter, timestamp } = groups.snapshot().data_version;
+        let expected = format!(
+            "{{\n\t\"dataVersion\":{{\n\t\t\"counter\":{counter},\n\t\t\"timestamp\":{timestamp}\n\t}},\n\t\"subscriptionGroupTable\":{{\n\t\t\"group\":{{\n\t\t\t\"brokerId\":0,\n\t\t\t\"consumeBroadcastEnable\":true,\n\t\t\t\"consumeEnable\":true,\n\t\t\t\"consumeFromMinEnable\":true,\n\t\t\t\"groupName\":\"group\",\n\t\t\t\"notifyConsumerIdsChangedEnable\":true,\n\t\t\t\"retryMaxTimes\":3,\n\t\t\t\"retryQueueNums\":1,\n\t\t\t\"whichBrokerWhenConsumeSlowly\":1\n\t\t}}\n\t}}\n}}"
+        );
+        assert_eq!(folder.read("subscriptionGroup.json"), expected);
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::config::BrokerConfig;
 use super::config_file::ConfigFile;
-use crate::common::json::{FromJson, Json, Style, ToJson};
+use crate::common::json::{Style, ToJson};
 use crate::common::topic::{self, PERM_INHERIT, PERM_READ, PERM_WRITE};
 use crate::remoting::protocol::bodies::{DataVersion, TopicConfig, TopicConfigTable};
 
@@ -68,7 +68,7 @@ impl Topics {
 
     /// Overlays what `topics.json` says.
     pub fn load(&self) -> Result<(), String> {
-        if let Some(loaded) = self.file.load(decode)? {
+        if let Some(loaded) = self.file.load::<TopicConfigTable>()? {
             let mut table = self.write();
             table.version = loaded.data_version;
             table.topics.extend(
@@ -286,13 +286,6 @@ impl Topics {
     }
 }
 
-/// Reads `topics.json`.
-fn decode(text: &str) -> Result<TopicConfigTable, String> {
-    Json::parse(text.as_bytes())
-        .and_then(|json| TopicConfigTable::from_json(&json))
-        .map_err(|error| error.to_string())
-}
-
 fn plain_topic(name: &str, queues: i32) -> TopicConfig {
     TopicConfig {
         topic_name: name.to_owned(),
@@ -323,4 +316,170 @@ fn boot_topics(config: &BrokerConfig) -> Vec<TopicConfig> {
     }
     topics.push(plain_topic(&format!("{cluster}{}", topic::REPLY_TOPIC_SUFFIX), 1));
     topics
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::Folder;
+
+    fn config() -> BrokerConfig {
+        BrokerConfig { broker_name: "broker-a".to_owned(), ..BrokerConfig::default() }
+    }
+
+    fn shape(topics: &Topics, name: &str) -> Option<(i32, i32)> {
+        topics.get(name).map(|topic| {
+            assert_eq!(topic.read_queue_nums, topic.write_queue_nums, "{name}");
+            (topic.write_queue_nums, topic.perm)
+        })
+    }
+
+    #[test]
+    fn a_new_broker_has_the_topics_of_java() {
+        let folder = Folder::new();
+        let topics = Topics::new(&config(), folder.path());
+        topics.load().unwrap();
+        let expected = [
+            ("SELF_TEST_TOPIC", 1, 6),
+            ("TBW102", 8, 7),
+            ("BenchmarkTest", 1024, 6),
+            ("DefaultCluster", 16, 7),
+            ("broker-a", 1, 7),
+            ("OFFSET_MOVED_EVENT", 1, 6),
+            ("SCHEDULE_TOPIC_XXXX", 18, 6),
+            ("DefaultCluster_REPLY_TOPIC", 1, 6),
+        ];
+        for (name, queues, perm) in expected {
+            assert_eq!(shape(&topics, name), Some((queues, perm)), "{name}");
+            assert!(topics.is_system(name), "{name}");
+        }
+        assert_eq!(topics.names().len(), expected.len());
+        assert!(topics.is_system("rmq_sys_anything") && topics.is_system("RMQ_SYS_TRACE_TOPIC"));
+        assert!(!topics.is_system("T"));
+        assert!(!folder.path().exists(), "nothing is written until something changes");
+    }
+
+    #[test]
+    fn the_switches_change_the_topics_at_boot() {
+        let folder = Folder::new();
+        let config = BrokerConfig {
+            auto_create_topic_enable: false,
+            cluster_topic_enable: false,
+            broker_topic_enable: false,
+            trace_topic_enable: true,
+            msg_trace_topic_name: "traces".to_owned(),
+            ..config()
+        };
+        let topics = Topics::new(&config, folder.path());
+        assert_eq!(shape(&topics, "TBW102"), None);
+        assert_eq!(shape(&topics, "DefaultCluster"), Some((16, 1)));
+        assert_eq!(shape(&topics, "broker-a"), Some((1, 1)));
+        assert_eq!(shape(&topics, "traces"), Some((1, 6)));
+        assert!(topics.is_system("traces"));
+    }
+
+    #[test]
+    fn a_first_send_makes_a_topic_from_its_template() {
+        let folder = Folder::new();
+        let topics = Topics::new(&config(), folder.path());
+        let config = config();
+        let made = |name: &str, template: &str, queues: i32| {
+            topics.create_on_send(&config, name, template, queues, 0);
+            shape(&topics, name)
+        };
+        let before = topics.version().counter;
+        assert_eq!(made("four", "TBW102", 4), Some((4, 6)));
+        assert_eq!(made("most", "TBW102", 100), Some((8, 6)), "the template's queues are the most");
+        assert_eq!(made("none", "TBW102", -3), Some((0, 6)));
+        assert_eq!(made("by-cluster", "DefaultCluster", 16), Some((16, 6)));
+        assert_eq!(made("unknown", "no-such-template", 4), None);
+        assert_eq!(made("plain", "BenchmarkTest", 4), None, "not inherited");
+        assert_eq!(made("four", "TBW102", 8), Some((4, 6)), "it is there already");
+        assert_eq!(topics.version().counter, before + 4);
+    }
+
+    #[test]
+    fn switching_automatic_creation_off_ends_the_template() {
+        let folder = Folder::new();
+        let topics = Topics::new(&config(), folder.path());
+        let off = BrokerConfig { auto_create_topic_enable: false, ..config() };
+        assert!(topics.create_on_send(&off, "T", "TBW102", 4, 0).is_none());
+        assert_eq!(shape(&topics, "TBW102"), Some((8, 6)));
+        assert!(topics.create_on_send(&config(), "T", "TBW102", 4, 0).is_none(), "as Java");
+    }
+
+    #[test]
+    fn what_is_made_is_told_and_counted_and_bounded() {
+        let folder = Folder::new();
+        let config = BrokerConfig { max_topics: 10, ..config() };
+        let topics = Topics::new(&config, folder.path());
+        let told = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let its_told = Arc::clone(&told);
+        topics.on_created(move || {
+            its_told.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        });
+        for _ in 0..2 {
+            assert!(topics.get_or_create("%RETRY%g", 1, 6, SYS_FLAG_UNIT_SUB).is_some());
+        }
+        assert_eq!(topics.get("%RETRY%g").unwrap().topic_sys_flag, SYS_FLAG_UNIT_SUB);
+        assert_eq!(told.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert!(topics.get_or_create("tenth", 1, 6, 0).is_some());
+        assert!(topics.get_or_create("eleventh", 1, 6, 0).is_none());
+        assert!(topics.put(plain_topic("eleventh", 1)).unwrap_err().contains("maxTopics=10"));
+        assert!(topics.put(plain_topic("tenth", 2)).is_ok(), "replacing one needs no room");
+        assert!(topics.delete("tenth") && !topics.delete("tenth"));
+        assert!(topics.put(plain_topic("eleventh", 1)).is_ok());
+    }
+
+    #[test]
+    fn the_file_is_javas() {
+        let folder = Folder::new();
+        let config = BrokerConfig { broker_cluster_name: "c".to_owned(), ..config() };
+        let topics = Topics::new(&config, folder.path());
+        for name in topics.names() {
+            topics.delete(&name);
+        }
+        topics.put(TopicConfig { order: true, ..plain_topic("TopicTest", 8) }).unwrap();
+        let DataVersion { counter, timestamp } = topics.version();
+        let expected = format!(
+            "{{\n\t\"dataVersion\":{{\n\t\t\"counter\":{counter},\n\t\t\"timestamp\":{timestamp}\n\t}},\n\t\"topicConfigTable\":{{\n\t\t\"TopicTest\":{{\n\t\t\t\"order\":true,\n\t\t\t\"perm\":6,\n\t\t\t\"readQueueNums\":8,\n\t\t\t\"topicFilterType\":\"SINGLE_TAG\",\n\t\t\t\"topicName\":\"TopicTest\",\n\t\t\t\"topicSysFlag\":0,\n\t\t\t\"writeQueueNums\":8\n\t\t}}\n\t}}\n}}"
+        );
+        assert_eq!(folder.read("topics.json"), expected);
+        let again = Topics::new(&config, folder.path());
+        again.load().unwrap();
+        assert_eq!(again.version(), topics.version());
+        assert!(again.get("TopicTest").unwrap().order);
+        assert_eq!(shape(&again, "TBW102"), Some((8, 7)), "the boot topics are there again");
+    }
+
+    #[test]
+    fn a_file_of_5_is_understood_and_a_damaged_one_refused() {
+        let folder = Folder::new();
+        folder.write(
+            "topics.json",
+            r#"{"dataVersion":{"counter":7,"stateVersion":0,"timestamp":1},"topicConfigTable":{"TBW102":{"attributes":{},"order":false,"perm":3,"readQueueNums":5,"topicFilterType":"SINGLE_TAG","topicName":"TBW102","topicSysFlag":0,"writeQueueNums":5}}}"#,
+        );
+        let topics = Topics::new(&config(), folder.path());
+        topics.load().unwrap();
+        assert_eq!(topics.version(), DataVersion { counter: 7, timestamp: 1 });
+        assert_eq!(shape(&topics, "TBW102"), Some((5, 3)), "the file wins");
+        folder.write("topics.json", "{\"dataVersion\":");
+        let problem = Topics::new(&config(), folder.path()).load().unwrap_err();
+        assert!(problem.contains("topics.json"), "{problem}");
+    }
+
+    #[test]
+    fn the_order_table_marks_exactly_its_topics() {
+        let folder = Folder::new();
+        let topics = Topics::new(&config(), folder.path());
+        topics.put(TopicConfig { order: true, ..plain_topic("was", 1) }).unwrap();
+        topics.put(plain_topic("becomes", 1)).unwrap();
+        let before = topics.version().counter;
+        let table = BTreeMap::from([("becomes".to_owned(), "broker-a:1".to_owned())]);
+        topics.set_order_topics(&table);
+        assert!(!topics.get("was").unwrap().order && topics.get("becomes").unwrap().order);
+        assert_eq!(topics.version().counter, before + 1);
+        topics.set_order_topics(&table);
+        assert_eq!(topics.version().counter, before + 1, "nothing changed");
+    }
 }
