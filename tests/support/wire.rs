@@ -89,9 +89,14 @@ impl Reply {
         }
     }
 
+    /// What follows `"name":`. Looks for the name itself, so that a load program does not pay for
+    /// building the pattern.
     fn after(&self, name: &str) -> Option<&str> {
-        let name = format!("\"{name}\":");
-        self.header.find(&name).map(|at| self.header[at + name.len()..].trim_start())
+        self.header.match_indices(name).find_map(|(at, _)| {
+            let before = self.header.as_bytes()[..at].last();
+            let rest = self.header[at + name.len()..].strip_prefix("\":")?;
+            (before == Some(&b'"')).then(|| rest.trim_start())
+        })
     }
 }
 

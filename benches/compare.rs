@@ -1,0 +1,387 @@
+//! Runs the same work against the official Java broker and against ours, in turn on this machine,
+//! and prints the figures and their ratios as a markdown table.
+//!
+//! ```text
+//! cargo bench --bench compare                 everything, the median of three rounds
+//! cargo bench --bench compare -- --rounds 1   quicker
+//! ```
+//!
+//! Both brokers run all the time, one of them idle; each piece of work is done with one and then
+//! with the other before the next. Both have their default configuration but for ports and folders.
+//! The Java broker is warmed up with 300,000 messages. A figure says something only beside the
+//! other one of its row.
+
+mod load;
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use load::consume::{self, From, Reading};
+use load::histogram::Histogram;
+use load::produce::{self, Load, Outcome, Properties};
+use load::target::Target;
+use load::{arguments, cost, give_up, parsed};
+use rocketmq::common::command_line::{Arguments, OptionSpec};
+use support::java_peer::{JavaPeer, Servers};
+use support::servers::Server;
+use support::wire::{borrowed, code, frame, send_fields};
+use support::{TempDir, free_port};
+
+const TOPIC: &str = "Compare";
+const QUEUES: i32 = 8;
+const BODY: usize = 1024;
+const WARM_UP: u64 = 300_000;
+const JAVA_HEAP: &str = "-Xms1g -Xmx2g -XX:+UseG1GC -XX:MaxDirectMemorySize=1g";
+/// A piece of work ends after so long, whatever it has done.
+const LIMIT: Duration = Duration::from_secs(15);
+/// End-to-end: messages a second, and for how long.
+const PACE: u64 = 10_000;
+const PACED_SECONDS: u64 = 10;
+
+const OPTIONS: [OptionSpec; 2] = [
+    OptionSpec { short: 'h', long: "help", value: None, what: "Print help" },
+    OptionSpec { short: 'r', long: "rounds", value: Some("arg"), what: "Rounds, Default: 3" },
+];
+
+fn main() {
+    let given = Arguments::parse(&OPTIONS, arguments()).unwrap_or_else(|why| give_up(&why));
+    if given.has("help") {
+        print!(
+            "{}",
+            rocketmq::common::command_line::usage("cargo bench --bench compare", &OPTIONS)
+        );
+        return;
+    }
+    let rounds: usize = parsed("rounds", given.value("rounds"), 3);
+    let peer = JavaPeer::fetch("4.9.7").unwrap_or_else(|why| give_up(&why));
+    let makes = [Servers::Java(peer), Servers::Ours];
+    let mut table = Table::default();
+
+    for flush in ["ASYNC_FLUSH", "SYNC_FLUSH"] {
+        let sides = makes.each_ref().map(|make| Side::start(make, flush));
+        if flush == "ASYNC_FLUSH" {
+            table.row("start to ready", "ms", Better::Less, 0, &sides, |side| {
+                side.started.as_secs_f64() * 1e3
+            });
+            table.row(
+                "memory of its own after the start",
+                "MiB",
+                Better::Less,
+                1,
+                &sides,
+                Side::memory_mib,
+            );
+        }
+        for side in &sides {
+            side.send(8, 32, if flush == "ASYNC_FLUSH" { WARM_UP } else { 20_000 });
+        }
+        for round in 0..rounds {
+            eprintln!("{flush}, round {} of {rounds}", round + 1);
+            sending(&mut table, &sides, flush);
+            if flush == "ASYNC_FLUSH" {
+                reading(&mut table, &sides);
+                end_to_end(&mut table, &sides);
+            }
+        }
+        if flush == "ASYNC_FLUSH" {
+            table.row(
+                "memory of its own after all that",
+                "MiB",
+                Better::Less,
+                1,
+                &sides,
+                Side::memory_mib,
+            );
+        }
+    }
+    println!(
+        "`cargo bench --bench compare -- --rounds {rounds}`, {} cores, bodies of {BODY} bytes\n",
+        cores()
+    );
+    print!("{}", table.markdown());
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A broker under comparison.
+struct Side {
+    server: Server,
+    target: Target,
+    started: Duration,
+    _dir: TempDir,
+}
+
+impl Side {
+    fn start(make: &Servers, flush: &str) -> Self {
+        let dir = TempDir::new("compare");
+        let settings = [("flushDiskType", flush), ("mappedFileSizeCommitLog", "1073741824")];
+        let begin = Instant::now();
+        let server = broker(make, dir.path(), &settings);
+        // Ready is who answers, not who listens.
+        server.wire().create_topic(TOPIC, QUEUES);
+        let started = begin.elapsed();
+        let target = Target { broker: server.addr(), topic: TOPIC.to_owned(), queues: QUEUES };
+        Self { server, target, started, _dir: dir }
+    }
+
+    fn cost(&self) -> cost::Cost {
+        cost::of(self.server.process.pid()).unwrap_or_else(|| give_up("a broker ended"))
+    }
+
+    fn memory_mib(&self) -> f64 {
+        self.cost().anonymous_kib as f64 / 1024.0
+    }
+
+    fn send(&self, connections: usize, window: usize, messages: u64) -> (Outcome, f64) {
+        let load = Load {
+            connections,
+            window,
+            body_bytes: BODY,
+            messages,
+            limit: LIMIT,
+            properties: Properties::default(),
+        };
+        let before = self.cost();
+        let outcome = produce::run(&self.target, &load, &produce::Tally::default());
+        if outcome.failed > 0 {
+            give_up(&format!("{} of the sends to {} failed", outcome.failed, self.target.broker));
+        }
+        let cpu = cost::cpu_us_per_message(before, self.cost(), outcome.latency.len());
+        (outcome, cpu)
+    }
+}
+
+fn broker(make: &Servers, dir: &Path, settings: &[(&str, &str)]) -> Server {
+    match make {
+        Servers::Ours => make.broker_at(dir, free_port(), None, settings),
+        Servers::Java(peer) => peer.broker_at(dir, free_port(), None, JAVA_HEAP, settings),
+    }
+}
+
+/// Messages of 1 KiB over 64 connections with one in flight, over 4 with 64, and over one with one.
+fn sending(table: &mut Table, sides: &[Side; 2], flush: &str) {
+    let work: &[(usize, usize, u64)] = match flush {
+        "ASYNC_FLUSH" => &[(64, 1, 300_000), (4, 64, 600_000), (1, 1, 30_000)],
+        _ => &[(64, 1, 60_000), (4, 64, 100_000)],
+    };
+    for &(connections, window, messages) in work {
+        let name = format!("{flush}, {connections} × {window}");
+        let outcomes = sides.each_ref().map(|side| side.send(connections, window, messages));
+        let figure = |read: fn(&(Outcome, f64)) -> f64| outcomes.each_ref().map(read);
+        table.add(
+            &format!("{name}: messages"),
+            "1/s",
+            Better::More,
+            0,
+            figure(|o| o.0.per_second()),
+        );
+        let p50 = figure(|o| o.0.latency.quantile_us(0.5) as f64);
+        table.add(&format!("{name}: p50"), "µs", Better::Less, 0, p50);
+        let p99 = figure(|o| o.0.latency.quantile_us(0.99) as f64);
+        table.add(&format!("{name}: p99"), "µs", Better::Less, 0, p99);
+        table.add(&format!("{name}: processor a message"), "µs", Better::Less, 2, figure(|o| o.1));
+    }
+}
+
+/// Everything that is stored, 32 messages a pull, a connection for each of 8 queues.
+fn reading(table: &mut Table, sides: &[Side; 2]) {
+    let outcomes = sides.each_ref().map(|side| {
+        let reading = Reading {
+            group: "compare".to_owned(),
+            connections: QUEUES as usize,
+            batch: 32,
+            expression_type: "TAG".to_owned(),
+            expression: "*".to_owned(),
+            from: From::Beginning,
+            messages: 900_000,
+            idle_limit: Duration::from_secs(2),
+        };
+        let (tally, before, begin) = (consume::Tally::default(), side.cost(), Instant::now());
+        consume::run(&side.target, &reading, &tally, false);
+        let (took, received) = (begin.elapsed().as_secs_f64(), tally.received.load(Relaxed));
+        if tally.failed.load(Relaxed) > 0 || received < reading.messages {
+            give_up(&format!("only {received} messages came from {}", side.target.broker));
+        }
+        (received as f64 / took, cost::cpu_us_per_message(before, side.cost(), received))
+    });
+    let name = "pull 32, 8 queues";
+    table.add(&format!("{name}: messages"), "1/s", Better::More, 0, outcomes.map(|o| o.0));
+    table.add(
+        &format!("{name}: processor a message"),
+        "µs",
+        Better::Less,
+        2,
+        outcomes.map(|o| o.1),
+    );
+}
+
+/// A paced sender and a waiting consumer: from just before a send to the arrival.
+fn end_to_end(table: &mut Table, sides: &[Side; 2]) {
+    let outcomes = sides.each_ref().map(|side| {
+        let before = side.cost();
+        let latency = paced(side);
+        let cpu = cost::cpu_us_per_message(before, side.cost(), latency.len());
+        (latency, cpu)
+    });
+    let name = format!("end to end at {PACE}/s");
+    for (what, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
+        let figures = outcomes.each_ref().map(|o| o.0.quantile_us(share) as f64);
+        table.add(&format!("{name}: {what}"), "µs", Better::Less, 0, figures);
+    }
+    table.add(
+        &format!("{name}: processor a message"),
+        "µs",
+        Better::Less,
+        2,
+        outcomes.map(|o| o.1),
+    );
+}
+
+fn paced(side: &Side) -> Histogram {
+    const TOPIC: &str = "Paced";
+    side.server.wire().create_topic(TOPIC, 1);
+    let target = Target { broker: side.target.broker.clone(), topic: TOPIC.to_owned(), queues: 1 };
+    let total = PACE * PACED_SECONDS;
+    let reading = Reading {
+        group: "paced".to_owned(),
+        connections: 1,
+        batch: 32,
+        expression_type: "TAG".to_owned(),
+        expression: "*".to_owned(),
+        from: From::End,
+        messages: total,
+        idle_limit: Duration::from_secs(5),
+    };
+    let tally = consume::Tally::default();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| consume::run(&target, &reading, &tally, true));
+        support::until("the reader waits", Duration::from_secs(10), || {
+            (tally.started.load(Relaxed) == 1).then_some(())
+        });
+        if let Err(error) = send_paced(&target, total) {
+            give_up(&format!("{}: {error}", target.broker));
+        }
+        let latency = reader.join().unwrap_or_default();
+        if latency.len() < total {
+            give_up(&format!("{} of {total} messages came from {}", latency.len(), target.broker));
+        }
+        latency
+    })
+}
+
+/// Sends one message every 1/[`PACE`] s, each beginning with the moment of its sending; another
+/// thread reads the answers.
+fn send_paced(target: &Target, total: u64) -> std::io::Result<()> {
+    let mut socket = TcpStream::connect(&target.broker)?;
+    socket.set_nodelay(true)?;
+    let mut answers = std::io::BufReader::new(socket.try_clone()?);
+    std::thread::scope(|scope| {
+        let acknowledged = scope.spawn(move || -> std::io::Result<()> {
+            for _ in 0..total {
+                let reply = support::wire::receive(&mut answers)?;
+                if reply.code() != 0 {
+                    return Err(std::io::Error::other(reply.header));
+                }
+            }
+            Ok(())
+        });
+        let fields = send_fields(&target.topic, 0, "paced");
+        let fields = borrowed(&fields);
+        let mut body = vec![b'x'; BODY];
+        let begin = Instant::now();
+        for number in 0..total {
+            let due = begin + Duration::from_nanos(number * 1_000_000_000 / PACE);
+            while let Some(left) = due.checked_duration_since(Instant::now()) {
+                // A sleep ends up to 60 µs late; the rest is spent looking at the clock.
+                match left.checked_sub(Duration::from_micros(60)) {
+                    Some(most) if !most.is_zero() => std::thread::sleep(most),
+                    _ => std::hint::spin_loop(),
+                }
+            }
+            body[..8].copy_from_slice(&consume::now_us().to_be_bytes());
+            socket.write_all(&frame(code::SEND, number as i32, &fields, &body))?;
+        }
+        acknowledged.join().unwrap_or_else(|_| Err(std::io::Error::other("the reader failed")))
+    })
+}
+
+/// Whether a larger figure is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Better {
+    More,
+    Less,
+}
+
+/// Figures by row; a row has one pair for each round.
+#[derive(Default)]
+struct Table {
+    rows: Vec<Row>,
+}
+
+struct Row {
+    name: String,
+    unit: &'static str,
+    better: Better,
+    digits: usize,
+    rounds: [Vec<f64>; 2],
+}
+
+impl Table {
+    fn row(
+        &mut self,
+        name: &str,
+        unit: &'static str,
+        better: Better,
+        digits: usize,
+        sides: &[Side; 2],
+        figure: impl Fn(&Side) -> f64,
+    ) {
+        self.add(name, unit, better, digits, sides.each_ref().map(figure));
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        unit: &'static str,
+        better: Better,
+        digits: usize,
+        pair: [f64; 2],
+    ) {
+        let at = self.rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
+            let name = name.to_owned();
+            self.rows.push(Row { name, unit, better, digits, rounds: [Vec::new(), Vec::new()] });
+            self.rows.len() - 1
+        });
+        for (figures, figure) in self.rows[at].rounds.iter_mut().zip(pair) {
+            figures.push(figure);
+        }
+        eprintln!("  {name}: {:.2} and {:.2} {unit}", pair[0], pair[1]);
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = String::from("| work | unit | Java 4.9.7 | rocketmq-std | better by |\n");
+        text.push_str("|---|---|---:|---:|---:|\n");
+        for row in &self.rows {
+            let [java, ours] = row.rounds.each_ref().map(|figures| median(figures));
+            let ratio = if row.better == Better::More { ours / java } else { java / ours };
+            text.push_str(&format!(
+                "| {} | {} | {java:.*} | {ours:.*} | {ratio:.1} × |\n",
+                row.name, row.unit, row.digits, row.digits
+            ));
+        }
+        text
+    }
+}
+
+fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}

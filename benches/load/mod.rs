@@ -1,0 +1,67 @@
+//! What the load programs share: pipelined requests over raw connections ([`produce`], [`consume`]),
+//! so that the client's own cost is small and the same for every broker; latencies ([`histogram`]);
+//! what the broker's process cost ([`cost`]).
+// Each load program compiles this folder and uses its own part of it.
+#![allow(dead_code)]
+
+pub mod consume;
+pub mod cost;
+pub mod histogram;
+pub mod produce;
+pub mod target;
+
+use std::time::{Duration, Instant};
+
+/// Snapshots that a report looks back over, one a second.
+pub const SNAPSHOTS: usize = 10;
+
+/// Calls `snapshot` every second and `report` every ten, with the oldest and the newest of the last
+/// ten snapshots, until `over` says so.
+pub fn every_second<T>(
+    over: impl Fn() -> bool,
+    mut snapshot: impl FnMut() -> T,
+    mut report: impl FnMut(&T, &T),
+) {
+    let mut recent = std::collections::VecDeque::new();
+    let begin = Instant::now();
+    for second in 1_u32.. {
+        let next = begin + Duration::from_secs(1) * second;
+        while Instant::now() < next {
+            if over() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20).min(next - Instant::now().min(next)));
+        }
+        recent.push_back(snapshot());
+        if recent.len() > SNAPSHOTS {
+            recent.pop_front();
+        }
+        if second.is_multiple_of(SNAPSHOTS as u32)
+            && let (Some(first), Some(last)) = (recent.front(), recent.back())
+        {
+            report(first, last);
+        }
+    }
+}
+
+/// Arguments after the program's name, without the words that cargo adds.
+pub fn arguments() -> impl Iterator<Item = std::ffi::OsString> {
+    std::env::args_os().skip(1).filter(|word| word != "--bench")
+}
+
+/// Prints a sentence and ends with status 1.
+pub fn give_up(sentence: &str) -> ! {
+    eprintln!("{sentence}");
+    std::process::exit(1);
+}
+
+/// The value of an option as a number or so; its default when it was not given.
+pub fn parsed<T: std::str::FromStr>(name: &str, value: Option<&str>, default: T) -> T {
+    match value {
+        None => default,
+        Some(text) => text
+            .trim()
+            .parse()
+            .unwrap_or_else(|_| give_up(&format!("--{name} {text}: not what it takes"))),
+    }
+}
