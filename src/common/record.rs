@@ -309,10 +309,6 @@ impl<'a> Cursor<'a> {
         self.take(4).map(|bytes| be_i32(bytes, 0))
     }
 
-    fn long(&mut self) -> Result<i64, RecordError> {
-        self.take(8).map(|bytes| be_i64(bytes, 0))
-    }
-
     fn short(&mut self) -> Result<i16, RecordError> {
         self.take(2).map(|bytes| i16::from_be_bytes([bytes[0], bytes[1]]))
     }
@@ -321,20 +317,16 @@ impl<'a> Cursor<'a> {
     fn sized(&mut self, length: i32, what: &'static str) -> Result<&'a [u8], RecordError> {
         self.take(usize::try_from(length).map_err(|_| RecordError::Malformed(what))?)
     }
+}
 
-    /// Address and port. Java stores the port in four bytes; only two of them mean anything.
-    fn host(&mut self, ipv6: bool) -> Result<SocketAddr, RecordError> {
-        let address: IpAddr = if ipv6 {
-            let mut octets = [0; 16];
-            octets.copy_from_slice(self.take(16)?);
-            Ipv6Addr::from(octets).into()
-        } else {
-            let mut octets = [0; 4];
-            octets.copy_from_slice(self.take(4)?);
-            Ipv4Addr::from(octets).into()
-        };
-        Ok(SocketAddr::new(address, self.int()? as u16))
-    }
+/// Address and port, 8 or 20 bytes. Java stores the port in four of them; only two mean anything.
+fn host(bytes: &[u8]) -> SocketAddr {
+    let (address, port) = bytes.split_at(bytes.len() - 4);
+    let address: IpAddr = match <[u8; 16]>::try_from(address) {
+        Ok(octets) => Ipv6Addr::from(octets).into(),
+        Err(_) => Ipv4Addr::from_bits(be_i32(address, 0) as u32).into(),
+    };
+    SocketAddr::new(address, be_i32(port, 0) as u16)
 }
 
 /// The properties as text. A Java broker copies the property bytes of a batch unchecked, so a log
@@ -357,22 +349,20 @@ pub fn read_record(bytes: &[u8], verify_crc: bool) -> Result<RecordView<'_>, Rec
         return Err(RecordError::BadMagic(magic));
     }
     let total_size = u32::try_from(size).map_err(|_| RecordError::Malformed("total size"))?;
-    let mut cursor = Cursor { bytes, at: 8 };
+    if bytes.len() < HEAD_BYTES {
+        return Err(RecordError::Truncated);
+    }
+    let sys_flag = be_i32(bytes, SYS_FLAG_POSITION);
+    let born_extra = if sys_flag & BORN_HOST_V6 != 0 { IPV6_EXTRA } else { 0 };
+    let store_extra = if sys_flag & STORE_HOST_V6 != 0 { IPV6_EXTRA } else { 0 };
+    // From here on nothing of the head can be missing: it is read without asking for each field.
+    let head_bytes = HEAD_BYTES + born_extra + store_extra;
+    let head = bytes.get(..head_bytes).ok_or(RecordError::Truncated)?;
+    let after_born = &head[56 + born_extra..];
+    let after_store = &after_born[16 + store_extra..];
 
-    let body_crc = cursor.int()? as u32;
-    let queue_id = cursor.int()?;
-    let flag = cursor.int()?;
-    let queue_offset = cursor.long()?;
-    let physical_offset = cursor.long()?;
-    let sys_flag = cursor.int()?;
-    let born_timestamp = cursor.long()?;
-    let born_host = cursor.host(sys_flag & BORN_HOST_V6 != 0)?;
-    let store_timestamp = cursor.long()?;
-    let store_host = cursor.host(sys_flag & STORE_HOST_V6 != 0)?;
-    let reconsume_times = cursor.int()?;
-    let prepared_transaction_offset = cursor.long()?;
-    let body_length = cursor.int()?;
-    let body = cursor.sized(body_length, "body length")?;
+    let mut cursor = Cursor { bytes, at: head_bytes };
+    let body = cursor.sized(be_i32(after_store, 12), "body length")?;
     let topic_length = if magic == MESSAGE_MAGIC_V2 {
         i32::from(cursor.short()?)
     } else {
@@ -386,23 +376,24 @@ pub fn read_record(bytes: &[u8], verify_crc: bool) -> Result<RecordView<'_>, Rec
     if cursor.at != total_size as usize {
         return Err(RecordError::LengthMismatch(size));
     }
+    let body_crc = be_i32(head, 8) as u32;
     if verify_crc && !body.is_empty() && crc32(body) != body_crc {
         return Err(RecordError::BadCrc);
     }
     Ok(RecordView {
         total_size,
         body_crc,
-        queue_id,
-        flag,
-        queue_offset,
-        physical_offset,
+        queue_id: be_i32(head, 12),
+        flag: be_i32(head, 16),
+        queue_offset: be_i64(head, QUEUE_OFFSET_POSITION),
+        physical_offset: be_i64(head, PHYSICAL_OFFSET_POSITION),
         sys_flag,
-        born_timestamp,
-        born_host,
-        store_timestamp,
-        store_host,
-        reconsume_times,
-        prepared_transaction_offset,
+        born_timestamp: be_i64(head, 40),
+        born_host: host(&head[48..56 + born_extra]),
+        store_timestamp: be_i64(after_born, 0),
+        store_host: host(&after_born[8..16 + store_extra]),
+        reconsume_times: be_i32(after_store, 0),
+        prepared_transaction_offset: be_i64(after_store, 4),
         body,
         topic,
         properties: readable(properties),
