@@ -10,6 +10,7 @@ use super::message::{Origin, ReceivedMessage};
 use crate::common::clock::now_ms;
 use crate::common::message::{Message, MessageExt};
 use crate::common::properties::{self, Properties};
+use crate::common::topic::retry_topic;
 use crate::remoting::connection::Connection;
 use crate::remoting::protocol::bodies::{ConsumerStatus, OffsetTable};
 use crate::remoting::protocol::headers::{
@@ -82,11 +83,15 @@ fn success(body: Vec<u8>) -> Answer {
 }
 
 /// The one message in a request's body.
-fn message_of(request: Command, broker_name: &str) -> Result<ReceivedMessage, String> {
+fn message_of(
+    request: Command,
+    broker_name: &str,
+    retry_topic: Option<String>,
+) -> Result<ReceivedMessage, String> {
     let origin = Origin {
         broker_name: broker_name.into(),
         topic: "".into(),
-        retry_topic: None,
+        retry_topic: retry_topic.map(Into::into),
         min_offset: -1,
         max_offset: -1,
     };
@@ -101,7 +106,7 @@ fn check_transaction(
 ) -> Answer {
     let header: CheckTransactionStateRequestHeader = request.header()?;
     let broker_name = header.broker_name.clone().unwrap_or_default();
-    let message = message_of(request, &broker_name)?;
+    let message = message_of(request, &broker_name, None)?;
     let group = message.property(properties::PRODUCER_GROUP).unwrap_or_default();
     match instance.producer(group) {
         Some(producer) => producer.check_transaction(connection, header, message.clone()),
@@ -148,7 +153,9 @@ fn consume_directly(instance: &Arc<Instance>, request: Command) -> Answer {
     let Some(consumer) = instance.consumer(&header.consumer_group) else {
         return Ok(Some(no_group(&header.consumer_group)));
     };
-    let message = message_of(request, header.broker_name.as_deref().unwrap_or_default())?;
+    let retry = Some(retry_topic(&header.consumer_group));
+    let broker_name = header.broker_name.unwrap_or_default();
+    let message = message_of(request, &broker_name, retry)?;
     match consumer.consume_directly(message) {
         Some(result) => success(json_body(&result)),
         None => Ok(Some(failure("the consumer has no listener"))),

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::allocate::AllocateStrategy;
 use super::error::ClientError;
+use super::subscription::Filter;
 use super::validate::{check_group, check_range};
 use crate::common::clock::now_ms;
 use crate::common::topic;
@@ -234,6 +235,8 @@ options! {
         pub client: ClientOptions = ClientOptions::default();
         /// Consumer group. All members must have the same subscriptions.
         pub group: String = String::new();
+        /// Topics and which of their messages are wanted.
+        pub subscriptions: Vec<(String, Filter)> = Vec::new();
         /// Every message to one member of the group, or to every member.
         pub message_model: MessageModel = MessageModel::Clustering;
         /// Where a group without a stored offset begins.
@@ -286,6 +289,13 @@ options! {
 common_setters!(ConsumerOptions);
 
 impl ConsumerOptions {
+    /// Adds a topic: tags (`a || b`, `*` for all), or an SQL92 expression.
+    #[must_use]
+    pub fn subscribe(mut self, topic: impl Into<String>, filter: impl Into<Filter>) -> Self {
+        self.subscriptions.push((topic.into(), filter.into()));
+        self
+    }
+
     /// What can be said without asking anybody.
     pub(crate) fn check(&self) -> Result<(), ClientError> {
         check_group(&self.group)?;

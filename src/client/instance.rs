@@ -22,6 +22,7 @@ use super::error::ClientError;
 use super::message::ReceivedMessage;
 use super::request_reply::PendingReplies;
 use super::route::{BrokerTable, NameServers, TopicRoute, vip_address};
+use super::unreachable::Unreachable;
 use crate::common::json::{FromJson, Json, Style, ToJson};
 use crate::common::scheduler::Scheduler;
 use crate::common::service_thread::{ServiceThread, Signal};
@@ -115,6 +116,8 @@ pub(crate) struct Instance {
     rebalance_signal: Arc<Signal>,
     /// Clients that use it; guarded by the lock of [`INSTANCES`] as well.
     users: Mutex<usize>,
+    /// Brokers that could not be connected to a moment ago.
+    pub unreachable: Arc<Unreachable>,
     /// Addresses that took a heartbeat on the connections that are open now.
     introduced: Mutex<BTreeSet<String>>,
     /// A heartbeat beside the periodic ones is scheduled.
@@ -205,6 +208,7 @@ impl Instance {
             rebalancing: Mutex::default(),
             rebalance_signal: Arc::default(),
             users: Mutex::new(1),
+            unreachable: Arc::default(),
             introduced: Mutex::default(),
             heartbeat_due: AtomicBool::new(false),
             stopped: AtomicBool::new(false),

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::message::ReceivedMessage;
@@ -34,10 +34,16 @@ pub struct ProcessQueue {
     last_pull_ms: AtomicI64,
     last_consume_ms: AtomicI64,
     last_lock_ms: AtomicI64,
-    /// Held while an orderly listener runs, so that the lock at the broker outlives it.
-    pub consume_lock: Mutex<()>,
+    /// The queue's broker and topic, shared with its messages.
+    pub broker_name: Arc<str>,
+    /// See `broker_name`.
+    pub topic: Arc<str>,
+    /// Listeners that run with messages of the queue.
+    at_work: (Mutex<usize>, Condvar),
     /// How often the queue could not be unlocked because its listener ran.
     pub try_unlock_times: AtomicI64,
+    /// Where its first pull begins.
+    pub start_offset: AtomicI64,
     /// Broker id that the broker suggested for the next pull.
     pub suggested_broker: AtomicI64,
 }
@@ -128,6 +134,8 @@ impl ProcessQueue {
     pub fn new(queue: MessageQueue, locked: bool) -> Self {
         let now = now_ms();
         Self {
+            broker_name: queue.broker_name.as_str().into(),
+            topic: queue.topic.as_str().into(),
             queue,
             cache: Mutex::default(),
             dropped: AtomicBool::new(false),
@@ -135,8 +143,9 @@ impl ProcessQueue {
             last_pull_ms: AtomicI64::new(now),
             last_consume_ms: AtomicI64::new(now),
             last_lock_ms: AtomicI64::new(now),
-            consume_lock: Mutex::default(),
+            at_work: Default::default(),
             try_unlock_times: AtomicI64::new(0),
+            start_offset: AtomicI64::new(0),
             suggested_broker: AtomicI64::new(super::route::MASTER_ID),
         }
     }
@@ -250,6 +259,7 @@ impl ProcessQueue {
 
     /// Given up: results of its messages are ignored from now on.
     pub fn drop_queue(&self) {
+        let _count = lock(&self.at_work.0);
         self.dropped.store(true, Ordering::Release);
     }
 
@@ -287,6 +297,25 @@ impl ProcessQueue {
         now_ms() - self.last_pull_ms.load(Ordering::Relaxed) > PULL_EXPIRED.as_millis() as i64
     }
 
+    /// A listener runs with messages of the queue until the result is dropped; `None` if the queue
+    /// was given up.
+    pub fn work(&self) -> Option<Work<'_>> {
+        let mut count = lock(&self.at_work.0);
+        if self.is_dropped() {
+            return None;
+        }
+        *count += 1;
+        Some(Work(self))
+    }
+
+    /// Waits until no listener runs, `limit` at most; `true` if so. After
+    /// [`drop_queue`](Self::drop_queue) none starts any more.
+    pub fn wait_idle(&self, limit: Duration) -> bool {
+        let count = lock(&self.at_work.0);
+        let waited = self.at_work.1.wait_timeout_while(count, limit, |count| *count > 0);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 == 0
+    }
+
     /// What tools are told of it.
     pub fn info(&self, commit_offset: i64) -> ProcessQueueInfo {
         let cache = self.cache();
@@ -308,6 +337,17 @@ impl ProcessQueue {
             transaction_msg_min_offset: taken(cache.taken.front()),
             try_unlock_times: self.try_unlock_times.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// A listener that runs.
+#[derive(Debug)]
+pub struct Work<'a>(&'a ProcessQueue);
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.at_work.0) -= 1;
+        self.0.at_work.1.notify_all();
     }
 }
 

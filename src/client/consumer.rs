@@ -1,0 +1,280 @@
+//! [`PushConsumer`]: messages of a group's topics come to a listener.
+//!
+//! | thread | count | does |
+//! |---|---|---|
+//! | `ConsumeMsg_n` | up to `consume_threads` | the listener |
+//! | `ConsumeSched` | 1 | retries, renewal of locks, expiry, samples |
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use super::broker_calls::OffsetAt;
+use super::concurrent::{ConcurrentContext, ConcurrentService, ConsumeResult};
+use super::config::{ConsumerOptions, MessageModel, ProducerOptions};
+use super::error::ClientError;
+use super::instance::{ConsumerRole, Instance};
+use super::message::ReceivedMessage;
+use super::offset_store::OffsetStore;
+use super::orderly::{OrderlyContext, OrderlyResult, OrderlyService};
+use super::producer::{INNER_PRODUCER_GROUP, Sender};
+use super::push::{PushInner, PushParts, Service};
+use super::stats::SAMPLE_INTERVAL;
+use super::subscription::Filter;
+use crate::common::scheduler::Scheduler;
+use crate::common::topic::retry_topic;
+use crate::remoting::protocol::bodies::MessageQueue;
+
+/// A consumer whose messages come to a listener. Shut down when dropped.
+///
+/// ```no_run
+/// use rocketmq::client::{ConsumeResult, ConsumerOptions};
+///
+/// let consumer = ConsumerOptions::new("billing")
+///     .name_servers("127.0.0.1:9876")
+///     .subscribe("Orders", "paid || refunded")
+///     .start_concurrent(|messages, _context| {
+///         for message in messages {
+///             println!("{} {:?}", message.message_id(), message.body());
+///         }
+///         ConsumeResult::Success
+///     })?;
+/// # consumer.shutdown();
+/// # Ok::<(), rocketmq::client::ClientError>(())
+/// ```
+pub struct PushConsumer {
+    inner: Arc<PushInner>,
+}
+
+impl ConsumerOptions {
+    /// Starts a consumer whose listener gets messages in any order, on several threads at once. A
+    /// panic of the listener counts as [`ConsumeResult::Later`].
+    pub fn start_concurrent(
+        self,
+        listener: impl Fn(&[ReceivedMessage], &mut ConcurrentContext<'_>) -> ConsumeResult
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<PushConsumer, ClientError> {
+        let threads = self.consume_threads;
+        PushConsumer::start(self, || {
+            Service::Concurrent(ConcurrentService::new(Arc::new(listener), threads))
+        })
+    }
+
+    /// Starts a consumer whose listener gets the messages of a queue in order, one call at a time.
+    /// A panic of the listener counts as [`OrderlyResult::Suspend`].
+    pub fn start_orderly(
+        self,
+        listener: impl Fn(&[ReceivedMessage], &mut OrderlyContext<'_>) -> OrderlyResult
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<PushConsumer, ClientError> {
+        let threads = self.consume_threads;
+        PushConsumer::start(self, || {
+            Service::Orderly(OrderlyService::new(Arc::new(listener), threads))
+        })
+    }
+}
+
+impl PushConsumer {
+    fn start(
+        options: ConsumerOptions,
+        service: impl FnOnce() -> Service,
+    ) -> Result<Self, ClientError> {
+        options.check()?;
+        let clustering = options.message_model == MessageModel::Clustering;
+        let retry: Arc<str> = retry_topic(&options.group).into();
+        let mut subscriptions = BTreeMap::new();
+        for (topic, filter) in &options.subscriptions {
+            subscriptions.insert(topic.clone(), Arc::new(filter.subscription(topic)?));
+        }
+        if clustering {
+            let own = Filter::all().subscription(&retry)?;
+            subscriptions.insert(retry.to_string(), Arc::new(own));
+        }
+        let client_id = options.client.client_id(!clustering, false);
+        let instance = Instance::open(&options.client, client_id, false)?;
+        let started = Self::assemble(options, &instance, subscriptions, retry, service);
+        match started {
+            Ok(inner) => {
+                let consumer = Self { inner };
+                // On failure the drop shuts down what is there.
+                consumer.join_group()?;
+                Ok(consumer)
+            }
+            Err(error) => {
+                instance.close();
+                Err(error)
+            }
+        }
+    }
+
+    fn assemble(
+        options: ConsumerOptions,
+        instance: &Arc<Instance>,
+        subscriptions: BTreeMap<
+            String,
+            Arc<crate::remoting::protocol::heartbeat::SubscriptionData>,
+        >,
+        retry_topic: Arc<str>,
+        service: impl FnOnce() -> Service,
+    ) -> Result<Arc<PushInner>, ClientError> {
+        let (group, shared) = (options.group.clone(), Arc::clone(instance));
+        let offsets = match options.message_model {
+            MessageModel::Clustering => OffsetStore::remote(&group, shared),
+            MessageModel::Broadcasting => {
+                OffsetStore::local(&group, shared, &options.offset_directory)?
+            }
+        };
+        let scheduler = Scheduler::new("ConsumeSched")
+            .map_err(|error| ClientError::Io(format!("no thread: {error}")))?;
+        let inner_producer = ProducerOptions {
+            client: options.client.clone(),
+            group: INNER_PRODUCER_GROUP.to_owned(),
+            ..ProducerOptions::default()
+        };
+        let inner = PushInner::new(PushParts {
+            options,
+            instance: Arc::clone(instance),
+            offsets,
+            scheduler,
+            subscriptions,
+            service: service(),
+            sender: Sender::new(inner_producer, Arc::clone(instance)),
+            retry_topic,
+        });
+        let role: Arc<dyn ConsumerRole> = Arc::<PushInner>::clone(&inner);
+        instance.add_consumer(&group, Arc::downgrade(&role))?;
+        Ok(inner)
+    }
+
+    /// Routes, expressions, heartbeat, first division of queues, timers.
+    fn join_group(&self) -> Result<(), ClientError> {
+        let inner = &self.inner;
+        for topic in inner.topics() {
+            match inner.instance.update_route(&topic) {
+                Ok(_) | Err(ClientError::NoRoute { .. }) => {}
+                // A consumer may start before its servers: it tries again at intervals.
+                Err(error) => log::warn!("{}: route of {topic}: {error}", inner.options.group),
+            }
+        }
+        for subscription in inner.data().subscription_data_set {
+            if Filter::needs_check(&subscription) {
+                inner.instance.check_expression(&inner.options.group, &subscription)?;
+            }
+        }
+        let every = |what: &str, first: Duration, period: Duration, duty: fn(&Arc<PushInner>)| {
+            let consumer: Weak<PushInner> = Arc::downgrade(inner);
+            inner.scheduler.at_fixed_rate(what, first, period, move || {
+                if let Some(consumer) = consumer.upgrade() {
+                    duty(&consumer);
+                }
+            });
+        };
+        every("samples", SAMPLE_INTERVAL, SAMPLE_INTERVAL, |consumer| consumer.stats.sample());
+        let timeout = inner.options.consume_timeout;
+        match &inner.service {
+            Service::Concurrent(_) => every("expiry", timeout, timeout, super::concurrent::expire),
+            Service::Orderly(_) if inner.is_clustering() => {
+                let interval = super::orderly::LOCK_INTERVAL;
+                every("locks", Duration::from_secs(1), interval, super::orderly::renew_locks);
+            }
+            Service::Orderly(_) => {}
+        }
+        inner.instance.heartbeat();
+        inner.instance.rebalance_soon();
+        Ok(())
+    }
+
+    /// The client id.
+    pub fn client_id(&self) -> &str {
+        &self.inner.instance.client_id
+    }
+
+    /// Adds or changes a subscription while running. All members of the group must do the same.
+    pub fn subscribe(&self, topic: &str, filter: impl Into<Filter>) -> Result<(), ClientError> {
+        let subscription = filter.into().subscription(topic)?;
+        let inner = &self.inner;
+        if inner.is_closed() {
+            return Err(ClientError::NotRunning);
+        }
+        inner.instance.update_route(topic)?;
+        if Filter::needs_check(&subscription) {
+            inner.instance.check_expression(&inner.options.group, &subscription)?;
+        }
+        let mut table = inner.subscriptions.write().unwrap_or_else(PoisonError::into_inner);
+        table.insert(topic.to_owned(), Arc::new(subscription));
+        drop(table);
+        inner.instance.heartbeat();
+        inner.instance.rebalance_soon();
+        Ok(())
+    }
+
+    /// Ends a subscription: its queues are given up soon, with their offsets persisted.
+    pub fn unsubscribe(&self, topic: &str) {
+        let inner = &self.inner;
+        let mut table = inner.subscriptions.write().unwrap_or_else(PoisonError::into_inner);
+        table.remove(topic);
+        drop(table);
+        inner.instance.rebalance_soon();
+    }
+
+    /// Pulls nothing more until [`resume`](Self::resume). What is cached is still consumed.
+    pub fn suspend(&self) {
+        self.inner.suspended.store(true, Ordering::Release);
+    }
+
+    /// Goes on after [`suspend`](Self::suspend).
+    pub fn resume(&self) {
+        self.inner.suspended.store(false, Ordering::Release);
+        self.inner.instance.rebalance_soon();
+    }
+
+    /// Gives a message back to the group: delivered again after a delay (level 0: the broker
+    /// chooses; negative: to the dead-letter topic).
+    pub fn send_back(
+        &self,
+        message: &ReceivedMessage,
+        delay_level: i32,
+    ) -> Result<(), ClientError> {
+        if self.inner.is_closed() {
+            return Err(ClientError::NotRunning);
+        }
+        self.inner.give_back(message, delay_level)
+    }
+
+    /// The queues that this member has now.
+    pub fn queues(&self) -> Vec<MessageQueue> {
+        let queues = self.inner.queues().all();
+        queues.iter().filter(|q| !q.is_dropped()).map(|q| q.queue.clone()).collect()
+    }
+
+    /// Starts over at the messages stored at `timestamp` (ms) or later, in the queues that this
+    /// member has. Other members do the same for theirs.
+    pub fn reset_to_time(&self, timestamp: i64) -> Result<(), ClientError> {
+        let mut by_topic: BTreeMap<String, BTreeMap<MessageQueue, i64>> = BTreeMap::new();
+        for queue in self.queues() {
+            let offset = self.inner.instance.offset_at(&queue, OffsetAt::Time(timestamp))?;
+            by_topic.entry(queue.topic.clone()).or_default().insert(queue, offset);
+        }
+        for (topic, offsets) in by_topic {
+            Arc::clone(&self.inner).reset_offsets(&topic, offsets);
+        }
+        Ok(())
+    }
+
+    /// Leaves the group: waits for listeners that run (`shutdown_wait` at most), persists offsets,
+    /// gives up locks, and stops all threads. Idempotent.
+    pub fn shutdown(&self) {
+        self.inner.shutdown();
+    }
+}
+
+impl Drop for PushConsumer {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}

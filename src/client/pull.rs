@@ -1,0 +1,177 @@
+//! One pull: the request, and what its answer says. Who pulls when is the consumers' business.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::ClientError;
+use super::instance::{Instance, broker_error};
+use super::message::{Origin, ReceivedMessage};
+use super::process_queue::ProcessQueue;
+use super::subscription::keep_wanted;
+use crate::common::sys_flag::{PULL_COMMIT_OFFSET, PULL_LITE, PULL_SUBSCRIPTION, PULL_SUSPEND};
+use crate::remoting::Command;
+use crate::remoting::protocol::headers::{PullMessageRequestHeader, PullMessageResponseHeader};
+use crate::remoting::protocol::heartbeat::SubscriptionData;
+use crate::remoting::protocol::{request_code, response_code};
+
+/// What a broker answered to a pull.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullStatus {
+    /// Messages.
+    Found,
+    /// Nothing at this offset yet.
+    NoNewMessage,
+    /// Messages, but none that is wanted.
+    NoMatch,
+    /// The queue does not have this offset; the next one is right.
+    OffsetIllegal,
+}
+
+/// The answer to a pull.
+#[derive(Clone, Debug)]
+pub struct PullResult {
+    /// What was found.
+    pub status: PullStatus,
+    /// Offset to pull next.
+    pub next_offset: i64,
+    /// First offset of the queue.
+    pub min_offset: i64,
+    /// Next offset to be written.
+    pub max_offset: i64,
+    /// Messages; may be empty although some were found, if their tags only look alike.
+    pub messages: Vec<ReceivedMessage>,
+}
+
+/// A pull of one queue.
+pub(crate) struct Pull<'a> {
+    pub group: &'a str,
+    pub queue: &'a Arc<ProcessQueue>,
+    pub offset: i64,
+    pub max_messages: i32,
+    /// Offset to commit at the same time.
+    pub commit: Option<i64>,
+    /// How long the broker may hold the request; `None`: not at all.
+    pub suspend: Option<Duration>,
+    pub timeout: Duration,
+    /// Send the expression along, rather than rely on the heartbeat's.
+    pub with_expression: bool,
+    /// Marks a lite pull consumer.
+    pub lite: bool,
+    pub subscription: &'a Arc<SubscriptionData>,
+    pub retry_topic: Option<Arc<str>>,
+}
+
+impl Pull<'_> {
+    fn request(&self, slave: bool) -> Command {
+        let queue = &self.queue.queue;
+        let commit = self.commit.filter(|_| !slave);
+        let flag = |set: bool, bit: i32| if set { bit } else { 0 };
+        let is_tag = self.subscription.expression_type.as_deref().is_none_or(|kind| kind == "TAG");
+        let header = PullMessageRequestHeader {
+            consumer_group: self.group.to_owned(),
+            topic: queue.topic.clone(),
+            queue_id: queue.queue_id,
+            queue_offset: self.offset,
+            max_msg_nums: self.max_messages,
+            sys_flag: flag(commit.is_some(), PULL_COMMIT_OFFSET)
+                | flag(self.suspend.is_some(), PULL_SUSPEND)
+                | flag(self.with_expression, PULL_SUBSCRIPTION)
+                | flag(self.lite, PULL_LITE),
+            commit_offset: commit.unwrap_or(0),
+            suspend_timeout_millis: self.suspend.map_or(0, |limit| limit.as_millis() as i64),
+            subscription: {
+                let text = self.subscription.sub_string.clone();
+                text.filter(|_| self.with_expression)
+            },
+            sub_version: {
+                let own = !self.with_expression || !is_tag;
+                if own { self.subscription.sub_version } else { 0 }
+            },
+            expression_type: self.subscription.expression_type.clone(),
+            broker_name: Some(queue.broker_name.clone()),
+        };
+        Command::request(request_code::PULL_MESSAGE).with_header(&header)
+    }
+
+    fn reading(&self, addr: &str) -> Reading {
+        Reading {
+            addr: addr.to_owned(),
+            queue: Arc::clone(self.queue),
+            subscription: Arc::clone(self.subscription),
+            retry_topic: self.retry_topic.clone(),
+        }
+    }
+
+    /// Pulls and waits.
+    pub fn call(&self, instance: &Arc<Instance>) -> Result<PullResult, ClientError> {
+        let (addr, slave) = self.reader(instance)?;
+        let response = instance.call(&addr, self.request(slave), self.timeout)?;
+        self.reading(&addr).read(response)
+    }
+
+    /// Pulls; `done` runs exactly once, on a callback thread, unless this fails.
+    pub fn call_async(
+        &self,
+        instance: &Arc<Instance>,
+        done: impl FnOnce(Result<PullResult, ClientError>) + Send + 'static,
+    ) -> Result<(), ClientError> {
+        let (addr, slave) = self.reader(instance)?;
+        let reading = self.reading(&addr);
+        let unreachable = Arc::clone(&instance.unreachable);
+        unreachable.check(&addr)?;
+        let issued = instance.call_async(&addr, self.request(slave), self.timeout, move |result| {
+            done(result.and_then(|response| reading.read(response)));
+        });
+        unreachable.note(&addr, &issued);
+        issued
+    }
+
+    fn reader(&self, instance: &Arc<Instance>) -> Result<(String, bool), ClientError> {
+        let wanted = self.queue.suggested_broker.load(std::sync::atomic::Ordering::Relaxed);
+        instance.reader(&self.queue.queue, wanted)
+    }
+}
+
+/// What is needed to read the answer of a pull.
+struct Reading {
+    addr: String,
+    queue: Arc<ProcessQueue>,
+    subscription: Arc<SubscriptionData>,
+    retry_topic: Option<Arc<str>>,
+}
+
+impl Reading {
+    fn read(&self, response: Command) -> Result<PullResult, ClientError> {
+        let status = match response.code {
+            response_code::SUCCESS => PullStatus::Found,
+            response_code::PULL_NOT_FOUND => PullStatus::NoNewMessage,
+            response_code::PULL_RETRY_IMMEDIATELY => PullStatus::NoMatch,
+            response_code::PULL_OFFSET_MOVED => PullStatus::OffsetIllegal,
+            _ => return Err(broker_error(&self.addr, response)),
+        };
+        let header: PullMessageResponseHeader = response.header().map_err(|error| {
+            ClientError::Decode { addr: self.addr.clone(), reason: error.to_string() }
+        })?;
+        let suggested = &self.queue.suggested_broker;
+        suggested.store(header.suggest_which_broker_id, std::sync::atomic::Ordering::Relaxed);
+        let mut messages = Vec::new();
+        if status == PullStatus::Found {
+            let origin = Origin {
+                broker_name: Arc::clone(&self.queue.broker_name),
+                topic: Arc::clone(&self.queue.topic),
+                retry_topic: self.retry_topic.clone(),
+                min_offset: header.min_offset,
+                max_offset: header.max_offset,
+            };
+            messages = ReceivedMessage::read_all(response.body.into_bytes(), &origin);
+            keep_wanted(&self.subscription, &mut messages);
+        }
+        Ok(PullResult {
+            status,
+            next_offset: header.next_begin_offset,
+            min_offset: header.min_offset,
+            max_offset: header.max_offset,
+            messages,
+        })
+    }
+}

@@ -1,0 +1,609 @@
+//! The works of a push consumer: the pull loop, taking and giving up queues, giving messages back.
+//!
+//! One pull a queue is always under way. Its answer puts messages into the [`ProcessQueue`], hands
+//! them to the [`concurrent`](super::concurrent) or [`orderly`](super::orderly) service, and starts
+//! the next pull from the very same callback thread. A pull that has to wait (cache full, error,
+//! suspended) is started by the instance's `PullMessageSvc` later.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
+
+use super::broker_calls::SendBack;
+use super::concurrent::ConcurrentService;
+use super::config::{ConsumerOptions, Deadline, MessageModel};
+use super::error::ClientError;
+use super::instance::{ConsumerRole, Instance};
+use super::message::ReceivedMessage;
+use super::offset_store::OffsetStore;
+use super::orderly::OrderlyService;
+use super::process_queue::ProcessQueue;
+use super::producer::Sender;
+use super::pull::{Pull, PullResult, PullStatus};
+use super::rebalance::{self, QueueOwner, QueueTable, Rules, first_offset};
+use super::stats::ConsumeStats;
+use crate::common::clock::now_ms;
+use crate::common::properties;
+use crate::common::scheduler::Scheduler;
+use crate::remoting::protocol::bodies::{ConsumeDirectlyResult, ConsumerRunningInfo, MessageQueue};
+use crate::remoting::protocol::heartbeat::{ConsumeType, ConsumerData, SubscriptionData};
+use crate::remoting::protocol::response_code;
+
+/// A queue that is full, or a consumer that is suspended, is looked at again after this.
+const FULL_DELAY: Duration = Duration::from_millis(50);
+/// See [`FULL_DELAY`].
+const SUSPENDED_DELAY: Duration = Duration::from_secs(1);
+/// Pause after a broker asked to slow down.
+const FLOW_CONTROL_DELAY: Duration = Duration::from_millis(20);
+/// How long queues that are given up wait for their orderly listeners before they stay for a round.
+const GIVE_UP_WAIT: Duration = Duration::from_millis(500);
+/// How long a reset waits for listeners.
+const RESET_WAIT: Duration = Duration::from_secs(10);
+/// Deliveries of a concurrent consumer before the dead-letter topic, by default.
+const DEFAULT_RECONSUME_TIMES: i32 = 16;
+
+/// How the listener is run.
+pub(crate) enum Service {
+    /// Messages in any order, on all threads.
+    Concurrent(ConcurrentService),
+    /// Messages of a queue one after the other.
+    Orderly(OrderlyService),
+}
+
+/// What the threads of a push consumer share.
+pub(crate) struct PushInner {
+    pub options: ConsumerOptions,
+    pub instance: Arc<Instance>,
+    pub offsets: OffsetStore,
+    pub stats: ConsumeStats,
+    pub scheduler: Arc<Scheduler>,
+    pub subscriptions: RwLock<BTreeMap<String, Arc<SubscriptionData>>>,
+    pub service: Service,
+    /// Sends what could not be given back.
+    pub sender: Sender,
+    /// The group's own retry topic.
+    pub retry_topic: Arc<str>,
+    pub suspended: AtomicBool,
+    queues: QueueTable,
+    started_ms: i64,
+    closed: AtomicBool,
+    /// Limits of a queue's cache; those of a topic are divided among its queues.
+    max_cached: AtomicUsize,
+    max_cached_bytes: AtomicUsize,
+    myself: Weak<Self>,
+}
+
+/// What a push consumer is made of.
+pub(crate) struct PushParts {
+    pub options: ConsumerOptions,
+    pub instance: Arc<Instance>,
+    pub offsets: OffsetStore,
+    pub scheduler: Arc<Scheduler>,
+    pub subscriptions: BTreeMap<String, Arc<SubscriptionData>>,
+    pub service: Service,
+    pub sender: Sender,
+    pub retry_topic: Arc<str>,
+}
+
+/// The pulls of one queue: the next one, to be precise.
+struct PullTurn {
+    queue: Arc<ProcessQueue>,
+    next_offset: i64,
+    /// Orderly: the offset was asked for since the queue was locked.
+    after_lock: bool,
+}
+
+impl PushInner {
+    pub fn new(parts: PushParts) -> Arc<Self> {
+        Arc::new_cyclic(|myself| Self {
+            max_cached: AtomicUsize::new(parts.options.cached_messages_per_queue),
+            max_cached_bytes: AtomicUsize::new(parts.options.cached_mib_per_queue << 20),
+            options: parts.options,
+            instance: parts.instance,
+            offsets: parts.offsets,
+            stats: ConsumeStats::default(),
+            scheduler: parts.scheduler,
+            subscriptions: RwLock::new(parts.subscriptions),
+            service: parts.service,
+            sender: parts.sender,
+            retry_topic: parts.retry_topic,
+            suspended: AtomicBool::new(false),
+            queues: QueueTable::default(),
+            started_ms: now_ms(),
+            closed: AtomicBool::new(false),
+            myself: Weak::clone(myself),
+        })
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub fn is_clustering(&self) -> bool {
+        self.options.message_model == MessageModel::Clustering
+    }
+
+    pub fn queues(&self) -> &QueueTable {
+        &self.queues
+    }
+
+    fn subscription(&self, topic: &str) -> Option<Arc<SubscriptionData>> {
+        self.subscriptions.read().unwrap_or_else(PoisonError::into_inner).get(topic).cloned()
+    }
+
+    fn is_orderly(&self) -> bool {
+        matches!(self.service, Service::Orderly(_))
+    }
+
+    /// Deliveries before the dead-letter topic.
+    pub fn max_reconsume_times(&self) -> i32 {
+        match self.options.max_reconsume_times {
+            -1 if self.is_orderly() => i32::MAX,
+            -1 => DEFAULT_RECONSUME_TIMES,
+            times => times,
+        }
+    }
+
+    // Pulling.
+
+    fn pull_later(self: &Arc<Self>, turn: PullTurn, delay: Duration) {
+        let consumer = Arc::downgrade(self);
+        // A stopped instance has no pulls: the turn ends here.
+        if let Ok(pulls) = self.instance.pulls() {
+            pulls.once("pull", delay, move || {
+                if let Some(consumer) = consumer.upgrade() {
+                    consumer.pull(turn);
+                }
+            });
+        }
+    }
+
+    /// Whether the queue must rest before it is pulled, and for how long.
+    fn rest(&self, turn: &PullTurn) -> Option<Duration> {
+        if self.suspended.load(Ordering::Acquire) {
+            return Some(SUSPENDED_DELAY);
+        }
+        let load = turn.queue.load();
+        let full = load.count > self.max_cached.load(Ordering::Relaxed)
+            || load.bytes > self.max_cached_bytes.load(Ordering::Relaxed)
+            || !self.is_orderly() && load.span > self.options.max_span;
+        full.then_some(FULL_DELAY)
+    }
+
+    fn pull(self: &Arc<Self>, mut turn: PullTurn) {
+        if turn.queue.is_dropped() || self.is_closed() {
+            return;
+        }
+        turn.queue.touch_pull();
+        if let Some(delay) = self.rest(&turn) {
+            return self.pull_later(turn, delay);
+        }
+        let error_delay = self.options.pull_error_delay;
+        if self.is_orderly() && self.is_clustering() {
+            if !turn.queue.is_locked() {
+                return self.pull_later(turn, error_delay);
+            }
+            if !turn.after_lock {
+                match self.pull_from(&turn.queue.queue) {
+                    Ok(offset) => (turn.next_offset, turn.after_lock) = (offset, true),
+                    Err(_) => return self.pull_later(turn, error_delay),
+                }
+            }
+        }
+        let Some(subscription) = self.subscription(&turn.queue.topic) else {
+            return self.pull_later(turn, error_delay);
+        };
+        let commit = self.is_clustering().then(|| self.offsets.in_memory(&turn.queue.queue));
+        let queue = Arc::clone(&turn.queue);
+        let pull = Pull {
+            group: &self.options.group,
+            queue: &queue,
+            offset: turn.next_offset,
+            max_messages: self.options.pull_batch,
+            commit: commit.flatten().filter(|offset| *offset > 0),
+            suspend: Some(self.options.suspend_pull),
+            timeout: self.options.pull_timeout,
+            with_expression: self.options.post_subscription,
+            lite: false,
+            subscription: &subscription,
+            retry_topic: self.is_clustering().then(|| Arc::clone(&self.retry_topic)),
+        };
+        let (consumer, began) = (Arc::downgrade(self), Instant::now());
+        let (next_offset, after_lock) = (turn.next_offset, turn.after_lock);
+        let issued = pull.call_async(&self.instance, move |result| {
+            if let Some(consumer) = consumer.upgrade() {
+                consumer.pulled(turn, began, result);
+            }
+        });
+        if let Err(error) = issued {
+            log::warn!("{}: pull of {:?}: {error}", self.options.group, queue.queue);
+            self.pull_later(PullTurn { queue, next_offset, after_lock }, error_delay);
+        }
+    }
+
+    fn pulled(
+        self: &Arc<Self>,
+        mut turn: PullTurn,
+        began: Instant,
+        result: Result<PullResult, ClientError>,
+    ) {
+        let result = match result {
+            Ok(result) => result,
+            Err(error) => return self.pull_failed(turn, &error),
+        };
+        turn.next_offset = result.next_offset;
+        match result.status {
+            PullStatus::Found if result.messages.is_empty() => self.pull(turn),
+            PullStatus::Found => {
+                let queue = &turn.queue;
+                self.stats.pulled(&queue.topic, began.elapsed(), result.messages.len());
+                let start = queue.put(&result.messages);
+                match &self.service {
+                    Service::Concurrent(service) => service.submit(self, queue, result.messages),
+                    Service::Orderly(service) if start => service.submit(self, queue),
+                    Service::Orderly(_) => {}
+                }
+                if self.options.pull_interval.is_zero() {
+                    self.pull(turn);
+                } else {
+                    self.pull_later(turn, self.options.pull_interval);
+                }
+            }
+            PullStatus::NoNewMessage | PullStatus::NoMatch => {
+                if turn.queue.is_empty() && !turn.queue.is_dropped() {
+                    self.offsets.update(&turn.queue.queue, result.next_offset, true);
+                }
+                self.pull(turn);
+            }
+            PullStatus::OffsetIllegal => self.offset_illegal(&turn),
+        }
+    }
+
+    fn pull_failed(self: &Arc<Self>, turn: PullTurn, error: &ClientError) {
+        if turn.queue.is_dropped() || self.is_closed() {
+            return;
+        }
+        let delay = match error {
+            ClientError::Broker { code: response_code::FLOW_CONTROL, .. } => FLOW_CONTROL_DELAY,
+            _ => self.options.pull_error_delay,
+        };
+        match error {
+            // The broker restarted or dropped us: it is told of us again, not in half a minute.
+            ClientError::Broker {
+                code: response_code::SUBSCRIPTION_NOT_EXIST | response_code::SUBSCRIPTION_NOT_LATEST,
+                ..
+            } => {
+                log::info!("{}: {:?}: {error}", self.options.group, turn.queue.queue);
+                self.instance.heartbeat_soon(FULL_DELAY);
+            }
+            _ => log::warn!("{}: {:?}: {error}", self.options.group, turn.queue.queue),
+        }
+        self.pull_later(turn, delay);
+    }
+
+    /// The broker does not have the offset: the queue is taken anew at the offset that it has.
+    fn offset_illegal(self: &Arc<Self>, turn: &PullTurn) {
+        log::warn!(
+            "{}: {:?}: the broker does not have the offset; going on at {}",
+            self.options.group,
+            turn.queue.queue,
+            turn.next_offset
+        );
+        turn.queue.drop_queue();
+        turn.queue.clear();
+        let (consumer, offset) = (Arc::downgrade(self), turn.next_offset);
+        let queue = Arc::clone(&turn.queue);
+        self.scheduler.once("offset illegal", Duration::ZERO, move || {
+            if let Some(consumer) = consumer.upgrade() {
+                consumer.offsets.update(&queue.queue, offset, false);
+                rebalance::remove(&*consumer, vec![queue]);
+                consumer.instance.rebalance_soon();
+            }
+        });
+    }
+
+    fn pull_from(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
+        let stored = self.offsets.stored(queue)?;
+        let options = &self.options;
+        first_offset(&self.instance, stored, options.consume_from, options.consume_timestamp, queue)
+    }
+
+    // Giving back.
+
+    /// Gives a message back to the group: by the broker, else by an ordinary send to the retry
+    /// topic.
+    pub fn give_back(
+        &self,
+        message: &ReceivedMessage,
+        delay_level: i32,
+    ) -> Result<(), ClientError> {
+        let max_reconsume_times = self.max_reconsume_times();
+        let how = SendBack { group: &self.options.group, delay_level, max_reconsume_times };
+        match self.instance.send_back(message, &how) {
+            Ok(()) => Ok(()),
+            Err(ClientError::NotRunning) => Err(ClientError::NotRunning),
+            Err(error) => {
+                let id = message.message_id();
+                log::warn!("{}: {id} is sent, not given back: {error}", self.options.group);
+                self.send_to_retry_topic(message, message.reconsume_times() + 1)
+            }
+        }
+    }
+
+    /// Sends a copy to the retry topic, as the broker would have stored it.
+    pub fn send_to_retry_topic(
+        &self,
+        message: &ReceivedMessage,
+        reconsume_times: i32,
+    ) -> Result<(), ClientError> {
+        let mut copy = message.to_message();
+        copy.topic = self.retry_topic.to_string();
+        let own = &mut copy.properties;
+        if own.get(properties::ORIGIN_MESSAGE_ID).is_none() {
+            own.set(properties::ORIGIN_MESSAGE_ID, message.offset_message_id());
+        }
+        own.set(properties::RETRY_TOPIC, message.topic());
+        own.set(properties::RECONSUME_TIME, reconsume_times.to_string());
+        own.set(properties::MAX_RECONSUME_TIMES, self.max_reconsume_times().to_string());
+        own.set(properties::DELAY, (3 + message.reconsume_times()).to_string());
+        own.remove(properties::TRANSACTION_PREPARED);
+        let prepared = self.sender.prepare(&copy)?;
+        self.sender.send(&prepared, None, self.sender.options.send_timeout).map(drop)
+    }
+
+    // Rebalancing.
+
+    fn rebalance_topic(&self, rules: &Rules<'_>, topic: &str) -> Vec<Arc<ProcessQueue>> {
+        let Some((_, target)) = rules.target(topic) else { return Vec::new() };
+        let (new, changed) = rebalance::apply(self, topic, &target);
+        if changed {
+            log::info!(
+                "{} {topic}: {} queues, {} of them new",
+                self.options.group,
+                target.len(),
+                new.len()
+            );
+            self.touch_subscription(topic);
+            self.divide_limits();
+        }
+        if changed { new } else { Vec::new() }
+    }
+
+    /// A new version of a topic's subscription.
+    fn touch_subscription(&self, topic: &str) {
+        let mut table = self.subscriptions.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(subscription) = table.get_mut(topic) {
+            Arc::make_mut(subscription).sub_version = now_ms();
+        }
+    }
+
+    fn divide_limits(&self) {
+        let queues = self.queues.len().max(1);
+        let share = |of_topic: i64| (of_topic as usize / queues).max(1);
+        if self.options.cached_messages_per_topic != -1 {
+            let share = share(self.options.cached_messages_per_topic);
+            self.max_cached.store(share, Ordering::Relaxed);
+        }
+        if self.options.cached_mib_per_topic != -1 {
+            let share = share(self.options.cached_mib_per_topic);
+            self.max_cached_bytes.store(share << 20, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends it: the service first, then offsets, then the group's membership. Idempotent.
+    pub fn shutdown(self: &Arc<Self>) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        match &self.service {
+            Service::Concurrent(service) => service.stop(self.options.shutdown_wait),
+            Service::Orderly(service) => service.stop(self, self.options.shutdown_wait),
+        }
+        self.scheduler.stop();
+        self.offsets.persist_now(&self.queues.names());
+        self.queues.drop_all();
+        self.instance.remove_consumer(&self.options.group);
+        self.instance.close();
+    }
+}
+
+impl QueueOwner for PushInner {
+    fn queues(&self) -> &QueueTable {
+        &self.queues
+    }
+
+    fn take(&self, queue: &MessageQueue) -> Option<Arc<ProcessQueue>> {
+        let needs_lock = self.is_orderly() && self.is_clustering();
+        if needs_lock {
+            match self.instance.lock_queues(&self.options.group, vec![queue.clone()]) {
+                Ok(locked) if locked.contains(queue) => {}
+                Ok(_) => return None,
+                Err(error) => {
+                    log::warn!("{}: lock of {queue:?}: {error}", self.options.group);
+                    return None;
+                }
+            }
+        }
+        self.offsets.forget(queue);
+        match self.pull_from(queue) {
+            Ok(offset) => {
+                let taken = ProcessQueue::new(queue.clone(), true);
+                taken.start_offset.store(offset, Ordering::Relaxed);
+                Some(Arc::new(taken))
+            }
+            Err(error) => {
+                log::warn!("{}: first offset of {queue:?}: {error}", self.options.group);
+                None
+            }
+        }
+    }
+
+    fn give_up(&self, queues: Vec<Arc<ProcessQueue>>) -> Vec<Arc<ProcessQueue>> {
+        let needs_lock = self.is_orderly() && self.is_clustering();
+        let deadline = Deadline::after(GIVE_UP_WAIT);
+        let idle = |queue: &Arc<ProcessQueue>| {
+            let left = deadline.left().unwrap_or_default();
+            let idle = !needs_lock || queue.wait_idle(left);
+            if !idle {
+                queue.try_unlock_times.fetch_add(1, Ordering::Relaxed);
+            }
+            idle
+        };
+        let gone: Vec<_> = queues.into_iter().filter(idle).collect();
+        rebalance::settle(&self.offsets, &gone);
+        if needs_lock {
+            let names = gone.iter().map(|queue| queue.queue.clone()).collect();
+            super::orderly::unlock(self, names, true);
+        }
+        gone
+    }
+}
+
+impl ConsumerRole for PushInner {
+    fn data(&self) -> ConsumerData {
+        let table = self.subscriptions.read().unwrap_or_else(PoisonError::into_inner);
+        ConsumerData {
+            consume_from_where: Some(self.options.consume_from),
+            consume_type: Some(ConsumeType::Passively),
+            group_name: Some(self.options.group.clone()),
+            message_model: Some(self.options.message_model),
+            subscription_data_set: table.values().map(|data| (**data).clone()).collect(),
+            unit_mode: false,
+        }
+    }
+
+    fn topics(&self) -> Vec<String> {
+        let table = self.subscriptions.read().unwrap_or_else(PoisonError::into_inner);
+        table.keys().cloned().collect()
+    }
+
+    fn rebalance(&self) {
+        let Some(consumer) = self.myself.upgrade() else { return };
+        if self.is_closed() || self.suspended.load(Ordering::Acquire) {
+            return;
+        }
+        let rules = Rules {
+            instance: &self.instance,
+            group: &self.options.group,
+            model: self.options.message_model,
+            strategy: &self.options.strategy,
+        };
+        let topics = self.topics();
+        let mut new = Vec::new();
+        for topic in &topics {
+            new.extend(self.rebalance_topic(&rules, topic));
+        }
+        let orphans = self.queues.all();
+        let orphans = orphans.into_iter().filter(|queue| !topics.contains(&queue.queue.topic));
+        let changed = rebalance::remove(self, orphans.collect()) || !new.is_empty();
+        if changed {
+            // Before the first pull, or the broker would find its subscription too old.
+            self.instance.heartbeat();
+        }
+        for queue in new {
+            let next_offset = queue.start_offset.load(Ordering::Relaxed);
+            let turn = PullTurn { queue, next_offset, after_lock: true };
+            consumer.pull_later(turn, Duration::ZERO);
+        }
+        if self.queues.all().iter().any(|queue| queue.is_dropped()) {
+            let instance = Arc::downgrade(&self.instance);
+            self.scheduler.once("rebalance", SUSPENDED_DELAY, move || {
+                if let Some(instance) = instance.upgrade() {
+                    instance.rebalance_soon();
+                }
+            });
+        }
+    }
+
+    fn persist_offsets(&self) {
+        self.offsets.persist_only(&self.queues.names());
+    }
+
+    fn reset_offsets(self: Arc<Self>, topic: &str, offsets: BTreeMap<MessageQueue, i64>) {
+        self.suspended.store(true, Ordering::Release);
+        let queues = self.queues.of_topic(topic);
+        let queues: Vec<_> =
+            queues.into_iter().filter(|queue| offsets.contains_key(&queue.queue)).collect();
+        for queue in &queues {
+            queue.drop_queue();
+            queue.clear();
+        }
+        let consumer = Arc::downgrade(&self);
+        self.scheduler.once("reset offsets", Duration::ZERO, move || {
+            let Some(consumer) = consumer.upgrade() else { return };
+            let deadline = Deadline::after(RESET_WAIT);
+            for queue in &queues {
+                queue.wait_idle(deadline.left().unwrap_or_default());
+                consumer.offsets.update(&queue.queue, offsets[&queue.queue], false);
+            }
+            rebalance::remove(&*consumer, queues);
+            consumer.suspended.store(false, Ordering::Release);
+            consumer.instance.rebalance_soon();
+        });
+    }
+
+    fn offsets(&self, topic: &str) -> BTreeMap<MessageQueue, i64> {
+        self.offsets.snapshot(topic)
+    }
+
+    fn running_info(&self) -> ConsumerRunningInfo {
+        let info = |queue: &Arc<ProcessQueue>| {
+            let commit = self.offsets.known(&queue.queue).ok().flatten().unwrap_or(-1);
+            (queue.queue.clone(), queue.info(commit))
+        };
+        let mut subscriptions = self.data().subscription_data_set;
+        subscriptions.sort_by(|a, b| (&a.topic, &a.sub_string).cmp(&(&b.topic, &b.sub_string)));
+        ConsumerRunningInfo {
+            jstack: None,
+            mq_table: self.queues.all().iter().map(info).collect(),
+            properties: self.described_options(),
+            status_table: self.stats.status(),
+            subscription_set: subscriptions,
+        }
+    }
+
+    fn consume_directly(&self, message: ReceivedMessage) -> Option<ConsumeDirectlyResult> {
+        let began = Instant::now();
+        let messages = [message];
+        let mut result = match &self.service {
+            Service::Concurrent(service) => service.consume_directly(&messages),
+            Service::Orderly(service) => service.consume_directly(&messages),
+        };
+        result.spent_time_millis = began.elapsed().as_millis() as i64;
+        Some(result)
+    }
+}
+
+impl PushInner {
+    /// Options and state as tools read them, under Java's names.
+    fn described_options(&self) -> BTreeMap<String, String> {
+        let options = &self.options;
+        [
+            ("consumerGroup", options.group.clone()),
+            ("messageModel", options.message_model.name().to_owned()),
+            ("consumeFromWhere", options.consume_from.name().to_owned()),
+            ("consumeThreadMin", options.consume_threads.to_string()),
+            ("consumeThreadMax", options.consume_threads.to_string()),
+            ("consumeMessageBatchMaxSize", options.consume_batch.to_string()),
+            ("pullBatchSize", options.pull_batch.to_string()),
+            ("pullInterval", options.pull_interval.as_millis().to_string()),
+            ("pullThresholdForQueue", self.max_cached.load(Ordering::Relaxed).to_string()),
+            (
+                "pullThresholdSizeForQueue",
+                (self.max_cached_bytes.load(Ordering::Relaxed) >> 20).to_string(),
+            ),
+            ("consumeConcurrentlyMaxSpan", options.max_span.to_string()),
+            ("maxReconsumeTimes", options.max_reconsume_times.to_string()),
+            ("consumeTimeout", (options.consume_timeout.as_secs() / 60).to_string()),
+            ("allocateMessageQueueStrategy", options.strategy.name()),
+            ("PROP_CONSUMEORDERLY", self.is_orderly().to_string()),
+            ("PROP_CONSUME_TYPE", ConsumeType::Passively.name().to_owned()),
+            ("PROP_THREADPOOL_CORE_SIZE", options.consume_threads.to_string()),
+            ("PROP_CONSUMER_START_TIMESTAMP", self.started_ms.to_string()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+    }
+}
