@@ -12,7 +12,9 @@
 //! | 4 | bytes of all fields together, 0 for none |
 //! | m | fields: name length (2), name, value length (4), value |
 //!
-//! An empty text is the same as none. A length below zero is read as zero, as Java does.
+//! An empty text is the same as none.
+
+use std::borrow::Cow;
 
 use super::command::{Command, Language, SerializeType};
 use super::frame::FrameError;
@@ -47,9 +49,12 @@ impl<'a> Reader<'a> {
         self.number(what).map(i32::from_be_bytes)
     }
 
-    /// A length: below zero counts as zero.
-    fn length(&mut self, what: &str) -> Result<usize, FrameError> {
-        Ok(usize::try_from(self.i32(what)?).unwrap_or(0))
+    /// A text after its length.
+    fn text(&mut self, length: i32, what: &str) -> Result<Cow<'a, str>, FrameError> {
+        let bytes = usize::try_from(length).map_err(|_| {
+            FrameError(format!("binary header: the length {length} of a {what} is negative"))
+        })?;
+        Ok(String::from_utf8_lossy(self.take(bytes, what)?))
     }
 }
 
@@ -65,24 +70,21 @@ pub(super) fn decode(header: &[u8]) -> Result<Command, FrameError> {
         serialize: SerializeType::RocketMq,
         ..Command::default()
     };
-    let remark_bytes = reader.length("remark length")?;
-    if remark_bytes > 0 {
-        let remark = reader.take(remark_bytes, "remark")?;
-        command.remark = Some(String::from_utf8_lossy(remark).into_owned());
-    }
-    let fields_bytes = reader.length("fields length")?;
+    let remark_bytes = reader.i32("remark length")?;
+    let remark = reader.text(remark_bytes, "remark")?;
+    command.remark = (!remark.is_empty()).then(|| remark.into_owned());
+    // Java reads a negative length of all fields together as none.
+    let fields_bytes = usize::try_from(reader.i32("fields length")?).unwrap_or(0);
     if fields_bytes > 0 {
         let mut entries = Reader { rest: reader.take(fields_bytes, "fields")? };
         command.fields.mark_present();
         while !entries.rest.is_empty() {
-            let name_bytes = usize::try_from(entries.i16("name length")?).unwrap_or(0);
-            let name = entries.take(name_bytes, "name")?;
-            let value_bytes = entries.length("value length")?;
-            let value = entries.take(value_bytes, "value")?;
+            let name_bytes = entries.i16("name length")?;
+            let name = entries.text(name_bytes.into(), "name")?;
+            let value_bytes = entries.i32("value length")?;
+            let value = entries.text(value_bytes, "value")?;
             if !name.is_empty() && !value.is_empty() {
-                command
-                    .fields
-                    .push_str(&String::from_utf8_lossy(name), &String::from_utf8_lossy(value));
+                command.fields.push_str(&name, &value);
             }
         }
     }
@@ -136,14 +138,22 @@ mod tests {
     }
 
     #[test]
-    fn empty_and_negative_lengths_are_nothing() {
-        let command = decode(&header(-1, &[0, 0, 0, 0])).unwrap();
+    fn empty_texts_are_nothing() {
+        let command = decode(&header(0, &[0xFF; 4])).unwrap();
         assert_eq!((command.code, command.remark), (11, None));
         assert!(command.fields.is_absent());
         // A field "a" without a value, then "b" = "x".
         let tail = [0, 0, 0, 15, 0, 1, b'a', 0, 0, 0, 0, 0, 1, b'b', 0, 0, 0, 1, b'x'];
         let command = decode(&header(0, &tail)).unwrap();
         assert_eq!(command.fields.iter().collect::<Vec<_>>(), [("b", "x")]);
+    }
+
+    #[test]
+    fn negative_lengths_are_refused() {
+        for bytes in [header(-5, &[0; 4]), header(0, &[0, 0, 0, 2, 0xFF, 0xFF])] {
+            let error = decode(&bytes).unwrap_err().0;
+            assert!(error.contains("negative"), "{error}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The JSON form of a header.
 //!
 //! Reading is lenient, because clients are: numbers and booleans among the fields, numbers as
-//! text, unknown members, missing ones, whitespace after the object. It goes straight from the
+//! text, unknown members, missing ones, whitespace after the object; and what fastjson reads beyond
+//! JSON: names without quotes, single quotes, a comma after the last member. It goes straight from the
 //! bytes into the [`Command`]: no tree, and one allocation for all fields together, for this runs
 //! once a frame. Writing is strict: every field is a text, as the Go client requires.
 
@@ -149,18 +150,17 @@ impl<'a> Scanner<'a> {
         mut member: impl FnMut(&mut Self, Quoted<'a>) -> Result<(), FrameError>,
     ) -> Result<(), FrameError> {
         self.require(b'{', "an object")?;
-        if self.found(b'}') {
-            return Ok(());
-        }
         loop {
-            self.skip_whitespace();
-            let name = self.quoted()?;
-            self.require(b':', "a colon")?;
-            member(self, name)?;
+            // Also after a comma: fastjson reads it, so some client may write it.
             if self.found(b'}') {
                 return Ok(());
             }
-            self.require(b',', "a comma or the end of the object")?;
+            let name = self.name()?;
+            self.require(b':', "a colon")?;
+            member(self, name)?;
+            if !self.found(b',') {
+                return self.require(b'}', "a comma or the end of the object");
+            }
         }
     }
 
@@ -184,19 +184,27 @@ impl<'a> Scanner<'a> {
         })
     }
 
-    /// Reads a text from its opening quote to its closing one.
-    fn quoted(&mut self) -> Result<Quoted<'a>, FrameError> {
-        if self.peek() != Some(b'"') {
-            return Err(self.error("a quoted text"));
+    /// Reads a member's name, which may stand without quotes.
+    fn name(&mut self) -> Result<Quoted<'a>, FrameError> {
+        match self.peek() {
+            Some(quote @ (b'"' | b'\'')) => self.quoted(quote),
+            _ => match self.bare() {
+                Quoted { raw: "", .. } => Err(self.error("a name")),
+                bare => Ok(bare),
+            },
         }
+    }
+
+    /// Reads a text from its opening quote to its closing one.
+    fn quoted(&mut self, quote: u8) -> Result<Quoted<'a>, FrameError> {
         let start = self.at + 1;
         let bytes = self.text.as_bytes();
         let mut at = start;
         let mut escaped = false;
         loop {
-            at = find_special(bytes, at);
+            at = if quote == b'"' { find_special(bytes, at) } else { at };
             match bytes.get(at) {
-                Some(b'"') => break,
+                Some(&byte) if byte == quote => break,
                 Some(b'\\') => {
                     escaped = true;
                     at += 2;
@@ -209,34 +217,38 @@ impl<'a> Scanner<'a> {
         Ok(Quoted { raw: &self.text[start..at], start, escaped })
     }
 
+    /// Reads what stands without quotes: a number, a literal, a name.
+    fn bare(&mut self) -> Quoted<'a> {
+        let start = self.at;
+        while matches!(
+            self.peek(),
+            Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.' | b'_' | b'$')
+        ) {
+            self.at += 1;
+        }
+        self.since(start)
+    }
+
+    /// What was stepped over since `start`.
+    fn since(&self, start: usize) -> Quoted<'a> {
+        Quoted { raw: &self.text[start..self.at], start, escaped: false }
+    }
+
     fn value(&mut self) -> Result<Value<'a>, FrameError> {
         self.skip_whitespace();
         let start = self.at;
         match self.peek() {
-            Some(b'"') => self.quoted().map(Value::Text),
+            Some(quote @ (b'"' | b'\'')) => self.quoted(quote).map(Value::Text),
             Some(b'{' | b'[') => {
                 self.skip_nested()?;
-                Ok(Value::Raw(self.bare(start)))
+                Ok(Value::Raw(self.since(start)))
             }
-            _ => {
-                while matches!(
-                    self.peek(),
-                    Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.')
-                ) {
-                    self.at += 1;
-                }
-                match self.bare(start) {
-                    Quoted { raw: "", .. } => Err(self.error("a value")),
-                    Quoted { raw: "null", .. } => Ok(Value::Null),
-                    bare => Ok(Value::Raw(bare)),
-                }
-            }
+            _ => match self.bare() {
+                Quoted { raw: "", .. } => Err(self.error("a value")),
+                Quoted { raw: "null", .. } => Ok(Value::Null),
+                bare => Ok(Value::Raw(bare)),
+            },
         }
-    }
-
-    /// What was stepped over since `start`.
-    fn bare(&self, start: usize) -> Quoted<'a> {
-        Quoted { raw: &self.text[start..self.at], start, escaped: false }
     }
 
     /// Steps over an object or array, of which only the brackets and texts are looked at. A bit of
@@ -265,8 +277,8 @@ impl<'a> Scanner<'a> {
                         return Ok(());
                     }
                 }
-                Some(b'"') => {
-                    self.quoted()?;
+                Some(quote @ (b'"' | b'\'')) => {
+                    self.quoted(quote)?;
                 }
                 Some(_) => self.at += 1,
                 None => return Err(self.error("an object that ends")),
@@ -288,8 +300,8 @@ fn find_special(bytes: &[u8], from: usize) -> usize {
     let mut at = from.min(bytes.len());
     while let Some(chunk) = bytes[at..].first_chunk::<8>() {
         let word = u64::from_le_bytes(*chunk);
-        let quote = zero(word ^ LOW * u64::from(b'"'));
-        let backslash = zero(word ^ LOW * u64::from(b'\\'));
+        let quote = zero(word ^ (LOW * u64::from(b'"')));
+        let backslash = zero(word ^ (LOW * u64::from(b'\\')));
         let control = word.wrapping_sub(LOW * 0x20) & !word & HIGH;
         let found = quote | backslash | control;
         if found != 0 {
@@ -442,6 +454,12 @@ mod tests {
         let command = read(r#"{"extFields":{},"serializeTypeCurrentRPC":"JSON"}"#);
         assert!(command.fields.is_empty() && !command.fields.is_absent());
         assert_eq!(read("{}").code, 0);
+        // What only fastjson reads.
+        let command =
+            read(r#"{code:11,'opaque':'7',"extFields":{topic:'it\'s "T"','new':{'}':'\''},},}"#);
+        assert_eq!((command.code, command.opaque), (11, 7));
+        assert_eq!(command.fields.get("topic"), Some("it's \"T\""));
+        assert_eq!(command.fields.get("new"), Some(r"{'}':'\''}"));
     }
 
     #[test]
@@ -489,8 +507,6 @@ mod tests {
             "{\"code\"",
             "{\"code\":",
             "{\"code\":1",
-            "{\"code\":1,}",
-            "{code:1}",
             "{\"code\":\"x\"}",
             "{\"code\":1.5}",
             "{\"opaque\":4294967296}",
