@@ -3,6 +3,7 @@
 //! [`send`](super::send) and its relatives.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use crate::common::properties::{
     CLUSTER, DELAY, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, REAL_QUEUE_ID, REAL_TOPIC,
@@ -69,17 +70,42 @@ fn pairs(properties: &str) -> impl Iterator<Item = (&str, &str)> {
 pub fn rewrite(properties: &str, drop: &[&str], add: &[(&str, &str)]) -> String {
     let added: usize = add.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
     let mut text = String::with_capacity(properties.len() + added);
-    let kept = pairs(properties)
-        .filter(|(name, _)| !drop.contains(name) && add.iter().all(|(known, _)| known != name));
-    for (name, value) in kept.chain(add.iter().copied()) {
+    let mut push = |name: &str, value: &str| {
         if !text.is_empty() {
             text.push(PROPERTY_SEPARATOR);
         }
         text.push_str(name);
         text.push(NAME_VALUE_SEPARATOR);
         text.push_str(value);
+    };
+    let last = repeated(properties);
+    for (at, (name, value)) in pairs(properties).enumerate() {
+        let replaced = drop.contains(&name) || add.iter().any(|(known, _)| *known == name);
+        if !replaced && last.as_ref().is_none_or(|last| last.get(name) == Some(&at)) {
+            push(name, value);
+        }
+    }
+    for (name, value) in add {
+        push(name, value);
     }
     text
+}
+
+/// For each name the place of its last pair, the one that counts; `None` if surely no name stands
+/// twice, which takes one pass without an allocation.
+fn repeated(properties: &str) -> Option<HashMap<&str, usize>> {
+    let mut seen = 0u64;
+    let surely_distinct = pairs(properties).all(|(name, _)| {
+        let bytes = name.as_bytes();
+        let sum =
+            bytes.len() * 31 + usize::from(bytes[0]) * 7 + usize::from(bytes[bytes.len() - 1]);
+        let bit = 1u64 << (sum % 64);
+        let fresh = seen & bit == 0;
+        seen |= bit;
+        fresh
+    });
+    let places = || pairs(properties).enumerate().map(|(at, (name, _))| (name, at)).collect();
+    (!surely_distinct).then(places)
 }
 
 /// Where and how a message is stored.
@@ -207,6 +233,15 @@ mod tests {
         assert_eq!(placed.properties, text(&[("TAGS", "A"), ("k", "v"), ("CLUSTER", "c1")]));
         assert!(!Wishes::of(&sent).waits());
         assert_eq!(place("T", 0, 0, "", "c1", 18).unwrap().properties, text(&[("CLUSTER", "c1")]));
+    }
+
+    #[test]
+    fn of_a_name_that_stands_twice_the_last_value_counts() {
+        let sent = text(&[("a", "1"), ("b", "2"), ("a", "3")]) + "\u{2}";
+        assert_eq!(rewrite(&sent, &[], &[("c", "4")]), text(&[("b", "2"), ("a", "3"), ("c", "4")]));
+        let many: Vec<_> = (0..200).map(|at| (format!("n{at}"), at.to_string())).collect();
+        let many: Vec<_> = many.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(rewrite(&text(&many), &[], &[]), text(&many));
     }
 
     #[test]

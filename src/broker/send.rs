@@ -32,6 +32,9 @@ use crate::store::message::{NewBatch, NewMessage, PutOutcome, PutResult, PutStat
 /// Requests of at least this version may bring their own maximum of retries (V3_4_9).
 pub const MAX_RECONSUME_TIMES_VERSION: i32 = 121;
 
+/// Longest string form of properties, bytes.
+const MAX_PROPERTIES_BYTES: usize = 32_767;
+
 /// Names of the fields in the long form, in the order of the one-letter names `a` to `m`.
 const LONG_NAMES: [&str; 13] = [
     "producerGroup",
@@ -52,7 +55,8 @@ const SHORT_NAMES: [&str; 13] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j
 
 /// The header of a send, borrowed from the request: the same fields as
 /// [`SendMessageRequestHeader`](crate::remoting::protocol::headers::SendMessageRequestHeader),
-/// in either form, read in one pass without a copy.
+/// in either form, read in one pass without a copy. Java does without the names and the queue count,
+/// so they are optional here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendHeader<'a> {
     /// Producer group.
@@ -104,16 +108,22 @@ impl<'a> SendHeader<'a> {
                 values[at] = Some(value);
             }
         }
-        let text = |at: usize| values[at].ok_or(HeaderError::Missing(names[at]));
-        let int = |at: usize| i32::read(values[at], names[at]);
+        let topic = values[1].unwrap_or_default();
+        let required = |at: usize| match values[at] {
+            // Without a topic the send is refused for that, whatever else is missing.
+            None if topic.is_empty() => Ok(Some("0")),
+            None => Err(HeaderError::Missing(names[at])),
+            value => Ok(value),
+        };
+        let int = |at: usize| i32::read(required(at)?, names[at]);
         Ok(Self {
-            producer_group: text(0)?,
-            topic: text(1)?,
-            default_topic: text(2)?,
-            default_topic_queue_nums: int(3)?,
+            producer_group: values[0].unwrap_or_default(),
+            topic,
+            default_topic: values[2].unwrap_or_default(),
+            default_topic_queue_nums: Option::read(values[3], names[3])?.unwrap_or(0),
             queue_id: int(4)?,
             sys_flag: int(5)?,
-            born_timestamp: i64::read(values[6], names[6])?,
+            born_timestamp: i64::read(required(6)?, names[6])?,
             flag: int(7)?,
             properties: values[8].unwrap_or_default(),
             reconsume_times: Option::read(values[9], names[9])?.unwrap_or(0),
@@ -154,10 +164,11 @@ pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Comm
     let header = SendHeader::read(&request)?;
     let mut response = new_response(&config);
     match put(broker, &config, connection, &request, &header) {
-        Err(refusal) => {
+        Err(Failure::Refused(refusal)) => {
             refusal.write(&mut response);
             Ok(Some(response))
         }
+        Err(Failure::Malformed(problem)) => Err(problem.into()),
         Ok((sent, PutOutcome::Done(result))) => {
             acknowledge(broker, &sent, &result, &mut response);
             Ok(Some(response))
@@ -199,6 +210,27 @@ impl Sent<'_> {
     }
 }
 
+/// Why a send is not stored.
+#[derive(Debug)]
+enum Failure {
+    /// Answered with the refusal's code, and what every answer to a send carries.
+    Refused(Refusal),
+    /// Answered as a request that cannot be understood.
+    Malformed(String),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<String> for Failure {
+    fn from(problem: String) -> Self {
+        Self::Malformed(problem)
+    }
+}
+
 /// Checks a send, makes the message final and stores it.
 fn put<'a>(
     broker: &Broker,
@@ -206,7 +238,7 @@ fn put<'a>(
     connection: &Connection,
     request: &Command,
     header: &SendHeader<'a>,
-) -> Result<(Sent<'a>, PutOutcome), Refusal> {
+) -> Result<(Sent<'a>, PutOutcome), Failure> {
     let topic_config = writable_topic(broker, config, header, connection)?;
     let queue_id = choose_queue(header.queue_id, topic_config.write_queue_nums)?;
     let record = RecordFields {
@@ -233,10 +265,9 @@ fn put<'a>(
     };
     let wishes = Wishes::of(header.properties);
     if wishes.is_half() && config.reject_transaction_message {
-        return Err(Refusal::new(
-            code::NO_PERMISSION,
-            format!("the broker[{}] sending transaction message is forbidden", config.broker_ip1),
-        ));
+        let broker = &config.broker_ip1;
+        let problem = format!("the broker[{broker}] sending transaction message is forbidden");
+        return Err(Refusal::new(code::NO_PERMISSION, problem).into());
     }
     let placed = put_message::place(
         &topic,
@@ -245,8 +276,7 @@ fn put<'a>(
         header.properties,
         &config.broker_cluster_name,
         broker.delay.levels().max_level(),
-    )
-    .map_err(|problem| Refusal::new(code::SYSTEM_ERROR, problem))?;
+    )?;
     let message = NewMessage {
         record: RecordFields {
             topic: &placed.topic,
@@ -272,14 +302,31 @@ fn put_batch(
     broker: &Broker,
     config: &BrokerConfig,
     record: RecordFields<'_>,
-) -> Result<PutOutcome, Refusal> {
-    let wait_store = Wishes::of(record.properties).waits();
+) -> Result<PutOutcome, Failure> {
+    let wishes = Wishes::of(record.properties);
+    if wishes.delay_level()? > 0 {
+        let problem = "a batch cannot be delayed; put the delay level on single messages";
+        return Err(Refusal::new(code::MESSAGE_ILLEGAL, problem).into());
+    }
+    if record.body.is_empty() {
+        return Err("the batch has no messages".to_owned().into());
+    }
     let cluster = [(CLUSTER, config.broker_cluster_name.as_str())];
     let properties = put_message::rewrite(record.properties, &[], &cluster);
-    let batch = NewBatch { record: RecordFields { properties: &properties, ..record }, wait_store };
-    broker.store.put_batch(&batch).map_err(|error| {
-        Refusal::new(code::SYSTEM_ERROR, format!("the body is not a batch: {error}"))
-    })
+    if properties.len() > MAX_PROPERTIES_BYTES {
+        let length = properties.len();
+        return Err(format!(
+            "the properties that all messages of the batch share have {length} bytes, with \
+             CLUSTER; at most {MAX_PROPERTIES_BYTES} are allowed"
+        )
+        .into());
+    }
+    let batch = NewBatch {
+        record: RecordFields { properties: &properties, ..record },
+        wait_store: wishes.waits(),
+    };
+    let stored = broker.store.put_batch(&batch);
+    stored.map_err(|error| Failure::Malformed(format!("the body is not a batch: {error}")))
 }
 
 /// The topic of a send, made if need be. Refused, in this order:
@@ -384,13 +431,11 @@ fn make_topic(
 }
 
 /// The queue of a message: the producer's, or any of the topic's.
-fn choose_queue(wanted: i32, write_queue_nums: i32) -> Result<i32, Refusal> {
+fn choose_queue(wanted: i32, write_queue_nums: i32) -> Result<i32, String> {
     if wanted >= 0 {
         return Ok(wanted);
     }
-    random_queue(write_queue_nums).ok_or_else(|| {
-        Refusal::new(code::SYSTEM_ERROR, "the topic has no queue to write to".to_owned())
-    })
+    random_queue(write_queue_nums).ok_or_else(|| "the topic has no queue to write to".to_owned())
 }
 
 /// Any queue of `queues`; `None` if there is none.
@@ -542,8 +587,8 @@ mod tests {
         let values = ["g", "T", "TBW102", "4", "one"];
         let error = SendHeader::read_fields(&fields(&SHORT_NAMES, &values), false).unwrap_err();
         assert_eq!(error.to_string(), "the header field e is \"one\", expected a 32-bit integer");
-        let error = SendHeader::read_fields(&fields(&LONG_NAMES, &values[..1]), true).unwrap_err();
-        assert_eq!(error, HeaderError::Missing("topic"));
+        let error = SendHeader::read_fields(&fields(&LONG_NAMES, &values[..4]), true).unwrap_err();
+        assert_eq!(error, HeaderError::Missing("queueId"));
     }
 
     #[test]
