@@ -6,8 +6,7 @@
 //! [`message_id`] (its two names), [`topic`] (where it may go), [`sys_flag`], [`compression`] and
 //! [`checksum`].
 //!
-//! Then the ways of running something. There are three, and nothing else in this crate makes a
-//! thread that stays:
+//! Then the ways of running something, besides the threads that a connection has of its own:
 //!
 //! | for | take | why |
 //! |---|---|---|
