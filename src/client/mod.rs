@@ -1,4 +1,5 @@
 //! Under construction.
+pub mod admin;
 pub mod allocate;
 pub mod batch;
 pub mod broker_calls;

@@ -8,3 +8,4 @@ pub mod heartbeat;
 pub mod namesrv_headers;
 pub mod request_code;
 pub mod response_code;
+pub mod version;

@@ -1,0 +1,433 @@
+//! Reading queues: print what lies there, drain it into a pipe, follow what comes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use super::call::Call;
+use super::message::{TOOLS_GROUP, address_in, properties_text, to_json};
+use super::{SubCommand, ToolError, ToolResult, flag, optional, required};
+use crate::client::admin::{PullFrom, PullStatus, address_of};
+use crate::common::clock;
+use crate::common::message::MessageExt;
+use crate::common::topic::PERM_READ;
+use crate::remoting::protocol::bodies::MessageQueue;
+
+/// The commands of this file.
+pub const COMMANDS: &[SubCommand] = &[
+    SubCommand {
+        name: "consumeMessage",
+        purpose: "Consume message",
+        options: &[
+            required('t', "topic", "Topic name"),
+            optional('b', "brokerName", "Broker name"),
+            optional('i', "queueId", "Queue Id"),
+            optional('o', "offset", "Queue offset"),
+            optional('g', "consumerGroup", "Consumer group name"),
+            optional('s', "beginTimestamp", "Begin timestamp[ms|yyyy-MM-dd#HH:mm:ss:SSS]"),
+            optional('e', "endTimestamp", "End timestamp[ms|yyyy-MM-dd#HH:mm:ss:SSS]"),
+            optional('c', "MessageNumber", "Number of messages to be consumed (128)"),
+            optional('x', "subExpression", "Tags, eg: TagA || TagB (*)"),
+            flag('r', "raw", "Only the bodies, each with a line end"),
+            flag('k', "commit", "Begin where the group stands, commit what was printed"),
+            optional('w', "wait", "Wait so many seconds for more messages (0)"),
+        ],
+        run: consume_message,
+    },
+    SubCommand {
+        name: "printMsg",
+        purpose: "Print Message Detail",
+        options: &[
+            required('t', "topic", "topic name"),
+            optional('c', "charsetName", "CharsetName, only UTF-8"),
+            optional('s', "subExpression", "Subscribe Expression eg: TagA || TagB"),
+            optional('b', "beginTimestamp", "Begin timestamp[ms|yyyy-MM-dd#HH:mm:ss:SSS]"),
+            optional('e', "endTimestamp", "End timestamp[ms|yyyy-MM-dd#HH:mm:ss:SSS]"),
+            optional('d', "printBody", "print body (true)"),
+        ],
+        run: print_messages,
+    },
+    SubCommand {
+        name: "printMsgByQueue",
+        purpose: "Print Message Detail by queueId",
+        options: &[
+            required('t', "topic", "topic name"),
+            required('a', "brokerName", "broker name"),
+            required('i', "queueId", "queue id"),
+            optional('c', "charsetName", "CharsetName, only UTF-8"),
+            optional('s', "subExpression", "Subscribe Expression eg: TagA || TagB"),
+            optional('b', "beginTimestamp", "Begin timestamp[ms|yyyy-MM-dd#HH:mm:ss:SSS]"),
+            optional('e', "endTimestamp", "End timestamp[ms|yyyy-MM-dd#HH:mm:ss:SSS]"),
+            optional('p', "printMsg", "print msg (false)"),
+            optional('d', "printBody", "print body (false)"),
+            optional('f', "calculate", "calculate by tag (false)"),
+        ],
+        run: print_queue,
+    },
+];
+
+/// Messages asked for at a time.
+const BATCH: i64 = 32;
+/// How long one of several queues may hold a pull while the others wait for their turn.
+const TURN: Duration = Duration::from_millis(100);
+
+/// A part of a queue that is to be read.
+#[derive(Clone, Debug)]
+struct Part {
+    queue: MessageQueue,
+    addr: String,
+    /// Next offset.
+    next: i64,
+    /// Behind the last offset.
+    end: i64,
+}
+
+/// How messages are read and printed.
+struct Reading {
+    group: String,
+    expression: String,
+    form: Form,
+    commit: bool,
+}
+
+/// What is printed of a message, unless JSON was asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Java's line.
+    Line { with_body: bool },
+    /// The body alone.
+    Raw,
+    /// Nothing.
+    Silent,
+}
+
+fn consume_message(call: &mut Call<'_>) -> ToolResult {
+    let mut left: i64 = call.number("MessageNumber", 128)?;
+    if left <= 0 {
+        return Err(ToolError::Usage("Please input a positive messageNumber!".to_owned()));
+    }
+    let reading = Reading {
+        group: call.text("consumerGroup").unwrap_or_else(|| TOOLS_GROUP.to_owned()),
+        expression: call.text("subExpression").unwrap_or_else(|| "*".to_owned()),
+        form: if call.has("raw") { Form::Raw } else { Form::Line { with_body: true } },
+        commit: call.has("commit"),
+    };
+    if reading.commit && call.text("consumerGroup").is_none() {
+        return Err(ToolError::Usage("give the group to commit for with -g".to_owned()));
+    }
+    let mut parts = chosen_parts(call, &reading)?;
+    for part in &mut parts {
+        left -= read_part(call, &reading, part, left, Duration::ZERO)?;
+    }
+    let wait = Duration::from_secs(call.number("wait", 0)?);
+    if !wait.is_zero() {
+        follow(call, &reading, &mut parts, left, wait)?;
+    }
+    Ok(())
+}
+
+/// The parts of queues that the options name.
+fn chosen_parts(call: &Call<'_>, reading: &Reading) -> Result<Vec<Part>, ToolError> {
+    let usage = |problem: &str| Err(ToolError::Usage(problem.to_owned()));
+    let (broker, queue_id) = (call.text("brokerName"), call.optional_number::<i32>("queueId")?);
+    let offset = call.optional_number::<i64>("offset")?;
+    if queue_id.is_some() && broker.is_none() {
+        return usage("Please set the brokerName before queueId!");
+    }
+    if offset.is_some() && queue_id.is_none() {
+        return usage("Please set queueId before offset!");
+    }
+    let (begin, end) = time_range(call)?;
+    let now = clock::now_ms();
+    if begin.is_some_and(|begin| begin > now) {
+        return usage("Please set the beginTimestamp before now!");
+    }
+    if end.is_some_and(|end| end > now) {
+        return usage("Please set the endTimestamp before now!");
+    }
+    let mut parts = parts_of(call, &call.required("topic")?, broker.as_deref(), queue_id)?;
+    for part in &mut parts {
+        limit_by_time(call, part, begin, end)?;
+        if let Some(offset) = offset {
+            if offset > part.end {
+                let problem = format!("no matched msg, the queue ends at {}", part.end);
+                return Err(ToolError::Failed(problem));
+            }
+            part.next = part.next.max(offset);
+        } else if reading.commit {
+            let stands = call.admin.consumer_offset(&part.addr, &reading.group, &part.queue)?;
+            part.next = part.next.max(stands.unwrap_or(0));
+        }
+    }
+    Ok(parts)
+}
+
+fn time_range(call: &Call<'_>) -> Result<(Option<i64>, Option<i64>), ToolError> {
+    let (begin, end) = (call.time("beginTimestamp")?, call.time("endTimestamp")?);
+    if let (Some(begin), Some(end)) = (begin, end)
+        && begin > end
+    {
+        let problem = "Please make sure that the beginTimestamp is less than or equal to the \
+                       endTimestamp";
+        return Err(ToolError::Usage(problem.to_owned()));
+    }
+    Ok((begin, end))
+}
+
+/// All readable queues of a topic, or one broker's, or one; each from its first to its last message.
+fn parts_of(
+    call: &Call<'_>,
+    topic: &str,
+    broker: Option<&str>,
+    queue_id: Option<i32>,
+) -> Result<Vec<Part>, ToolError> {
+    let route = call.admin.route(topic)?;
+    if let Some(broker) = broker {
+        address_in(&route, broker)?;
+    }
+    let mut parts = Vec::new();
+    for queues in route.queue_datas.iter().filter(|queues| queues.perm & PERM_READ != 0) {
+        let mut brokers = route.broker_datas.iter();
+        let found = brokers.find(|b| b.broker_name == queues.broker_name);
+        let Some(addr) = found.and_then(address_of) else { continue };
+        if broker.is_some_and(|broker| broker != queues.broker_name) {
+            continue;
+        }
+        for id in 0..queues.read_queue_nums {
+            if queue_id.is_some_and(|wanted| wanted != id) {
+                continue;
+            }
+            let queue = MessageQueue {
+                broker_name: queues.broker_name.clone(),
+                queue_id: id,
+                topic: topic.to_owned(),
+            };
+            let next = call.admin.min_offset(addr, &queue)?;
+            let end = call.admin.max_offset(addr, &queue)?;
+            parts.push(Part { queue, addr: addr.to_owned(), next, end });
+        }
+    }
+    if parts.is_empty() {
+        return Err(ToolError::Failed(format!("topic {topic} has no such readable queue")));
+    }
+    Ok(parts)
+}
+
+fn limit_by_time(
+    call: &Call<'_>,
+    part: &mut Part,
+    begin: Option<i64>,
+    end: Option<i64>,
+) -> ToolResult {
+    if let Some(begin) = begin {
+        part.next = call.admin.search_offset(&part.addr, &part.queue, begin)?;
+    }
+    if let Some(end) = end {
+        part.end = call.admin.search_offset(&part.addr, &part.queue, end)?;
+    }
+    Ok(())
+}
+
+/// Reads a part up to its end, at most `limit` messages. Returns how many were printed.
+fn read_part(
+    call: &mut Call<'_>,
+    reading: &Reading,
+    part: &mut Part,
+    limit: i64,
+    hold: Duration,
+) -> Result<i64, ToolError> {
+    let mut count = 0;
+    while part.next < part.end && count < limit {
+        let wanted = (limit - count).min(part.end - part.next).min(BATCH);
+        let messages = pull(call, reading, part, wanted, hold)?;
+        for message in &messages {
+            if message.queue_offset < part.end {
+                print(call, reading.form, message, &part.queue.broker_name)?;
+                count += 1;
+            }
+        }
+        commit(call, reading, part)?;
+    }
+    Ok(count)
+}
+
+/// Pulls once and moves the part on.
+fn pull(
+    call: &Call<'_>,
+    reading: &Reading,
+    part: &mut Part,
+    wanted: i64,
+    hold: Duration,
+) -> Result<Vec<MessageExt>, ToolError> {
+    let from = PullFrom {
+        group: &reading.group,
+        queue: &part.queue,
+        offset: part.next,
+        max_messages: wanted as i32,
+        expression: &reading.expression,
+        hold,
+    };
+    let pulled = call.admin.pull(&part.addr, &from)?;
+    match pulled.status {
+        // Only what was read counts: the answer's next offset may be behind filtered messages.
+        PullStatus::Found | PullStatus::NoMatchedMessage => part.next = pulled.next_offset,
+        // Somebody deleted the start of the queue.
+        PullStatus::OffsetIllegal if pulled.next_offset > part.next => {
+            part.next = pulled.next_offset;
+        }
+        PullStatus::OffsetIllegal | PullStatus::NoNewMessage => part.end = part.next,
+    }
+    Ok(pulled.messages)
+}
+
+/// Tells the broker how far the group is, after everything up to there was written out.
+fn commit(call: &mut Call<'_>, reading: &Reading, part: &Part) -> ToolResult {
+    if reading.commit {
+        call.out.flush()?;
+        call.admin.update_consumer_offset(&part.addr, &reading.group, &part.queue, part.next)?;
+    }
+    Ok(())
+}
+
+/// Waits for more messages, until enough came or none came for `wait`.
+fn follow(
+    call: &mut Call<'_>,
+    reading: &Reading,
+    parts: &mut [Part],
+    mut left: i64,
+    wait: Duration,
+) -> ToolResult {
+    call.out.flush()?;
+    let hold = if parts.len() == 1 { wait } else { TURN.min(wait) };
+    let mut last_news = Instant::now();
+    while left > 0 && last_news.elapsed() < wait {
+        for part in parts.iter_mut() {
+            part.end = i64::MAX;
+            let messages = pull(call, reading, part, left.clamp(0, BATCH), hold)?;
+            if messages.is_empty() {
+                continue;
+            }
+            for message in &messages {
+                print(call, reading.form, message, &part.queue.broker_name)?;
+            }
+            call.out.flush()?;
+            commit(call, reading, part)?;
+            left -= messages.len() as i64;
+            last_news = Instant::now();
+            if left <= 0 {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print(call: &mut Call<'_>, form: Form, message: &MessageExt, broker_name: &str) -> ToolResult {
+    match form {
+        Form::Silent => {}
+        _ if call.out.is_json() => call.out.value(&to_json(message, Some(broker_name)))?,
+        Form::Raw => call.out.bytes(&message.message.body)?,
+        Form::Line { with_body } => {
+            let body = match with_body {
+                true => String::from_utf8_lossy(&message.message.body).into_owned(),
+                false => "NOT PRINT BODY".to_owned(),
+            };
+            let id = message.message_id();
+            let described = describe(message, broker_name);
+            call.out.decorate(format_args!("MSGID: {id} {described} BODY: {body}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A message as Java's `MessageExt` prints itself.
+fn describe(message: &MessageExt, broker_name: &str) -> String {
+    let mut body = String::new();
+    for byte in &message.message.body {
+        // Java's bytes are signed. Writing to a String does not fail.
+        let separator = if body.is_empty() { "" } else { ", " };
+        let _ = write!(body, "{separator}{}", *byte as i8);
+    }
+    format!(
+        "MessageExt [brokerName={broker_name}, queueId={}, storeSize={}, queueOffset={}, \
+         sysFlag={}, bornTimestamp={}, bornHost=/{}, storeTimestamp={}, storeHost=/{}, msgId={}, \
+         commitLogOffset={}, bodyCRC={}, reconsumeTimes={}, preparedTransactionOffset={}, \
+         toString()=Message{{topic='{}', flag={}, properties={}, body=[{body}], \
+         transactionId='null'}}]",
+        message.queue_id,
+        message.store_size,
+        message.queue_offset,
+        message.sys_flag,
+        message.born_timestamp,
+        message.born_host,
+        message.store_timestamp,
+        message.store_host,
+        message.message_id(),
+        message.commit_log_offset,
+        message.body_crc,
+        message.reconsume_times,
+        message.prepared_transaction_offset,
+        message.message.topic,
+        message.message.flag,
+        properties_text(message)
+    )
+}
+
+fn shown_queue(queue: &MessageQueue) -> String {
+    let MessageQueue { topic, broker_name, queue_id } = queue;
+    format!("MessageQueue [topic={topic}, brokerName={broker_name}, queueId={queue_id}]")
+}
+
+/// How the print commands read: by the tools' group, the expression of `-s`.
+fn print_reading(call: &Call<'_>, form: Form) -> Reading {
+    Reading {
+        group: TOOLS_GROUP.to_owned(),
+        expression: call.text("subExpression").unwrap_or_else(|| "*".to_owned()),
+        form,
+        commit: false,
+    }
+}
+
+fn print_messages(call: &mut Call<'_>) -> ToolResult {
+    let form = Form::Line { with_body: call.truth("printBody", true) };
+    let reading = print_reading(call, form);
+    let (begin, end) = time_range(call)?;
+    for mut part in parts_of(call, &call.required("topic")?, None, None)? {
+        limit_by_time(call, &mut part, begin, end)?;
+        let (queue, first, last) = (shown_queue(&part.queue), part.next, part.end);
+        call.out.decorate(format_args!("minOffset={first}, maxOffset={last}, {queue}"))?;
+        read_part(call, &reading, &mut part, i64::MAX, Duration::ZERO)?;
+        call.out.decorate("-".repeat(56))?;
+    }
+    Ok(())
+}
+
+fn print_queue(call: &mut Call<'_>) -> ToolResult {
+    let form = match call.truth("printMsg", false) {
+        true => Form::Line { with_body: call.truth("printBody", false) },
+        false => Form::Silent,
+    };
+    let reading = print_reading(call, form);
+    let (begin, end) = time_range(call)?;
+    let (topic, broker) = (call.required("topic")?, call.required("brokerName")?);
+    let queue_id = call.number("queueId", 0)?;
+    let mut by_tag: BTreeMap<String, u64> = BTreeMap::new();
+    for mut part in parts_of(call, &topic, Some(&broker), Some(queue_id))? {
+        limit_by_time(call, &mut part, begin, end)?;
+        while part.next < part.end {
+            let wanted = (part.end - part.next).min(BATCH);
+            for message in pull(call, &reading, &mut part, wanted, Duration::ZERO)? {
+                *by_tag.entry(message.message.tag().unwrap_or("").to_owned()).or_default() += 1;
+                print(call, reading.form, &message, &part.queue.broker_name)?;
+            }
+        }
+    }
+    if call.truth("calculate", false) {
+        let mut counts: Vec<_> = by_tag.into_iter().collect();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        for (tag, count) in counts {
+            call.out.decorate(format_args!("Tag: {tag:30} Count: {count}"))?;
+        }
+    }
+    Ok(())
+}
