@@ -1,16 +1,19 @@
 //! Typed headers, one declaration each (spec: remoting 5).
+//!
+//! Some fields that Java declares as required have a default here: Java only logs that they are
+//! missing, and what then happens goes well.
 
 crate::header! {
     /// SEND_MESSAGE (10).
     pub struct SendMessageRequestHeader {
         /// Producer group.
-        pub producer_group: String => "producerGroup",
+        pub producer_group: String => "producerGroup" = String::new(),
         /// Topic.
-        pub topic: String => "topic",
+        pub topic: String => "topic" = String::new(),
         /// Template for automatic creation.
-        pub default_topic: String => "defaultTopic",
+        pub default_topic: String => "defaultTopic" = String::new(),
         /// Queues for automatic creation.
-        pub default_topic_queue_nums: i32 => "defaultTopicQueueNums",
+        pub default_topic_queue_nums: i32 => "defaultTopicQueueNums" = 0,
         /// Queue; negative lets the broker choose.
         pub queue_id: i32 => "queueId",
         /// System flag.
@@ -38,13 +41,13 @@ crate::header! {
     /// SEND_MESSAGE_V2 (310) and SEND_BATCH_MESSAGE (320): the same with one-letter names.
     pub struct SendMessageRequestHeaderV2 {
         /// Producer group.
-        pub producer_group: String => "a",
+        pub producer_group: String => "a" = String::new(),
         /// Topic.
-        pub topic: String => "b",
+        pub topic: String => "b" = String::new(),
         /// Template for automatic creation.
-        pub default_topic: String => "c",
+        pub default_topic: String => "c" = String::new(),
         /// Queues for automatic creation.
-        pub default_topic_queue_nums: i32 => "d",
+        pub default_topic_queue_nums: i32 => "d" = 0,
         /// Queue; negative lets the broker choose.
         pub queue_id: i32 => "e",
         /// System flag.
@@ -84,13 +87,13 @@ crate::header! {
         /// Pull flags.
         pub sys_flag: i32 => "sysFlag",
         /// Offset to commit, if the flag says so.
-        pub commit_offset: i64 => "commitOffset",
+        pub commit_offset: i64 => "commitOffset" = 0,
         /// How long the broker may hold the request, ms.
-        pub suspend_timeout_millis: i64 => "suspendTimeoutMillis",
+        pub suspend_timeout_millis: i64 => "suspendTimeoutMillis" = 0,
         /// Expression, if the flag says so.
         pub subscription: Option<String> => "subscription",
         /// Version of the subscription.
-        pub sub_version: i64 => "subVersion",
+        pub sub_version: i64 => "subVersion" = 0,
         /// `TAG` or `SQL92`.
         pub expression_type: Option<String> => "expressionType",
         /// Broker name.
