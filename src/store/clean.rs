@@ -166,7 +166,8 @@ impl Cleaner {
             let Some(first) = self.log.files().first() else { return };
             let forced = trigger.at_once || self.is_over_limit(config);
             let old = || modified_ms(&first).is_some_and(|time| time + kept_ms <= now_ms());
-            if !forced && !(trigger.expired && old()) {
+            let goes = forced || (trigger.expired && old());
+            if !goes {
                 return;
             }
             match self.log.files().delete_first(&first) {

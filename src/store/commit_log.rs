@@ -54,6 +54,21 @@ impl EncodedRecords {
     }
 }
 
+/// Encodes a record under the append lock. `Err`: why not, in words.
+pub type LateEncode<'a> = dyn Fn(&mut EncodedRecords) -> Result<(), String> + 'a;
+
+/// Which queues appended records belong to.
+pub struct AppendTarget<'a> {
+    /// The queue whose offsets they get.
+    pub queue: &'a ConsumeQueue,
+    /// Whether they take offsets; if not (half messages and rollbacks) theirs are 0.
+    pub counted: bool,
+    /// Further queues that each get one offset, for a message that goes into several.
+    pub also: &'a [Arc<ConsumeQueue>],
+    /// Encodes the record, if its content depends on offsets that are known only under the lock.
+    pub encode: Option<&'a LateEncode<'a>>,
+}
+
 /// Where records went.
 #[derive(Clone, Copy, Debug)]
 pub struct Appended {
@@ -230,21 +245,16 @@ impl CommitLog {
         change()
     }
 
-    /// Appends records to the log. With `counted`, they take the queue's next offsets; otherwise
-    /// (half messages and rollbacks) their queue offset is 0 and the queue's does not move.
+    /// Appends records to the log.
     pub fn append(
         &self,
         records: &mut EncodedRecords,
-        queue: &ConsumeQueue,
-        counted: bool,
+        target: &AppendTarget<'_>,
     ) -> Result<Appended, AppendError> {
-        if records.bytes.len() + END_OF_FILE_BYTES > self.files.file_size() {
-            return Err(AppendError::TooLarge);
-        }
         let mut appending = self.lock();
         let now = now_ms();
         self.lock_begin.store(now, Ordering::Relaxed);
-        let result = self.append_locked(&mut appending, records, queue, counted, now);
+        let result = self.append_locked(&mut appending, records, target, now);
         self.lock_begin.store(0, Ordering::Relaxed);
         result
     }
@@ -253,12 +263,19 @@ impl CommitLog {
         &self,
         appending: &mut Appending,
         records: &mut EncodedRecords,
-        queue: &ConsumeQueue,
-        counted: bool,
+        target: &AppendTarget<'_>,
         now: i64,
     ) -> Result<Appended, AppendError> {
-        if queue.is_removed() {
+        let queue = target.queue;
+        if queue.is_removed() || target.also.iter().any(|queue| queue.is_removed()) {
             return Err(AppendError::QueueRemoved);
+        }
+        if let Some(encode) = target.encode {
+            records.clear();
+            encode(records).map_err(AppendError::Failed)?;
+        }
+        if records.bytes.len() + END_OF_FILE_BYTES > self.files.file_size() {
+            return Err(AppendError::TooLarge);
         }
         self.make_room(appending, records.bytes.len())?;
         let Some(appender) = appending.appender.as_mut() else {
@@ -266,8 +283,8 @@ impl CommitLog {
         };
         let file_start = appender.file().start();
         let offset = file_start + (appender.file().size() - appender.room()) as i64;
-        let queue_offset = if counted { queue.next_offset() } else { 0 };
-        records.patch(queue_offset, i64::from(counted), offset, now);
+        let queue_offset = if target.counted { queue.next_offset() } else { 0 };
+        records.patch(queue_offset, i64::from(target.counted), offset, now);
         let at = appender
             .append(&records.bytes)
             .map_err(|error| AppendError::Failed(format!("the append failed: {error}")))?;
@@ -276,8 +293,9 @@ impl CommitLog {
             appending.populated =
                 self.allocator.populate_ahead(appender.file(), appending.populated.max(end_at));
         }
-        if counted {
+        if target.counted {
             queue.set_next_offset(queue_offset + records.ends.len() as i64);
+            target.also.iter().for_each(|queue| queue.set_next_offset(queue.next_offset() + 1));
         }
         self.last_store_timestamp.store(now, Ordering::Release);
         Ok(Appended { queue_offset, offset, end: file_start + end_at as i64, store_timestamp: now })

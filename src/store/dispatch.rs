@@ -35,9 +35,9 @@ const TRIES_BEFORE_REFUSING: u32 = 30;
 /// How long stopping waits for dispatch to catch up and end.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// Queues of a message that goes into several, separated by commas.
-const MULTI_DISPATCH: &str = "INNER_MULTI_DISPATCH";
+pub const MULTI_DISPATCH: &str = "INNER_MULTI_DISPATCH";
 /// Its offsets in them.
-const MULTI_QUEUE_OFFSET: &str = "INNER_MULTI_QUEUE_OFFSET";
+pub const MULTI_QUEUE_OFFSET: &str = "INNER_MULTI_QUEUE_OFFSET";
 
 /// Computes the filter bits of a message (the broker's, with `enableCalcFilterBitMap`).
 pub trait FilterBits: Send + Sync {
@@ -69,6 +69,11 @@ pub fn unit_tags_code(record: &RecordView<'_>, levels: &DelayLevels) -> i64 {
         return due;
     }
     tags_code(properties::find(record.properties, properties::TAGS))
+}
+
+/// Queue id of a message in the further queue `name`: light message queues have only queue 0.
+pub fn multi_queue_id(config: &StoreConfig, name: &str, queue_id: i32) -> i32 {
+    if config.enable_lmq && name.starts_with(LMQ_PREFIX) { 0 } else { queue_id }
 }
 
 impl Dispatcher {
@@ -177,10 +182,8 @@ impl Dispatcher {
             return Ok(());
         }
         for (name, offset) in names.split(',').zip(offsets.split(',')) {
-            let light = config.enable_lmq && name.starts_with(LMQ_PREFIX);
-            let queue_id = if light { 0 } else { record.queue_id };
             if let Ok(offset) = offset.parse() {
-                visit(name, queue_id, offset)?;
+                visit(name, multi_queue_id(&config, name, record.queue_id), offset)?;
             }
         }
         Ok(())

@@ -188,17 +188,17 @@ impl FlushService {
     }
 
     /// Tells that something was appended for which nobody waits.
-    pub fn appended(&self) {
+    pub fn appended(&self, config: &StoreConfig) {
         if self.pooled {
             self.commit_signal.wakeup();
-        } else if self.sync || !self.config.get().flush_commit_log_timed {
+        } else if self.sync || !config.flush_commit_log_timed {
             self.flush_signal.wakeup();
         }
     }
 
     /// Completes `ticket` when the disk has everything up to `end`, or when it is late.
-    pub fn wait_for(&self, end: i64, ticket: PutTicket) {
-        let timeout = Duration::from_millis(self.config.get().sync_flush_timeout.max(0) as u64);
+    pub fn wait_for(&self, end: i64, ticket: PutTicket, config: &StoreConfig) {
+        let timeout = Duration::from_millis(config.sync_flush_timeout.max(0) as u64);
         let deadline = Instant::now() + timeout;
         let mut requests = lock(&self.requests);
         requests.waiting.push_back(Request { end, deadline, ticket });
@@ -326,13 +326,16 @@ impl FlushService {
         loop {
             let next = {
                 let mut requests = lock(&self.requests);
-                while let Some(late) =
-                    requests.waiting.pop_front_if(|request| request.deadline <= Instant::now())
-                {
-                    requests.gone += 1;
-                    late.ticket.complete(PutStatus::FlushDiskTimeout, "the flush took too long");
+                let now = Instant::now();
+                let count = requests.waiting.partition_point(|request| request.deadline <= now);
+                requests.gone += count as u64;
+                let late: Vec<Request> = requests.waiting.drain(..count).collect();
+                let next = requests.waiting.front().map(|request| request.deadline);
+                drop(requests);
+                for request in late {
+                    request.ticket.complete(PutStatus::FlushDiskTimeout, "the flush took too long");
                 }
-                requests.waiting.front().map(|request| request.deadline)
+                next
             };
             let goes_on = match next {
                 Some(deadline) => signal.wait(deadline.saturating_duration_since(Instant::now())),

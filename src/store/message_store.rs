@@ -1,8 +1,6 @@
-//! [`MessageStore`]: the whole store behind one front. What a put is checked for and turned into,
-//! opening and stopping in order, and the questions others ask; the work is done by the files
-//! named in [`crate::store`].
+//! [`MessageStore`]: the whole store behind one front. Here it is opened, started, stopped and
+//! tells its state; puts are in `put.rs`, reads in `lookup.rs`.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -14,42 +12,30 @@ use std::time::{Duration, Instant};
 use super::allocate::AllocateMappedFileService;
 use super::checkpoint::StoreCheckpoint;
 use super::clean;
-use super::commit_log::{AppendError, Appended, CommitLog, EncodedRecords, MIN_RECORD_BYTES};
-use super::config::{BrokerRole, StoreConfig};
-use super::consume_queue::{ConsumeQueue, Unit};
+use super::commit_log::CommitLog;
+use super::config::StoreConfig;
+use super::consume_queue::ConsumeQueue;
 use super::disk;
 use super::dispatch::{Dispatcher, FilterBits, ReputMessageService};
 use super::flush::FlushService;
 use super::flush_queues;
 use super::index::IndexService;
 use super::mapped_file::TransientStorePool;
-use super::message::*;
-use super::pending::{Part, PutTicket};
+use super::pending::PutTicket;
 use super::queue_table::QueueTable;
-use super::read::{self, Get, RecordSlices};
 use super::recovery::Recovery;
 use super::running_flags::RunningFlags;
 use super::stats::{StoreStats, java_double};
 use crate::common::config::Live;
-use crate::common::message::MessageExt;
 use crate::common::os;
-use crate::common::record::{RecordFields, encode_record, read_batch, read_record, record_size};
 use crate::common::service_thread::ServiceThread;
-use crate::common::shared_bytes::SharedBytes;
 use crate::common::sync::lock;
-use crate::common::sys_flag;
-use crate::common::topic::{LMQ_PREFIX, SCHEDULE_TOPIC, TOPIC_MAX_LENGTH, TRANS_OP_HALF_TOPIC};
+use crate::common::topic::{LMQ_PREFIX, SCHEDULE_TOPIC, TRANS_OP_HALF_TOPIC};
 
-/// Longest properties text, bytes.
-const MAX_PROPERTIES_BYTES: usize = 32_767;
-/// What a record may be larger than the largest body.
-const RECORD_OVERHEAD_BYTES: usize = 64 * 1024;
 /// A lock held for longer than this is taken for a clock that jumped.
 const ABSURD_LOCK_MS: i64 = 10_000_000;
 /// Memory of a machine that does not tell how much it has.
 const ASSUMED_MEMORY: u64 = 24 << 30;
-/// Rounds of a query by key, each ending before the oldest message of the one before.
-const QUERY_ROUNDS: usize = 3;
 /// How long stopping waits for a thread.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// How long starting waits before it tells how far dispatch has come.
@@ -117,14 +103,6 @@ pub trait Replicator: Send + Sync {
     fn wait_for(&self, end: i64, ticket: PutTicket);
 }
 
-thread_local! {
-    /// Where this thread encodes records, kept from put to put.
-    static ENCODED: RefCell<EncodedRecords> = RefCell::default();
-}
-
-/// A thread's buffer that grew beyond this is given back after the put.
-const KEPT_BUFFER_BYTES: usize = 1024 * 1024;
-
 /// The store.
 ///
 /// Its parts and who uses them:
@@ -133,23 +111,23 @@ const KEPT_BUFFER_BYTES: usize = 1024 * 1024;
 /// * `flush` makes it durable, `reput` makes it visible in `queues` and in `index`;
 /// * `checkpoint`, `abort` and `lock` are what the next start learns from.
 pub struct MessageStore {
-    config: Arc<Live<StoreConfig>>,
+    pub(super) config: Arc<Live<StoreConfig>>,
     root: PathBuf,
-    log: Arc<CommitLog>,
+    pub(super) log: Arc<CommitLog>,
     allocator: Arc<AllocateMappedFileService>,
-    queues: Arc<QueueTable>,
-    index: Arc<IndexService>,
+    pub(super) queues: Arc<QueueTable>,
+    pub(super) index: Arc<IndexService>,
     checkpoint: Arc<StoreCheckpoint>,
     dispatcher: Arc<Dispatcher>,
-    reput: Arc<ReputMessageService>,
-    flush: Arc<FlushService>,
-    flags: Arc<RunningFlags>,
-    stats: Arc<StoreStats>,
+    pub(super) reput: Arc<ReputMessageService>,
+    pub(super) flush: Arc<FlushService>,
+    pub(super) flags: Arc<RunningFlags>,
+    pub(super) stats: Arc<StoreStats>,
     cleaner: Arc<clean::Cleaner>,
-    replicator: OnceLock<Arc<dyn Replicator>>,
+    pub(super) replicator: OnceLock<Arc<dyn Replicator>>,
     /// Memory of the machine, bytes.
-    memory_bytes: u64,
-    serving: AtomicBool,
+    pub(super) memory_bytes: u64,
+    pub(super) serving: AtomicBool,
     stopped: AtomicBool,
     threads: Mutex<Vec<ServiceThread>>,
     /// Holds the byte lock: closing any descriptor of the file would give it up.
@@ -375,330 +353,7 @@ impl MessageStore {
     /// What wakes dispatch, for replication.
     pub fn wake_dispatch(&self) {
         self.reput.signal().wakeup();
-        self.flush.appended();
-    }
-
-    /// Stores a message. Never waits for flush or replication.
-    pub fn put(&self, message: &NewMessage<'_>) -> PutOutcome {
-        let started = Instant::now();
-        if let Err(refused) = self.check_put(&message.record) {
-            return PutOutcome::Done(refused);
-        }
-        let config = self.config.get();
-        if let Err(refused) = check_sizes(&message.record, config.max_message_size) {
-            return PutOutcome::Done(refused);
-        }
-        with_buffer(|records| {
-            encode_record(&message.record, &mut records.bytes);
-            records.ends.push(records.bytes.len());
-            self.append(&message.record, records, message.wait_store, &config, started)
-        })
-    }
-
-    /// Stores a batch. A malformed batch is `Err`.
-    pub fn put_batch(&self, batch: &NewBatch<'_>) -> Result<PutOutcome, StoreError> {
-        let started = Instant::now();
-        let shared = &batch.record;
-        if let Err(refused) = self.check_put(shared) {
-            return Ok(PutOutcome::Done(refused));
-        }
-        let config = self.config.get();
-        let refuse =
-            |status, reason: &str| Ok(PutOutcome::Done(refused(status, reason.to_owned())));
-        if shared.sys_flag & sys_flag::TRANSACTION_MASK != 0 {
-            return refuse(PutStatus::MessageIllegal, "a batch cannot be a transaction");
-        }
-        if shared.body.len() > config.max_message_size.max(0) as usize {
-            return refuse(PutStatus::MessageIllegal, "the batch is larger than maxMessageSize");
-        }
-        let entries = read_batch(shared.body)
-            .map_err(|error| StoreError(format!("the batch cannot be read: {error}")))?;
-        if entries.is_empty() {
-            return refuse(PutStatus::MessageIllegal, "the batch is empty");
-        }
-        let mut properties = String::new();
-        with_buffer(|records| {
-            for entry in &entries {
-                join_properties(&mut properties, entry.properties, shared.properties);
-                let record = RecordFields {
-                    flag: entry.flag,
-                    body: entry.body,
-                    properties: &properties,
-                    prepared_transaction_offset: 0,
-                    ..shared.clone()
-                };
-                if let Err(refused) = check_sizes(&record, config.max_message_size) {
-                    return Ok(PutOutcome::Done(refused));
-                }
-                encode_record(&record, &mut records.bytes);
-                records.ends.push(records.bytes.len());
-            }
-            Ok(self.append(shared, records, batch.wait_store, &config, started))
-        })
-    }
-
-    /// Whether the store takes messages, and this topic's name is short enough.
-    fn check_put(&self, record: &RecordFields<'_>) -> Result<(), PutResult> {
-        let unavailable =
-            |reason: &str| Err(refused(PutStatus::ServiceNotAvailable, reason.to_owned()));
-        if !self.serving.load(Ordering::Acquire) {
-            return unavailable("the store is not running");
-        }
-        if self.config.get().broker_role == BrokerRole::Slave {
-            return unavailable("a slave takes no messages");
-        }
-        if let Err(reason) = self.flags.check_writable() {
-            return unavailable(reason);
-        }
-        if self.is_os_page_cache_busy() {
-            let reason =
-                format!("the append lock has been held for {} ms", self.log.lock_held_ms());
-            return Err(refused(PutStatus::OsPageCacheBusy, reason));
-        }
-        if record.topic.len() > TOPIC_MAX_LENGTH {
-            let reason = format!(
-                "the topic has {} characters, the longest allowed is {TOPIC_MAX_LENGTH}",
-                record.topic.len()
-            );
-            return Err(refused(PutStatus::MessageIllegal, reason));
-        }
-        Ok(())
-    }
-
-    fn append(
-        &self,
-        record: &RecordFields<'_>,
-        records: &mut EncodedRecords,
-        wait_store: bool,
-        config: &StoreConfig,
-        started: Instant,
-    ) -> PutOutcome {
-        let kind = record.sys_flag & sys_flag::TRANSACTION_MASK;
-        let counted = matches!(kind, sys_flag::TRANSACTION_NOT | sys_flag::TRANSACTION_COMMIT);
-        let appended = match self.append_to_queue(record, records, counted) {
-            Ok(appended) => appended,
-            Err(refused) => {
-                self.stats.count_failed_put();
-                return PutOutcome::Done(refused);
-            }
-        };
-        self.reput.signal().wakeup();
-        self.stats.count_put(records.ends.len() as u64, records.bytes.len());
-        self.stats.count_put_time(started.elapsed());
-        let result = stored(&appended, records);
-        self.wait_or_done(result, appended.end, wait_store, config)
-    }
-
-    /// Appends, looking the queue up again if it is removed meanwhile.
-    fn append_to_queue(
-        &self,
-        record: &RecordFields<'_>,
-        records: &mut EncodedRecords,
-        counted: bool,
-    ) -> Result<Appended, PutResult> {
-        loop {
-            let queue = self
-                .queues
-                .find_or_create(record.topic, record.queue_id)
-                .map_err(|error| refused(PutStatus::MessageIllegal, error.0))?;
-            let (status, reason) = match self.log.append(records, &queue, counted) {
-                Ok(appended) => return Ok(appended),
-                Err(AppendError::QueueRemoved) => continue,
-                Err(AppendError::TooLarge) => (
-                    PutStatus::MessageIllegal,
-                    format!("{} bytes do not fit into one commit-log file", records.bytes.len()),
-                ),
-                Err(AppendError::NoFile(reason)) => (PutStatus::CreateMappedFileFailed, reason),
-                Err(AppendError::Failed(reason)) => (PutStatus::UnknownError, reason),
-            };
-            return Err(refused(status, reason));
-        }
-    }
-
-    /// Arranges what the acknowledgement waits for.
-    fn wait_or_done(
-        &self,
-        result: PutResult,
-        end: i64,
-        wait_store: bool,
-        config: &StoreConfig,
-    ) -> PutOutcome {
-        let flush = self.flush.is_sync() && wait_store;
-        let replica = config.broker_role == BrokerRole::SyncMaster && wait_store;
-        let replicator = self.replicator.get();
-        let without_slave = |ticket: PutTicket| {
-            ticket.complete(PutStatus::SlaveNotAvailable, "this broker has no replication");
-        };
-        let to_slave = |ticket: PutTicket| match replicator {
-            Some(replicator) => replicator.wait_for(end, ticket),
-            None => without_slave(ticket),
-        };
-        if !flush {
-            self.flush.appended();
-        }
-        if let Some(replicator) = replicator {
-            replicator.appended();
-        }
-        match (flush, replica) {
-            (false, false) => PutOutcome::Done(result),
-            (true, false) => {
-                let (pending, [ticket]) = PendingPut::new(result, [Part::Flush]);
-                self.flush.wait_for(end, ticket);
-                PutOutcome::Pending(pending)
-            }
-            (false, true) => {
-                let (pending, [ticket]) = PendingPut::new(result, [Part::Replica]);
-                to_slave(ticket);
-                PutOutcome::Pending(pending)
-            }
-            (true, true) => {
-                let parts = [Part::Flush, Part::Replica];
-                let (pending, [flush_ticket, replica_ticket]) = PendingPut::new(result, parts);
-                to_slave(replica_ticket);
-                self.flush.wait_for(end, flush_ticket);
-                PutOutcome::Pending(pending)
-            }
-        }
-    }
-
-    /// Reads from a queue. `None`: the store is shut down or not readable.
-    pub fn get(
-        &self,
-        _group: &str,
-        topic: &str,
-        queue_id: i32,
-        offset: i64,
-        max_messages: i32,
-        filter: Option<&dyn MessageFilter>,
-    ) -> Option<GetMessageResult> {
-        if !self.serving.load(Ordering::Acquire) || !self.flags.is_readable() {
-            return None;
-        }
-        let started = Instant::now();
-        let config = self.config.get();
-        let queue = self.queues.find(topic, queue_id);
-        let memory_bytes = self.memory_budget(&config);
-        let get = Get { offset, max_messages, filter, memory_bytes };
-        let result = read::get(&self.log, queue.as_deref(), &config, &get);
-        self.stats.count_get(result.count, started.elapsed());
-        Some(result)
-    }
-
-    /// Distance from the log's end within which records count as in memory, bytes.
-    fn memory_budget(&self, config: &StoreConfig) -> i64 {
-        let share = config.access_message_in_memory_max_ratio.clamp(0, 100) as u64;
-        (self.memory_bytes / 100 * share) as i64
-    }
-
-    fn queue(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
-        self.queues.find(topic, queue_id)
-    }
-
-    fn unit(&self, topic: &str, queue_id: i32, offset: i64) -> Option<Unit> {
-        self.queue(topic, queue_id)?.unit(offset)
-    }
-
-    /// Whether a read at `offset` finds its records in memory (so that a reader thread may do it).
-    pub fn is_in_memory(&self, topic: &str, queue_id: i32, offset: i64) -> bool {
-        !self.is_on_disk(topic, queue_id, offset)
-    }
-
-    /// One past the last offset of a queue; 0 if unknown.
-    pub fn max_offset(&self, topic: &str, queue_id: i32) -> i64 {
-        self.queue(topic, queue_id).map_or(0, |queue| queue.max_offset())
-    }
-
-    /// First offset of a queue; 0 if unknown.
-    pub fn min_offset(&self, topic: &str, queue_id: i32) -> i64 {
-        self.queue(topic, queue_id).map_or(0, |queue| queue.min_offset())
-    }
-
-    /// Commit-log offset of a queue's message; 0 if absent.
-    pub fn commit_log_offset(&self, topic: &str, queue_id: i32, offset: i64) -> i64 {
-        self.unit(topic, queue_id, offset).map_or(0, |unit| unit.offset)
-    }
-
-    /// Offset of the first message at or after a time (store 3.10).
-    pub fn offset_by_time(&self, topic: &str, queue_id: i32, timestamp: i64) -> i64 {
-        self.queue(topic, queue_id).map_or(0, |queue| {
-            queue.offset_by_time(timestamp, self.log.min_offset(), |unit| {
-                self.log.store_time(unit.offset, unit.size)
-            })
-        })
-    }
-
-    /// Store time of a queue's message; -1 if absent.
-    pub fn store_timestamp(&self, topic: &str, queue_id: i32, offset: i64) -> i64 {
-        self.unit(topic, queue_id, offset)
-            .and_then(|unit| self.log.store_time(unit.offset, unit.size))
-            .unwrap_or(-1)
-    }
-
-    /// Store time of a queue's first message; -1 if none.
-    pub fn earliest_store_timestamp(&self, topic: &str, queue_id: i32) -> i64 {
-        self.store_timestamp(topic, queue_id, self.min_offset(topic, queue_id))
-    }
-
-    /// Store time of the log's first message, ms; -1 if none.
-    pub fn earliest_message_time(&self) -> i64 {
-        let first = self.log.record_at(self.log.min_offset());
-        first.and_then(|record| super::commit_log::store_time(&record)).unwrap_or(-1)
-    }
-
-    /// A record by its commit-log offset, as it lies.
-    pub fn record_at(&self, commit_log_offset: i64) -> Option<Arc<dyn SharedBytes>> {
-        let slice = self.log.record_at(commit_log_offset)?;
-        // Only what is a record at that place goes out: the offset may be anybody's guess.
-        let record = read_record(&slice, false).ok()?;
-        (record.physical_offset == commit_log_offset)
-            .then(|| Arc::new(RecordSlices::single(slice)) as Arc<dyn SharedBytes>)
-    }
-
-    /// A message by its commit-log offset, decoded; the body stays as stored.
-    pub fn look_message_by_offset(&self, commit_log_offset: i64) -> Option<MessageExt> {
-        let slice = self.log.record_at(commit_log_offset)?;
-        let record = read_record(&slice, false).ok()?;
-        (record.physical_offset == commit_log_offset).then(|| record.to_message())
-    }
-
-    /// Messages by key and time range.
-    pub fn query(&self, topic: &str, key: &str, max: i32, begin: i64, end: i64) -> QueryResult {
-        let max = max.min(self.config.get().max_msgs_num_batch).max(0) as usize;
-        let mut result = QueryResult::default();
-        let mut records = RecordSlices::default();
-        let mut last = end;
-        for _ in 0..QUERY_ROUNDS {
-            let mut answer = self.index.query(topic, key, max, begin, last);
-            result.index_last_update_timestamp = answer.last_update_timestamp;
-            result.index_last_update_phy_offset = answer.last_update_offset;
-            if answer.offsets.is_empty() {
-                break;
-            }
-            answer.offsets.sort_unstable();
-            for (number, offset) in answer.offsets.into_iter().enumerate() {
-                let Some(slice) = self.log.record_at(offset) else { continue };
-                let Ok(record) = read_record(&slice, false) else { continue };
-                if number == 0 {
-                    last = record.store_timestamp;
-                }
-                records.push(slice.clone());
-                result.count += 1;
-            }
-            if !records.is_empty() || last < begin {
-                break;
-            }
-        }
-        if !records.is_empty() {
-            result.records = Some(Arc::new(records));
-        }
-        result
-    }
-
-    /// Whether the message at `offset` of the queue is beyond the memory budget.
-    pub fn is_on_disk(&self, topic: &str, queue_id: i32, offset: i64) -> bool {
-        self.unit(topic, queue_id, offset).is_some_and(|unit| {
-            self.log.max_offset() - unit.offset > self.memory_budget(&self.config.get())
-        })
+        self.flush.appended(&self.config.get());
     }
 
     /// Removes the queues of topics that are not `known`. Returns how many topics.
@@ -816,26 +471,6 @@ impl MessageStore {
         self.stats.transferred() as i64
     }
 
-    /// Units of a queue from `index` on, at most `max`, at most to the end of a file; `None` if
-    /// the store does not know the queue.
-    pub fn queue_units(
-        &self,
-        topic: &str,
-        queue_id: i32,
-        index: i64,
-        max: usize,
-    ) -> Option<Vec<QueueUnit>> {
-        let queue = self.queue(topic, queue_id)?;
-        let Some((file, at)) = queue.locate(index) else { return Some(Vec::new()) };
-        let units = file.bytes_from(at).unwrap_or_default().chunks_exact(Unit::BYTES);
-        let units = units.take(max).filter_map(Unit::decode).map(|unit| QueueUnit {
-            commit_log_offset: unit.offset,
-            size: unit.size,
-            tags_code: unit.tags_code,
-        });
-        Some(units.collect())
-    }
-
     /// Topics with queues, and their queue ids.
     pub fn topics(&self) -> BTreeMap<String, Vec<i32>> {
         self.queues.topics()
@@ -851,84 +486,6 @@ impl Drop for MessageStore {
     fn drop(&mut self) {
         self.shutdown();
     }
-}
-
-/// Runs `body` with this thread's empty buffer.
-fn with_buffer<R>(body: impl FnOnce(&mut EncodedRecords) -> R) -> R {
-    ENCODED.with_borrow_mut(|records| {
-        records.clear();
-        let result = body(records);
-        if records.bytes.capacity() > KEPT_BUFFER_BYTES {
-            *records = EncodedRecords::default();
-        }
-        result
-    })
-}
-
-/// The result of a put that stored nothing.
-fn refused(status: PutStatus, reason: String) -> PutResult {
-    PutResult {
-        status,
-        queue_offset: 0,
-        commit_log_offset: 0,
-        batch_offsets: Vec::new(),
-        wrote_bytes: 0,
-        messages: 0,
-        store_timestamp: 0,
-        reason,
-    }
-}
-
-/// The result of a put that stored something.
-fn stored(appended: &Appended, records: &EncodedRecords) -> PutResult {
-    let mut batch_offsets = Vec::new();
-    if records.ends.len() > 1 {
-        let starts = std::iter::once(0).chain(records.ends.iter().copied());
-        let starts = starts.take(records.ends.len());
-        batch_offsets.extend(starts.map(|start| appended.offset + start as i64));
-    }
-    PutResult {
-        status: PutStatus::PutOk,
-        queue_offset: appended.queue_offset,
-        commit_log_offset: appended.offset,
-        batch_offsets,
-        wrote_bytes: records.bytes.len() as u32,
-        messages: records.ends.len() as u32,
-        store_timestamp: appended.store_timestamp,
-        reason: String::new(),
-    }
-}
-
-/// Limits of one message.
-fn check_sizes(record: &RecordFields<'_>, max_message_size: i32) -> Result<(), PutResult> {
-    let max = max_message_size.max(0) as usize;
-    let properties = record.properties.len();
-    if properties > MAX_PROPERTIES_BYTES {
-        let reason =
-            format!("the properties have {properties} bytes, the most is {MAX_PROPERTIES_BYTES}");
-        return Err(refused(PutStatus::PropertiesSizeExceeded, reason));
-    }
-    let size = record_size(record);
-    if record.body.len() > max || size > max + RECORD_OVERHEAD_BYTES {
-        let reason = format!(
-            "the body has {} bytes, the record {size}; maxMessageSize is {max}",
-            record.body.len()
-        );
-        return Err(refused(PutStatus::MessageIllegal, reason));
-    }
-    debug_assert!(size >= MIN_RECORD_BYTES);
-    Ok(())
-}
-
-/// The stored properties of a batch's message: its own, then the batch's.
-fn join_properties(joined: &mut String, own: &str, shared: &str) {
-    const SEPARATOR: char = crate::common::properties::PROPERTY_SEPARATOR;
-    joined.clear();
-    joined.push_str(own);
-    if !own.is_empty() && !shared.is_empty() && !own.ends_with(SEPARATOR) {
-        joined.push(SEPARATOR);
-    }
-    joined.push_str(shared);
 }
 
 /// Takes the lock that keeps a second broker, ours or Java's, out of the store.

@@ -49,12 +49,14 @@ pub mod fault;
 pub mod flush;
 pub mod flush_queues;
 pub mod index;
+mod lookup;
 #[allow(unsafe_code)]
 pub mod mapped_file;
 pub mod mapped_file_queue;
 pub mod message;
 pub mod message_store;
 pub mod pending;
+mod put;
 pub mod queue_table;
 pub mod read;
 pub mod recovery;

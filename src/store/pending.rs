@@ -1,8 +1,10 @@
 //! [`PendingPut`]: a stored message whose acknowledgement waits for the disk or for a slave.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
 
 use super::message::{PutResult, PutStatus};
+use super::stats::StoreStats;
 use crate::common::sync::{catch_panic, lock};
 
 type Callback = Box<dyn FnOnce(PutResult) + Send>;
@@ -16,8 +18,17 @@ pub enum Part {
     Replica,
 }
 
+/// When a put began, and who counts how long it took.
+pub struct PutTime {
+    /// Who counts.
+    pub stats: Arc<StoreStats>,
+    /// When it began.
+    pub started: Instant,
+}
+
 struct State {
     result: PutResult,
+    time: PutTime,
     open: usize,
     callback: Option<Callback>,
 }
@@ -38,10 +49,11 @@ pub struct PutTicket {
 
 impl PendingPut {
     /// A put that is complete when the tickets of all `parts` are.
-    pub fn new<const N: usize>(result: PutResult, parts: [Part; N]) -> (Self, [PutTicket; N]) {
-        let state = State { result, open: N, callback: None };
+    pub fn new(result: PutResult, parts: &[Part], time: PutTime) -> (Self, Vec<PutTicket>) {
+        let state = State { result, time, open: parts.len(), callback: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), done: Condvar::new() });
-        let tickets = parts.map(|part| PutTicket { shared: Some(Arc::clone(&shared)), part });
+        let ticket = |part: &Part| PutTicket { shared: Some(Arc::clone(&shared)), part: *part };
+        let tickets = parts.iter().map(ticket).collect();
         (Self(shared), tickets)
     }
 
@@ -69,6 +81,11 @@ impl PendingPut {
 }
 
 impl PutTicket {
+    /// What it is for.
+    pub fn part(&self) -> Part {
+        self.part
+    }
+
     /// Completes the part. `reason` tells a person why it is not `PutOk`.
     pub fn complete(mut self, status: PutStatus, reason: &str) {
         self.finish(status, reason);
@@ -87,6 +104,7 @@ impl PutTicket {
         if state.open > 0 {
             return;
         }
+        state.time.stats.count_put_time(state.time.started.elapsed());
         let callback = state.callback.take();
         let result = callback.is_some().then(|| state.result.clone());
         drop(state);

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::config::StoreConfig;
 use super::consume_queue::{ConsumeQueue, Unit};
 use super::consume_queue_ext::ConsumeQueueExt;
 use super::message_store::StoreError;
-use crate::common::topic::TOPIC_MAX_LENGTH;
+use crate::common::topic::{LMQ_PREFIX, TOPIC_MAX_LENGTH};
 
 /// The queues of one topic, ordered by id.
 type Queues = Vec<Arc<ConsumeQueue>>;
@@ -21,6 +22,7 @@ pub struct QueueTable {
     file_size: usize,
     ext_file_size: usize,
     topics: RwLock<HashMap<Arc<str>, Queues>>,
+    light_queues: AtomicUsize,
 }
 
 /// Why a topic cannot be a folder's name. (What the broker accepts always can; a record that came
@@ -49,6 +51,7 @@ impl QueueTable {
             file_size: ((size + unit - 1) / unit * unit) as usize,
             ext_file_size: config.mapped_file_size_consume_queue_ext.max(1024) as usize,
             topics: RwLock::new(HashMap::new()),
+            light_queues: AtomicUsize::new(0),
         }
     }
 
@@ -105,9 +108,17 @@ impl QueueTable {
                 }
                 let queue = Arc::new(queue);
                 queues.insert(at, Arc::clone(&queue));
+                if topic.starts_with(LMQ_PREFIX) {
+                    self.light_queues.fetch_add(1, Ordering::Relaxed);
+                }
                 Ok(queue)
             }
         }
+    }
+
+    /// How many light message queues there are.
+    pub fn light_queues(&self) -> usize {
+        self.light_queues.load(Ordering::Relaxed)
     }
 
     /// All queues as they are now.
@@ -141,6 +152,8 @@ impl QueueTable {
             removed.extend(queues.extract_if(.., |queue| gone(queue)));
             !queues.is_empty()
         });
+        let light = removed.iter().filter(|queue| queue.topic().starts_with(LMQ_PREFIX)).count();
+        self.light_queues.fetch_sub(light, Ordering::Relaxed);
         removed
     }
 }

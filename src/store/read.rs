@@ -233,37 +233,33 @@ impl<'a> Batch<'a> {
 
     /// Collects the record if the filter wants it; false if it is gone.
     fn collect(&mut self, offset: i64, size: usize) -> bool {
-        if let Some(last) = self.slices.last_mut() {
-            let file = last.file();
-            if let Some(at) = offset.checked_sub(file.start()).filter(|at| *at >= 0)
-                && offset < file.end()
-            {
-                let at = at as usize;
-                let Some(record) = file.bytes(at, size) else { return false };
+        // Most records lie in the file of the one before, many right behind it.
+        let same_file = match self.slices.last_mut() {
+            Some(last) if last.file().start() <= offset && offset < last.file().end() => {
+                let at = (offset - last.file().start()) as usize;
+                let Some(record) = last.file().bytes(at, size) else { return false };
                 if !wanted(self.get.filter, record) {
                     return true;
                 }
-                let file = Arc::clone(file);
-                if !last.extend(at, size)
-                    && let Some(slice) = file.slice(at, size)
-                {
-                    self.slices.push(slice);
+                if last.extend(at, size) {
+                    self.count_record(size);
+                    return true;
                 }
-                self.collected(size);
-                return true;
+                last.file().slice(at, size)
             }
-        }
-        let Some(slice) = self.log.slice(offset, size) else { return false };
+            _ => None,
+        };
+        let Some(slice) = same_file.or_else(|| self.log.slice(offset, size)) else { return false };
         if wanted(self.get.filter, &slice) {
             self.slices.push(slice);
-            self.collected(size);
+            self.count_record(size);
         } else if self.count == 0 {
             self.status = GetMessageStatus::NoMatchedMessage;
         }
         true
     }
 
-    fn collected(&mut self, size: usize) {
+    fn count_record(&mut self, size: usize) {
         self.last_record_start = size;
         self.bytes += size;
         self.count += 1;

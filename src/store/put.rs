@@ -1,0 +1,342 @@
+//! Putting messages: what is checked, how a record is made, where it is appended, and what its
+//! acknowledgement waits for.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::commit_log::{AppendError, AppendTarget, Appended, EncodedRecords};
+use super::config::{BrokerRole, StoreConfig};
+use super::consume_queue::ConsumeQueue;
+use super::dispatch::{MULTI_DISPATCH, MULTI_QUEUE_OFFSET, multi_queue_id};
+use super::message::*;
+use super::message_store::{MessageStore, StoreError};
+use super::pending::{Part, PutTime};
+use crate::common::properties::{self, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
+use crate::common::record::{RecordFields, encode_record, read_batch, record_size};
+use crate::common::sys_flag;
+use crate::common::topic::TOPIC_MAX_LENGTH;
+
+/// Longest properties text, bytes.
+const MAX_PROPERTIES_BYTES: usize = 32_767;
+/// What a record may be larger than the largest body.
+const RECORD_OVERHEAD_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    /// Where this thread encodes records, kept from put to put.
+    static ENCODED: RefCell<EncodedRecords> = RefCell::default();
+}
+
+/// A thread's buffer that grew beyond this is given back after the put.
+const KEPT_BUFFER_BYTES: usize = 1024 * 1024;
+
+impl MessageStore {
+    /// Stores a message. Never waits for flush or replication.
+    pub fn put(&self, message: &NewMessage<'_>) -> PutOutcome {
+        let started = Instant::now();
+        if let Err(refused) = self.check_put(&message.record) {
+            return PutOutcome::Done(refused);
+        }
+        let config = self.config.get();
+        if let Err(refused) = check_sizes(&message.record, config.max_message_size) {
+            return PutOutcome::Done(refused);
+        }
+        let names = if config.enable_multi_dispatch {
+            properties::find(message.record.properties, MULTI_DISPATCH)
+        } else {
+            None
+        };
+        with_buffer(|records| {
+            if names.is_none() {
+                encode_record(&message.record, &mut records.bytes);
+                records.ends.push(records.bytes.len());
+            }
+            let put = Put { record: &message.record, names, wait: message.wait_store, started };
+            self.append(&put, records, &config)
+        })
+    }
+
+    /// Stores a batch. A malformed batch is `Err`.
+    pub fn put_batch(&self, batch: &NewBatch<'_>) -> Result<PutOutcome, StoreError> {
+        let started = Instant::now();
+        let shared = &batch.record;
+        if let Err(refused) = self.check_put(shared) {
+            return Ok(PutOutcome::Done(refused));
+        }
+        let config = self.config.get();
+        let refuse =
+            |status, reason: &str| Ok(PutOutcome::Done(refused(status, reason.to_owned())));
+        if shared.sys_flag & sys_flag::TRANSACTION_MASK != 0 {
+            return refuse(PutStatus::MessageIllegal, "a batch cannot be a transaction");
+        }
+        if shared.body.len() > config.max_message_size.max(0) as usize {
+            return refuse(PutStatus::MessageIllegal, "the batch is larger than maxMessageSize");
+        }
+        let entries = read_batch(shared.body)
+            .map_err(|error| StoreError(format!("the batch cannot be read: {error}")))?;
+        if entries.is_empty() {
+            return refuse(PutStatus::MessageIllegal, "the batch is empty");
+        }
+        let mut properties = String::new();
+        with_buffer(|records| {
+            for entry in &entries {
+                join_properties(&mut properties, entry.properties, shared.properties);
+                let record = RecordFields {
+                    flag: entry.flag,
+                    body: entry.body,
+                    properties: &properties,
+                    prepared_transaction_offset: 0,
+                    ..shared.clone()
+                };
+                if let Err(refused) = check_sizes(&record, config.max_message_size) {
+                    return Ok(PutOutcome::Done(refused));
+                }
+                encode_record(&record, &mut records.bytes);
+                records.ends.push(records.bytes.len());
+            }
+            let put = Put { record: shared, names: None, wait: batch.wait_store, started };
+            Ok(self.append(&put, records, &config))
+        })
+    }
+
+    /// Whether the store takes messages, and this topic's name is short enough.
+    fn check_put(&self, record: &RecordFields<'_>) -> Result<(), PutResult> {
+        let unavailable =
+            |reason: &str| Err(refused(PutStatus::ServiceNotAvailable, reason.to_owned()));
+        if !self.serving.load(Ordering::Acquire) {
+            return unavailable("the store is not running");
+        }
+        if self.config.get().broker_role == BrokerRole::Slave {
+            return unavailable("a slave takes no messages");
+        }
+        if let Err(reason) = self.flags.check_writable() {
+            return unavailable(reason);
+        }
+        if self.is_os_page_cache_busy() {
+            let reason =
+                format!("the append lock has been held for {} ms", self.log.lock_held_ms());
+            return Err(refused(PutStatus::OsPageCacheBusy, reason));
+        }
+        if record.topic.len() > TOPIC_MAX_LENGTH {
+            let reason = format!(
+                "the topic has {} characters, the longest allowed is {TOPIC_MAX_LENGTH}",
+                record.topic.len()
+            );
+            return Err(refused(PutStatus::MessageIllegal, reason));
+        }
+        Ok(())
+    }
+
+    fn append(
+        &self,
+        put: &Put<'_>,
+        records: &mut EncodedRecords,
+        config: &StoreConfig,
+    ) -> PutOutcome {
+        let appended = match self.append_to_queue(put, records, config) {
+            Ok(appended) => appended,
+            Err(refused) => {
+                self.stats.count_failed_put();
+                return PutOutcome::Done(refused);
+            }
+        };
+        self.reput.signal().wakeup();
+        self.stats.count_put(records.ends.len() as u64, records.bytes.len());
+        self.wait_or_done(put, stored(&appended, records), appended.end, config)
+    }
+
+    /// Appends, looking the queues up again if one is removed meanwhile.
+    fn append_to_queue(
+        &self,
+        put: &Put<'_>,
+        records: &mut EncodedRecords,
+        config: &StoreConfig,
+    ) -> Result<Appended, PutResult> {
+        let find = |topic: &str, queue_id: i32| {
+            self.queues
+                .find_or_create(topic, queue_id)
+                .map_err(|error| refused(PutStatus::MessageIllegal, error.0))
+        };
+        let record = put.record;
+        loop {
+            let queue = find(record.topic, record.queue_id)?;
+            let mut also = Vec::new();
+            for name in put.names.into_iter().flat_map(|names| names.split(',')) {
+                also.push(find(name, multi_queue_id(config, name, record.queue_id))?);
+            }
+            let late = |records: &mut EncodedRecords| encode_with_offsets(record, &also, records);
+            let target = AppendTarget {
+                queue: &queue,
+                counted: is_counted(record.sys_flag),
+                also: &also,
+                encode: put.names.is_some().then_some(&late),
+            };
+            let (status, reason) = match self.log.append(records, &target) {
+                Ok(appended) => return Ok(appended),
+                Err(AppendError::QueueRemoved) => continue,
+                Err(AppendError::TooLarge) => (
+                    PutStatus::MessageIllegal,
+                    format!("{} bytes do not fit into one commit-log file", records.bytes.len()),
+                ),
+                Err(AppendError::NoFile(reason)) => (PutStatus::CreateMappedFileFailed, reason),
+                Err(AppendError::Failed(reason)) => (PutStatus::UnknownError, reason),
+            };
+            return Err(refused(status, reason));
+        }
+    }
+
+    /// Arranges what the acknowledgement waits for.
+    fn wait_or_done(
+        &self,
+        put: &Put<'_>,
+        result: PutResult,
+        end: i64,
+        config: &StoreConfig,
+    ) -> PutOutcome {
+        let flush = self.flush.is_sync() && put.wait;
+        let replica = config.broker_role == BrokerRole::SyncMaster && put.wait;
+        let replicator = self.replicator.get();
+        if !flush {
+            self.flush.appended(config);
+        }
+        if let Some(replicator) = replicator {
+            replicator.appended();
+        }
+        if !flush && !replica {
+            self.stats.count_put_time(put.started.elapsed());
+            return PutOutcome::Done(result);
+        }
+        let parts: &[Part] = match (flush, replica) {
+            (true, true) => &[Part::Flush, Part::Replica],
+            (true, false) => &[Part::Flush],
+            _ => &[Part::Replica],
+        };
+        let time = PutTime { stats: Arc::clone(&self.stats), started: put.started };
+        let (pending, tickets) = PendingPut::new(result, parts, time);
+        for ticket in tickets {
+            match (ticket.part(), replicator) {
+                (Part::Flush, _) => self.flush.wait_for(end, ticket, config),
+                (Part::Replica, Some(replicator)) => replicator.wait_for(end, ticket),
+                (Part::Replica, None) => {
+                    ticket.complete(PutStatus::SlaveNotAvailable, "there is no replication");
+                }
+            }
+        }
+        PutOutcome::Pending(pending)
+    }
+}
+
+/// One put on its way.
+struct Put<'a> {
+    /// The record, or what the records of a batch share.
+    record: &'a RecordFields<'a>,
+    /// Further queues that get the message, separated by commas.
+    names: Option<&'a str>,
+    /// Wait for flush and replication where the mode asks for it.
+    wait: bool,
+    started: Instant,
+}
+
+/// Whether a record takes an offset in its queue: half messages and rollbacks do not.
+fn is_counted(flags: i32) -> bool {
+    matches!(
+        flags & sys_flag::TRANSACTION_MASK,
+        sys_flag::TRANSACTION_NOT | sys_flag::TRANSACTION_COMMIT
+    )
+}
+
+/// Encodes a message that goes into several queues: its offsets in the further ones, known only
+/// under the append lock, are one of its properties.
+fn encode_with_offsets(
+    record: &RecordFields<'_>,
+    also: &[Arc<ConsumeQueue>],
+    records: &mut EncodedRecords,
+) -> Result<(), String> {
+    let offsets: Vec<String> = also.iter().map(|queue| queue.next_offset().to_string()).collect();
+    let offsets = format!("{MULTI_QUEUE_OFFSET}{NAME_VALUE_SEPARATOR}{}", offsets.join(","));
+    let mut text = String::new();
+    join_properties(&mut text, record.properties, &offsets);
+    if text.len() > MAX_PROPERTIES_BYTES {
+        return Err(format!("with its queue offsets the properties have {} bytes", text.len()));
+    }
+    encode_record(&RecordFields { properties: &text, ..record.clone() }, &mut records.bytes);
+    records.ends.push(records.bytes.len());
+    Ok(())
+}
+
+/// Runs `body` with this thread's empty buffer.
+fn with_buffer<R>(body: impl FnOnce(&mut EncodedRecords) -> R) -> R {
+    ENCODED.with_borrow_mut(|records| {
+        records.clear();
+        let result = body(records);
+        if records.bytes.capacity() > KEPT_BUFFER_BYTES {
+            *records = EncodedRecords::default();
+        }
+        result
+    })
+}
+
+/// The result of a put that stored nothing.
+fn refused(status: PutStatus, reason: String) -> PutResult {
+    PutResult {
+        status,
+        queue_offset: 0,
+        commit_log_offset: 0,
+        batch_offsets: Vec::new(),
+        wrote_bytes: 0,
+        messages: 0,
+        store_timestamp: 0,
+        reason,
+    }
+}
+
+/// The result of a put that stored something.
+fn stored(appended: &Appended, records: &EncodedRecords) -> PutResult {
+    let mut batch_offsets = Vec::new();
+    if records.ends.len() > 1 {
+        let starts = std::iter::once(0).chain(records.ends.iter().copied());
+        let starts = starts.take(records.ends.len());
+        batch_offsets.extend(starts.map(|start| appended.offset + start as i64));
+    }
+    PutResult {
+        status: PutStatus::PutOk,
+        queue_offset: appended.queue_offset,
+        commit_log_offset: appended.offset,
+        batch_offsets,
+        wrote_bytes: records.bytes.len() as u32,
+        messages: records.ends.len() as u32,
+        store_timestamp: appended.store_timestamp,
+        reason: String::new(),
+    }
+}
+
+/// Limits of one message.
+fn check_sizes(record: &RecordFields<'_>, max_message_size: i32) -> Result<(), PutResult> {
+    let max = max_message_size.max(0) as usize;
+    let properties = record.properties.len();
+    if properties > MAX_PROPERTIES_BYTES {
+        let reason =
+            format!("the properties have {properties} bytes, the most is {MAX_PROPERTIES_BYTES}");
+        return Err(refused(PutStatus::PropertiesSizeExceeded, reason));
+    }
+    let size = record_size(record);
+    if record.body.len() > max || size > max + RECORD_OVERHEAD_BYTES {
+        let reason = format!(
+            "the body has {} bytes, the record {size}; maxMessageSize is {max}",
+            record.body.len()
+        );
+        return Err(refused(PutStatus::MessageIllegal, reason));
+    }
+    Ok(())
+}
+
+/// Two property texts one after another.
+fn join_properties(joined: &mut String, own: &str, more: &str) {
+    joined.clear();
+    joined.push_str(own);
+    if !own.is_empty() && !more.is_empty() && !own.ends_with(PROPERTY_SEPARATOR) {
+        joined.push(PROPERTY_SEPARATOR);
+    }
+    joined.push_str(more);
+}
