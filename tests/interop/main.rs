@@ -7,10 +7,12 @@
 
 mod clients;
 mod matrix;
+mod peers;
 #[path = "../support/mod.rs"]
 mod support;
 
 use clients::{Client, say};
+use matrix::Site;
 
 /// Unwraps what a test needs of the machine. `None`: the test is to be skipped, and was told to be.
 fn needed<T>(what: &str, found: Result<T, String>) -> Option<T> {
@@ -38,36 +40,36 @@ fn prepared<const N: usize>(wanted: [Client; N]) -> Option<[clients::Prepared; N
 #[test]
 fn java_to_java_and_go() {
     let Some([java, go]) = prepared([Client::Java498, Client::Go]) else { return };
-    matrix::run(10_000, &java, &[&[&java, &java], &[&go]]);
+    matrix::run(&Site::from_env(), 10_000, &java, &[&[&java, &java], &[&go]]);
 }
 
 #[test]
 fn java_5_to_java_5_and_node() {
     let Some([java, node]) = prepared([Client::Java533, Client::Node]) else { return };
-    matrix::run(10_000, &java, &[&[&java, &java], &[&node]]);
+    matrix::run(&Site::from_env(), 10_000, &java, &[&[&java, &java], &[&node]]);
 }
 
 #[test]
 fn go_to_go_and_cpp() {
     let Some([go, cpp]) = prepared([Client::Go, Client::Cpp]) else { return };
-    matrix::run(10_000, &go, &[&[&go, &go], &[&cpp]]);
+    matrix::run(&Site::from_env(), 10_000, &go, &[&[&go, &go], &[&cpp]]);
 }
 
 #[test]
 fn cpp_to_cpp_and_java_5() {
     let Some([cpp, java]) = prepared([Client::Cpp, Client::Java533]) else { return };
-    matrix::run(10_000, &cpp, &[&[&cpp, &cpp], &[&java]]);
+    matrix::run(&Site::from_env(), 10_000, &cpp, &[&[&cpp, &cpp], &[&java]]);
 }
 
 #[test]
 fn node_to_node_and_java() {
     let Some([node, java]) = prepared([Client::Node, Client::Java498]) else { return };
-    matrix::run(10_000, &node, &[&[&node, &node], &[&java]]);
+    matrix::run(&Site::from_env(), 10_000, &node, &[&[&node, &node], &[&java]]);
 }
 
 #[test]
 fn one_group_of_every_language() {
     let wanted = [Client::Java498, Client::Go, Client::Cpp, Client::Node];
     let Some([java, go, cpp, node]) = prepared(wanted) else { return };
-    matrix::run(1_000, &java, &[&[&java, &go, &cpp, &node]]);
+    matrix::run(&Site::from_env(), 1_000, &java, &[&[&java, &go, &cpp, &node]]);
 }

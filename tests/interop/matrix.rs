@@ -8,25 +8,49 @@ use std::time::{Duration, Instant};
 
 use crate::clients::{Consumer, Got, Prepared, Sent, say};
 use crate::support::java_peer::Servers;
-use crate::support::servers;
+use crate::support::servers::{self, Server};
 use crate::support::wire::{Wire, borrowed, code, send_fields};
 use crate::support::{TempDir, free_port, until};
 
-const TOPIC: &str = "Interop";
-const QUEUES: i32 = 8;
+/// Topic of every run.
+pub const TOPIC: &str = "Interop";
+/// Its queues.
+pub const QUEUES: i32 = 8;
 const TAGS: [&str; 5] = ["a", "b", "标签", "d", "ü"];
 
-/// Sends `count` messages with `producer` and receives them in a group for each list of members.
-pub fn run(count: u32, producer: &Prepared, groups: &[&[&Prepared]]) {
-    let begin = Instant::now();
-    let dir = TempDir::new("interop");
-    let make = Servers::from_env();
-    let namesrv = make.namesrv(dir.path());
-    let broker = make.broker_at(dir.path(), free_port(), Some(&namesrv.addr()), &[]);
-    let mut wire = broker.wire();
-    wire.create_topic(TOPIC, QUEUES);
-    servers::wait_for_route(&namesrv.addr(), TOPIC);
+/// A name server and a broker with the topic.
+pub struct Site {
+    /// Everything's folder.
+    pub dir: TempDir,
+    /// Name server.
+    pub namesrv: Server,
+    /// Broker.
+    pub broker: Server,
+}
 
+impl Site {
+    /// A name server and a broker, each made by whom the caller says.
+    pub fn start(namesrv: &Servers, broker: &Servers) -> Self {
+        let dir = TempDir::new("interop");
+        let namesrv = namesrv.namesrv(dir.path());
+        let broker = broker.broker_at(dir.path(), free_port(), Some(&namesrv.addr()), &[]);
+        broker.wire().create_topic(TOPIC, QUEUES);
+        servers::wait_for_route(&namesrv.addr(), TOPIC);
+        Self { dir, namesrv, broker }
+    }
+
+    /// What the environment asks for: ours, or the official ones to prove the tests.
+    pub fn from_env() -> Self {
+        let make = Servers::from_env();
+        Self::start(&make, &make)
+    }
+}
+
+/// Sends `count` messages with `producer` and receives them in a group for each list of members.
+pub fn run(site: &Site, count: u32, producer: &Prepared, groups: &[&[&Prepared]]) {
+    let begin = Instant::now();
+    let Site { dir, namesrv, broker } = site;
+    let mut wire = broker.wire();
     let mut groups: Vec<Group> = groups
         .iter()
         .enumerate()

@@ -165,6 +165,11 @@ pub enum Servers {
 }
 
 impl Servers {
+    /// The official ones of a version.
+    pub fn java(version: &str) -> Result<Self, String> {
+        JavaPeer::fetch(version).map(Self::Java)
+    }
+
     /// Reads the environment.
     pub fn from_env() -> Self {
         let version = match std::env::var("ROCKETMQ_TEST_SERVERS").as_deref() {
@@ -173,7 +178,7 @@ impl Servers {
             Ok("5.3.3") => "5.3.3",
             Ok(other) => panic!("ROCKETMQ_TEST_SERVERS={other}: one of ours, 4.9.7, 5.3.3"),
         };
-        Self::Java(JavaPeer::fetch(version).unwrap_or_else(|why| panic!("{why}")))
+        Self::java(version).unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// A name server below `dir`.
