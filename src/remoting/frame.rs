@@ -250,6 +250,26 @@ mod tests {
     }
 
     #[test]
+    fn no_damage_makes_decoding_panic() {
+        for serialize in [SerializeType::Json, SerializeType::RocketMq] {
+            let mut command = route_request(serialize);
+            command.remark = Some("é\u{1}".to_owned());
+            let mut good = Vec::new();
+            encode(&command, &mut good).unwrap();
+            for at in 0..good.len() {
+                let mut bad = good.clone();
+                for value in [0, 1, 0x7F, 0x80, 0xFF, b'"', b'\\', b'\'', b'{', b'}', b',', b':'] {
+                    bad[at] = value;
+                    // Damage to the length leaves the frame incomplete; else it is one or none.
+                    if let Ok(Some((command, _))) = decode(&bad, MAX_FRAME_BYTES) {
+                        assert!(command.fields.iter().count() <= 2);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_failed_encode_leaves_the_buffer_as_it_was() {
         let mut out = vec![1, 2, 3];
         let command = Command { serialize: SerializeType::RocketMq, ..Command::request(200_050) };

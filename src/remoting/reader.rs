@@ -183,3 +183,59 @@ impl Input {
         self.was_full = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    fn pair() -> (TcpStream, Socket) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (peer, listener.accept().unwrap().0.into())
+    }
+
+    /// Reads until so many bytes are unread; the largest buffer meanwhile.
+    fn fill_to(input: &mut Input, socket: &Socket, bytes: usize) -> usize {
+        let mut largest = 0;
+        while input.unread().len() < bytes {
+            assert_eq!(input.fill(socket).unwrap(), Filled::Bytes);
+            largest = largest.max(input.buffer.len());
+        }
+        largest
+    }
+
+    #[test]
+    fn the_buffer_grows_with_what_comes_and_shrinks_when_it_is_done() {
+        let (mut peer, socket) = pair();
+        let mut input = Input::new();
+        // A length field alone reserves nothing.
+        peer.write_all(&[0, 0xFF, 0xFF, 0]).unwrap();
+        assert_eq!(fill_to(&mut input, &socket, 4), IDLE_BYTES);
+        const LARGE: usize = 3 << 20;
+        let sender = std::thread::spawn(move || {
+            peer.write_all(&vec![1; LARGE]).unwrap();
+            peer
+        });
+        let largest = fill_to(&mut input, &socket, 4 + LARGE);
+        assert!((LARGE..=3 * LARGE).contains(&largest), "{largest}");
+        let mut peer = sender.join().unwrap();
+        input.consume(LARGE);
+        assert_eq!(input.unread(), [1; 4]);
+        input.consume(4);
+        peer.write_all(&[2]).unwrap();
+        assert_eq!(fill_to(&mut input, &socket, 1), BUSY_BYTES);
+        // What is unread is kept, however long it takes.
+        assert_eq!(input.fill(&socket).unwrap(), Filled::Nothing);
+        assert_eq!((input.unread(), input.buffer.len()), ([2].as_slice(), BUSY_BYTES));
+        input.consume(1);
+        assert_eq!(input.fill(&socket).unwrap(), Filled::Nothing);
+        assert_eq!(input.buffer.len(), IDLE_BYTES);
+        peer.write_all(&[3]).unwrap();
+        fill_to(&mut input, &socket, 1);
+        assert_eq!(socket.read_timeout().unwrap(), None, "an idle reader is not woken");
+        drop(peer);
+        assert_eq!(input.fill(&socket).unwrap(), Filled::End);
+    }
+}
