@@ -21,22 +21,19 @@ use super::config::{ClientOptions, Deadline};
 use super::error::ClientError;
 use super::message::ReceivedMessage;
 use super::request_reply::PendingReplies;
-use super::route::{BrokerTable, NameServers, TopicRoute, vip_address};
+use super::route::{BrokerTable, NameServers, TopicRoute};
 use super::unreachable::Unreachable;
 use crate::common::json::{FromJson, Json, Style, ToJson};
 use crate::common::scheduler::Scheduler;
 use crate::common::service_thread::{ServiceThread, Signal};
 use crate::common::sync::{catch_panic, lock};
 use crate::remoting::connection::Connection;
-use crate::remoting::protocol::bodies::{
-    ConsumeDirectlyResult, ConsumerRunningInfo, MessageQueue, TopicRouteData,
-};
+use crate::remoting::protocol::bodies::{ConsumeDirectlyResult, ConsumerRunningInfo, MessageQueue};
 use crate::remoting::protocol::headers::{
-    CheckTransactionStateRequestHeader, GetRouteInfoRequestHeader, UnregisterClientRequestHeader,
+    CheckTransactionStateRequestHeader, UnregisterClientRequestHeader,
 };
-use crate::remoting::protocol::heartbeat::{ConsumerData, HeartbeatData, ProducerData};
+use crate::remoting::protocol::heartbeat::ConsumerData;
 use crate::remoting::protocol::{request_code, response_code};
-use crate::remoting::server::ConnectionEvents;
 use crate::remoting::{Command, RemotingClient, RemotingError, command::Language};
 
 /// Java's number for Rust in the header's language field.
@@ -45,9 +42,6 @@ pub const LANGUAGE_RUST: Language = Language(12);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How long a shutdown waits for brokers to take the leave.
 const LEAVE_LIMIT: Duration = Duration::from_secs(1);
-
-/// A broker that closed its connection is given so long before it is told of us again.
-const RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
 /// Instances of this process by client id.
 static INSTANCES: Mutex<BTreeMap<String, Weak<Instance>>> = Mutex::new(BTreeMap::new());
@@ -87,9 +81,9 @@ pub(crate) trait ProducerRole: Send + Sync {
 
 /// Members of a client id. Tables are small and change at starts and shutdowns only.
 #[derive(Default)]
-struct Roles {
-    producers: BTreeMap<String, Weak<dyn ProducerRole>>,
-    consumers: BTreeMap<String, Weak<dyn ConsumerRole>>,
+pub(super) struct Roles {
+    pub producers: BTreeMap<String, Weak<dyn ProducerRole>>,
+    pub consumers: BTreeMap<String, Weak<dyn ConsumerRole>>,
 }
 
 /// What the clients of one client id share.
@@ -106,10 +100,10 @@ pub(crate) struct Instance {
     pub scheduler: Arc<Scheduler>,
     /// Every request carries `ReqT`.
     stream: bool,
-    name_servers: NameServers,
-    routes: RwLock<HashMap<String, Arc<TopicRoute>>>,
-    brokers: RwLock<BrokerTable>,
-    roles: RwLock<Roles>,
+    pub(super) name_servers: NameServers,
+    pub(super) routes: RwLock<HashMap<String, Arc<TopicRoute>>>,
+    pub(super) brokers: RwLock<BrokerTable>,
+    pub(super) roles: RwLock<Roles>,
     /// Pulls; exists with the first consumer.
     pulls: Mutex<Option<Arc<Scheduler>>>,
     rebalancing: Mutex<Option<ServiceThread>>,
@@ -119,9 +113,9 @@ pub(crate) struct Instance {
     /// Brokers that could not be connected to a moment ago.
     pub unreachable: Arc<Unreachable>,
     /// Addresses that took a heartbeat on the connections that are open now.
-    introduced: Mutex<BTreeSet<String>>,
+    pub(super) introduced: Mutex<BTreeSet<String>>,
     /// A heartbeat beside the periodic ones is scheduled.
-    heartbeat_due: AtomicBool,
+    pub(super) heartbeat_due: AtomicBool,
     stopped: AtomicBool,
 }
 
@@ -214,7 +208,9 @@ impl Instance {
             stopped: AtomicBool::new(false),
         });
         super::broker_requests::register(&instance);
-        instance.remoting.on_close(Arc::new(Reintroduce(Arc::downgrade(&instance))));
+        instance
+            .remoting
+            .on_close(Arc::new(super::presence::Reintroduce(Arc::downgrade(&instance))));
         instance.schedule_duties();
         Ok(instance)
     }
@@ -515,272 +511,6 @@ impl Instance {
             }
         }
         Err(last.map_or(ClientError::NoNameServer, |last| ClientError::NameServer { tried, last }))
-    }
-
-    // Routes.
-
-    fn fetch_route(&self, topic: &str) -> Result<TopicRouteData, ClientError> {
-        let header =
-            GetRouteInfoRequestHeader { topic: topic.to_owned(), accept_standard_json_only: None };
-        let request = Command::request(request_code::GET_ROUTEINFO_BY_TOPIC).with_header(&header);
-        let (addr, response) = self.ask_name_server(&request)?;
-        match response.code {
-            response_code::SUCCESS => read_body(&addr, &response),
-            response_code::TOPIC_NOT_EXIST => Err(ClientError::NoRoute { topic: topic.to_owned() }),
-            _ => Err(broker_error(&addr, response)),
-        }
-    }
-
-    fn store_route(
-        self: &Arc<Self>,
-        topic: &str,
-        data: TopicRouteData,
-        from_template: bool,
-    ) -> bool {
-        {
-            let mut brokers = self.brokers.write().unwrap_or_else(PoisonError::into_inner);
-            let before = brokers.addresses(false);
-            brokers.learn(&data);
-            if !brokers.addresses(false).is_subset(&before) {
-                self.heartbeat_soon(Duration::ZERO);
-            }
-        }
-        let route = TopicRoute::new(topic, data, from_template);
-        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
-        let known = routes.get(topic);
-        let changed = known.is_none_or(|known| {
-            known.data != route.data || known.from_template != route.from_template
-        });
-        if changed {
-            routes.insert(topic.to_owned(), Arc::new(route));
-        }
-        changed
-    }
-
-    /// The route as it is known.
-    pub fn route(&self, topic: &str) -> Option<Arc<TopicRoute>> {
-        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
-        routes.get(topic).cloned()
-    }
-
-    /// Asks for the route anew. Returns whether it changed; on an error the old one stays.
-    pub fn update_route(self: &Arc<Self>, topic: &str) -> Result<bool, ClientError> {
-        let data = self.fetch_route(topic)?;
-        Ok(self.store_route(topic, data, false))
-    }
-
-    /// Asks for the routes of these topics and of all in use; consumers are told of changes.
-    pub fn update_all_routes(self: &Arc<Self>) {
-        let mut topics: BTreeSet<String> =
-            self.consumers().iter().flat_map(|consumer| consumer.topics()).collect();
-        let subscribed = topics.clone();
-        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
-        topics.extend(routes.keys().cloned());
-        drop(routes);
-        let mut rebalance = false;
-        for topic in topics {
-            match self.update_route(&topic) {
-                Ok(changed) => rebalance |= changed && subscribed.contains(&topic),
-                Err(ClientError::NoRoute { .. }) => log::debug!("{topic}: no route"),
-                Err(error @ (ClientError::NameServer { .. } | ClientError::NotRunning)) => {
-                    log::warn!("{}: routes are not updated: {error}", self.client_id);
-                    break;
-                }
-                Err(error) => log::warn!("{topic}: the route is not updated: {error}"),
-            }
-        }
-        if rebalance {
-            self.rebalance_soon();
-        }
-    }
-
-    /// A route that can be written. A topic that does not exist borrows the brokers of the
-    /// template topic, which will make it when the first message arrives.
-    pub fn publish_route(
-        self: &Arc<Self>,
-        topic: &str,
-        template: &str,
-        queues: i32,
-    ) -> Result<Arc<TopicRoute>, ClientError> {
-        if let Some(route) = self.route(topic).filter(|route| !route.publish.is_empty()) {
-            return Ok(route);
-        }
-        match self.update_route(topic) {
-            Ok(_) => {}
-            Err(ClientError::NoRoute { .. }) => {
-                let mut data = match self.fetch_route(template) {
-                    Err(ClientError::NoRoute { .. }) => {
-                        return Err(ClientError::NoRoute { topic: topic.to_owned() });
-                    }
-                    data => data?,
-                };
-                for entry in &mut data.queue_datas {
-                    let nums = entry.read_queue_nums.min(queues);
-                    (entry.read_queue_nums, entry.write_queue_nums) = (nums, nums);
-                }
-                self.store_route(topic, data, true);
-            }
-            Err(error) => return Err(error),
-        }
-        self.route(topic).filter(|route| !route.publish.is_empty()).ok_or_else(|| {
-            ClientError::NoBroker {
-                name: topic.to_owned(),
-                reason: "no broker of the topic has a master and write permission",
-            }
-        })
-    }
-
-    /// Queues to read, from the route as it is known, else as a name server knows it.
-    pub fn subscribe_queues(
-        self: &Arc<Self>,
-        topic: &str,
-    ) -> Result<Vec<MessageQueue>, ClientError> {
-        if self.route(topic).is_none_or(|route| route.from_template) {
-            self.update_route(topic)?;
-        }
-        Ok(self.route(topic).map(|route| route.subscribe.clone()).unwrap_or_default())
-    }
-
-    /// The master of a broker name; asks for the topic's route once if it is not known.
-    pub fn master(self: &Arc<Self>, broker_name: &str, topic: &str) -> Result<String, ClientError> {
-        let known = |instance: &Arc<Self>| {
-            let brokers = instance.brokers.read().unwrap_or_else(PoisonError::into_inner);
-            brokers.master(broker_name).map(str::to_owned)
-        };
-        if let Some(addr) = known(self) {
-            return Ok(addr);
-        }
-        self.update_route(topic)?;
-        known(self).ok_or_else(|| ClientError::NoBroker {
-            name: broker_name.to_owned(),
-            reason: "the broker has no master in the route",
-        })
-    }
-
-    /// Where to read a queue from: address, and whether it is a slave.
-    pub fn reader(
-        self: &Arc<Self>,
-        queue: &MessageQueue,
-        wanted: i64,
-    ) -> Result<(String, bool), ClientError> {
-        let known = |instance: &Arc<Self>| {
-            let brokers = instance.brokers.read().unwrap_or_else(PoisonError::into_inner);
-            let reader = brokers.reader(&queue.broker_name, wanted);
-            reader.map(|(addr, slave)| (addr.to_owned(), slave))
-        };
-        if let Some(reader) = known(self) {
-            return Ok(reader);
-        }
-        self.update_route(&queue.topic)?;
-        known(self).ok_or_else(|| ClientError::NoBroker {
-            name: queue.broker_name.clone(),
-            reason: "no address of the broker is in the route",
-        })
-    }
-
-    /// The port for sends and offsets, if wanted.
-    pub fn vip(&self, addr: String) -> String {
-        if self.options.vip_channel { vip_address(&addr) } else { addr }
-    }
-
-    /// Addresses of all brokers in use.
-    pub fn known_brokers(&self, masters_only: bool) -> BTreeSet<String> {
-        let brokers = self.brokers.read().unwrap_or_else(PoisonError::into_inner);
-        brokers.addresses(masters_only)
-    }
-
-    fn forget_offline_brokers(&self) {
-        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
-        let brokers = routes.values().flat_map(|route| &route.data.broker_datas);
-        let live = brokers.flat_map(|broker| broker.broker_addrs.values().map(String::as_str));
-        let mut table = self.brokers.write().unwrap_or_else(PoisonError::into_inner);
-        table.retain(&live.collect());
-    }
-
-    /// Name servers, the one in use first.
-    pub fn name_servers(&self) -> Vec<String> {
-        self.name_servers.in_order()
-    }
-
-    /// Replaces the list of name servers; an empty one is ignored.
-    pub fn set_name_servers(&self, list: Vec<String>) {
-        self.name_servers.replace(list);
-    }
-
-    // Heartbeat.
-
-    fn heartbeat_data(&self) -> HeartbeatData {
-        let roles = self.roles.read().unwrap_or_else(PoisonError::into_inner);
-        let producer = |group: &String| ProducerData { group_name: Some(group.clone()) };
-        HeartbeatData {
-            client_id: Some(self.client_id.clone()),
-            producer_data_set: roles.producers.keys().map(producer).collect(),
-            consumer_data_set: {
-                let live = roles.consumers.values().filter_map(Weak::upgrade);
-                live.map(|consumer| consumer.data()).collect()
-            },
-        }
-    }
-
-    /// Tells every broker in use that we live, and what for; masters only without a consumer.
-    /// Waits for the answers.
-    pub fn heartbeat(&self) {
-        let data = self.heartbeat_data();
-        if data.producer_data_set.is_empty() && data.consumer_data_set.is_empty() {
-            return;
-        }
-        let masters_only = data.consumer_data_set.is_empty();
-        let request = Command::request(request_code::HEART_BEAT).with_body(json_body(&data));
-        let calls = self.known_brokers(masters_only).into_iter();
-        let calls = calls.map(|addr| (addr, request.clone())).collect();
-        for (addr, result) in self.call_all(calls, self.options.api_timeout) {
-            match result {
-                Ok(response) if response.code == response_code::SUCCESS => {
-                    lock(&self.introduced).insert(addr);
-                }
-                Ok(response) => log::warn!("heartbeat: {}", broker_error(&addr, response)),
-                Err(ClientError::NotRunning) => {}
-                Err(error) => log::warn!("heartbeat to {addr}: {error}"),
-            }
-        }
-    }
-}
-
-impl Instance {
-    /// A heartbeat after `delay`, unless one is scheduled already.
-    pub fn heartbeat_soon(self: &Arc<Self>, delay: Duration) {
-        if self.is_stopped() || self.heartbeat_due.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let instance = Arc::downgrade(self);
-        self.scheduler.once("heartbeat", delay, move || {
-            if let Some(instance) = instance.upgrade() {
-                instance.heartbeat_due.store(false, Ordering::Release);
-                instance.heartbeat();
-            }
-        });
-    }
-
-    /// Makes sure that a broker knows this client: what it pushes goes by the heartbeat.
-    pub fn introduce(&self, broker_name: &str) {
-        let brokers = self.brokers.read().unwrap_or_else(PoisonError::into_inner);
-        let master = brokers.master(broker_name).map(str::to_owned);
-        drop(brokers);
-        if master.is_some_and(|addr| !lock(&self.introduced).contains(&addr)) {
-            self.heartbeat();
-        }
-    }
-}
-
-/// A closed connection took the broker's knowledge of the client with it.
-struct Reintroduce(Weak<Instance>);
-
-impl ConnectionEvents for Reintroduce {
-    fn closed(&self, _connection: &Arc<Connection>) {
-        if let Some(instance) = self.0.upgrade() {
-            lock(&instance.introduced).clear();
-            instance.heartbeat_soon(RECONNECT_DELAY);
-        }
     }
 }
 

@@ -301,10 +301,6 @@ impl ReceivedMessage {
         }
     }
 
-    pub(crate) fn shared_topic(&self) -> &Arc<str> {
-        &self.0.topic
-    }
-
     pub(crate) fn queue_offset(&self) -> i64 {
         self.0.facts.queue_offset
     }

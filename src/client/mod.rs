@@ -1,8 +1,66 @@
-//! Under construction.
+//! The blocking client: producers, push consumers, pull consumers.
+//!
+//! Sending:
+//!
+//! ```no_run
+//! use rocketmq::client::ProducerOptions;
+//! use rocketmq::common::message::Message;
+//!
+//! let producer = ProducerOptions::new("orders").name_servers("127.0.0.1:9876").start()?;
+//! let message = Message::new("Orders", "one book").with_tag("new").with_keys("order-17");
+//! println!("{:?}", producer.send(&message)?);
+//! # Ok::<(), rocketmq::client::ClientError>(())
+//! ```
+//!
+//! Consuming:
+//!
+//! ```no_run
+//! use rocketmq::client::{ConsumeResult, ConsumerOptions};
+//!
+//! let options = ConsumerOptions::new("billing").name_servers("127.0.0.1:9876");
+//! let consumer = options.subscribe("Orders", "new || changed").start_concurrent(|messages, _| {
+//!     println!("{messages:?}");
+//!     ConsumeResult::Success
+//! })?;
+//! std::thread::park();
+//! # drop(consumer);
+//! # Ok::<(), rocketmq::client::ClientError>(())
+//! ```
+//!
+//! # What it is made of
+//!
+//! Every producer and consumer uses an *instance*, found by its client id: the connections, the
+//! routes, the heartbeats, the timers. Clients whose options give them the same client id share
+//! one. All calls block with a limit; asynchronous sends return at once and call back. There is no
+//! runtime to start, and no thread outlives the shutdown of the last client.
+//!
+//! | client | threads beside its connections' readers |
+//! |---|---|
+//! | any | `MQClientSched`, the workers and the scan of [`RemotingClient`](crate::remoting::RemotingClient) |
+//! | any consumer | `PullMessageSvc`, `RebalanceSvc` |
+//! | push consumer | `ConsumeSched`, up to `consume_threads` × `ConsumeMsg_n` |
+//! | transaction producer | `TransCheck_0` |
+//!
+//! # What is promised
+//!
+//! - A send returns within its timeout, and the error says which step failed, at which broker.
+//! - A message is committed only after the listener is done with it and with all before it in its
+//!   queue. After a crash messages come again; none is lost.
+//! - A listener that panics has failed; the thread lives on, the message comes again.
+//! - What servers answer is checked; garbage is an error, never a panic or a stuck thread.
+//!
+//! # Reading order
+//!
+//! [`config`] and [`error`], the outside. `instance`, `routing` and `presence`, what all clients
+//! share. To send: [`sender`], [`producer`], [`batch`], [`transaction`], [`request_reply`]. To
+//! consume: [`allocate`] and `rebalance` (who gets which queue), [`process_queue`] (what is between
+//! pull and commit), [`pull`] and `push` (the pull loop), [`concurrent`], [`orderly`],
+//! `offset_store`; then [`lite_pull`] and [`pull_consumer`].
+
 pub mod admin;
 pub mod allocate;
 pub mod batch;
-pub mod broker_calls;
+mod broker_calls;
 mod broker_requests;
 pub mod concurrent;
 pub mod config;
@@ -10,28 +68,44 @@ pub mod consumer;
 pub mod error;
 pub mod fault;
 mod instance;
+pub mod lite_pull;
 pub mod message;
-pub mod offset_store;
+mod offset_store;
 pub mod orderly;
+mod presence;
 pub mod process_queue;
 pub mod producer;
 pub mod pull;
+pub mod pull_consumer;
 mod push;
 mod rebalance;
 pub mod request_reply;
 pub mod route;
+mod routing;
+pub mod sender;
 mod stats;
 pub mod subscription;
 pub mod transaction;
 mod unreachable;
 pub mod validate;
+
+pub use crate::remoting::protocol::bodies::MessageQueue;
+pub use allocate::AllocateStrategy;
 pub use broker_calls::OffsetAt;
-pub use concurrent::*;
-pub use config::*;
-pub use consumer::*;
-pub use error::*;
-pub use message::*;
-pub use orderly::*;
-pub use producer::*;
-pub use subscription::*;
-pub use transaction::*;
+pub use concurrent::{ConcurrentContext, ConsumeResult};
+pub use config::{
+    ClientOptions, ConsumeFromWhere, ConsumerOptions, LitePullOptions, MessageModel,
+    ProducerOptions,
+};
+pub use consumer::PushConsumer;
+pub use error::ClientError;
+pub use lite_pull::LitePullConsumer;
+pub use message::ReceivedMessage;
+pub use orderly::{OrderlyContext, OrderlyResult};
+pub use producer::Producer;
+pub use pull::{PullResult, PullStatus};
+pub use pull_consumer::PullConsumer;
+pub use request_reply::reply_to;
+pub use sender::{SendResult, SendStatus, Target};
+pub use subscription::Filter;
+pub use transaction::{TransactionProducer, TransactionResult, TransactionState};

@@ -94,7 +94,7 @@ impl ConsumeStats {
     pub fn sample(&self) {
         let mut state = lock(&self.0);
         state.1 += 1;
-        let hourly = state.1 % SAMPLES_PER_HOUR_SAMPLE == 0;
+        let hourly = state.1.is_multiple_of(SAMPLES_PER_HOUR_SAMPLE);
         for topic in state.0.values_mut() {
             topic.now.at_ms = now_ms();
             let keep = |samples: &mut VecDeque<Counters>| {

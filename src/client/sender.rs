@@ -1,0 +1,544 @@
+//! [`Sender`]: how a message gets to a broker: checks, encoding, choice of queue, attempts.
+//!
+//! Producers send through it, and consumers when they have to give a message back by an ordinary
+//! send.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::batch;
+use super::config::{Deadline, ProducerOptions};
+use super::error::{Attempt, ClientError};
+use super::fault::LatencyFaults;
+use super::instance::{Instance, broker_error};
+use super::route::TopicRoute;
+use super::validate::{check_message, check_properties_length, check_topic};
+use crate::common::checksum::java_hash;
+use crate::common::clock::now_ms;
+use crate::common::message::Message;
+use crate::common::message_id::unique_key;
+use crate::common::shared_bytes::SharedBytes;
+use crate::common::sync::lock;
+use crate::common::topic::RETRY_PREFIX;
+use crate::common::{properties, sys_flag};
+use crate::remoting::protocol::bodies::MessageQueue;
+use crate::remoting::protocol::headers::{SendMessageRequestHeaderV2, SendMessageResponseHeader};
+use crate::remoting::protocol::{request_code, response_code};
+use crate::remoting::{Body, Command, RemotingError};
+
+pub(crate) const INNER_PRODUCER_GROUP: &str = "CLIENT_INNER_PRODUCER";
+/// Bodies up to this size are copied into each attempt's frame; larger ones are shared.
+const COPY_LIMIT: usize = 4096;
+
+/// How well a message was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SendStatus {
+    /// Stored as the broker's configuration demands.
+    Ok,
+    /// Stored; the synchronous flush took too long.
+    FlushDiskTimeout,
+    /// Stored; the synchronous replication took too long.
+    FlushSlaveTimeout,
+    /// Stored; there is no slave to replicate to.
+    SlaveNotAvailable,
+}
+
+/// Where a message was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendResult {
+    /// How well.
+    pub status: SendStatus,
+    /// Unique key; of a batch, the keys joined with `,`.
+    pub message_id: String,
+    /// The broker's message id; of a batch, the ids joined with `,`.
+    pub offset_message_id: String,
+    /// Queue.
+    pub queue: MessageQueue,
+    /// Offset in the queue; of a batch, of its first message.
+    pub queue_offset: i64,
+    /// Set by brokers other than 4.9's.
+    pub transaction_id: Option<String>,
+    /// Region of the broker.
+    pub region_id: String,
+}
+
+/// Which queue a message goes to.
+#[derive(Clone, Copy, Default)]
+pub enum Target<'a> {
+    /// All in turn; retries go to another broker.
+    #[default]
+    InTurn,
+    /// This one.
+    Queue(&'a MessageQueue),
+    /// The same one for the same key (Java's `SelectMessageQueueByHash` of a string), so that the
+    /// messages of a key stay in order.
+    Key(&'a str),
+    /// The one at the position that the function returns for the topic's queues.
+    Select(&'a dyn Fn(&[MessageQueue], &Message) -> usize),
+}
+
+/// A message as it goes into requests, however many attempts it takes.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    topic: String,
+    flag: i32,
+    sys_flag: i32,
+    properties: String,
+    body: Payload,
+    message_id: String,
+    reconsume_times: i32,
+    max_reconsume_times: Option<i32>,
+    code: i32,
+}
+
+#[derive(Debug)]
+enum Payload {
+    Small(Vec<u8>),
+    Large(Arc<LargeBody>),
+}
+
+#[derive(Debug)]
+struct LargeBody(Vec<u8>);
+
+impl SharedBytes for LargeBody {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn slices<'a>(&'a self, out: &mut Vec<std::io::IoSlice<'a>>) {
+        out.push(std::io::IoSlice::new(&self.0));
+    }
+}
+
+impl Payload {
+    fn new(bytes: Vec<u8>) -> Self {
+        if bytes.len() <= COPY_LIMIT {
+            Self::Small(bytes)
+        } else {
+            Self::Large(Arc::new(LargeBody(bytes)))
+        }
+    }
+
+    fn to_body(&self) -> Body {
+        match self {
+            Self::Small(bytes) => Body::Bytes(bytes.clone()),
+            Self::Large(bytes) => Body::Shared(Arc::<LargeBody>::clone(bytes)),
+        }
+    }
+}
+
+/// Sends for a group, through an instance.
+pub(crate) struct Sender {
+    pub options: ProducerOptions,
+    pub instance: Arc<Instance>,
+    faults: LatencyFaults,
+}
+
+impl Sender {
+    pub fn new(options: ProducerOptions, instance: Arc<Instance>) -> Self {
+        Self { options, instance, faults: LatencyFaults::default() }
+    }
+
+    /// Checks a message and works out what all attempts have in common.
+    pub fn prepare(&self, message: &Message) -> Result<Prepared, ClientError> {
+        check_message(message, self.options.max_message_bytes)?;
+        let mut own = message.properties.clone();
+        let message_id = match own.get(properties::UNIQUE_KEY) {
+            Some(id) => id.to_owned(),
+            None => {
+                let id = unique_key();
+                own.set(properties::UNIQUE_KEY, id.as_str());
+                id
+            }
+        };
+        if own.get(properties::WAIT).is_none() {
+            own.set(properties::WAIT, "true");
+        }
+        let is_true = |name| own.get(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let mut flags = 0;
+        if is_true(properties::TRANSACTION_PREPARED) {
+            flags |= sys_flag::TRANSACTION_PREPARED;
+        }
+        let reply = own.get(properties::MESSAGE_TYPE) == Some("reply");
+        let (mut reconsume_times, mut max_reconsume_times) = (0, None);
+        if message.topic.starts_with(RETRY_PREFIX) {
+            let number = |name| own.get(name).and_then(|text| text.parse().ok());
+            reconsume_times = number(properties::RECONSUME_TIME).unwrap_or(0);
+            max_reconsume_times = number(properties::MAX_RECONSUME_TIMES);
+        }
+        let text = own.encode();
+        check_properties_length(&text)?;
+        let body = if message.body.len() >= self.options.compress_over {
+            flags |= sys_flag::COMPRESSED | sys_flag::COMPRESSION_ZLIB;
+            let level = self.options.compress_level;
+            miniz_oxide::deflate::compress_to_vec_zlib(&message.body, level)
+        } else {
+            message.body.clone()
+        };
+        Ok(Prepared {
+            topic: message.topic.clone(),
+            flag: message.flag,
+            sys_flag: flags,
+            properties: text,
+            body: Payload::new(body),
+            message_id,
+            reconsume_times,
+            max_reconsume_times,
+            code: if reply {
+                request_code::SEND_REPLY_MESSAGE_V2
+            } else {
+                request_code::SEND_MESSAGE_V2
+            },
+        })
+    }
+
+    /// The same for a batch.
+    pub fn prepare_batch(&self, messages: &[Message]) -> Result<Prepared, ClientError> {
+        let batch = batch::encode(messages, self.options.max_message_bytes)?;
+        let mut common = properties::Properties::new();
+        common.set(properties::WAIT, batch.wait);
+        Ok(Prepared {
+            topic: batch.topic,
+            flag: 0,
+            sys_flag: 0,
+            properties: common.encode(),
+            body: Payload::new(batch.body),
+            message_id: batch.message_ids,
+            reconsume_times: 0,
+            max_reconsume_times: None,
+            code: request_code::SEND_BATCH_MESSAGE,
+        })
+    }
+
+    fn request(&self, prepared: &Prepared, queue: &MessageQueue) -> Command {
+        let header = SendMessageRequestHeaderV2 {
+            producer_group: self.options.group.clone(),
+            topic: prepared.topic.clone(),
+            default_topic: self.options.create_topic_key.clone(),
+            default_topic_queue_nums: self.options.default_topic_queues,
+            queue_id: queue.queue_id,
+            sys_flag: prepared.sys_flag,
+            born_timestamp: now_ms(),
+            flag: prepared.flag,
+            properties: Some(prepared.properties.clone()),
+            reconsume_times: Some(prepared.reconsume_times),
+            unit_mode: Some(false),
+            max_reconsume_times: prepared.max_reconsume_times,
+            batch: Some(prepared.code == request_code::SEND_BATCH_MESSAGE),
+            broker_name: Some(queue.broker_name.clone()),
+        };
+        Command::request(prepared.code).with_header(&header).with_body(prepared.body.to_body())
+    }
+
+    /// The route of a topic that is to be written.
+    pub fn route(&self, topic: &str) -> Result<Arc<TopicRoute>, ClientError> {
+        check_topic(topic)?;
+        self.instance.publish_route(
+            topic,
+            &self.options.create_topic_key,
+            self.options.default_topic_queues,
+        )
+    }
+
+    fn next_queue(&self, route: &TopicRoute, last: Option<&str>) -> Option<MessageQueue> {
+        if self.options.avoid_slow_brokers {
+            route.next_fit_queue(&self.faults)
+        } else {
+            route.next_queue(last).cloned()
+        }
+    }
+
+    /// The queue that a target names; `None` leaves the choice to each attempt.
+    pub fn fixed_queue(
+        &self,
+        message: &Message,
+        target: Target<'_>,
+    ) -> Result<Option<MessageQueue>, ClientError> {
+        let at = match target {
+            Target::InTurn => return Ok(None),
+            Target::Queue(queue) => {
+                if queue.topic != message.topic {
+                    return Err(ClientError::Invalid(format!(
+                        "the message is for {}, the queue of {}",
+                        message.topic, queue.topic
+                    )));
+                }
+                return Ok(Some(queue.clone()));
+            }
+            Target::Key(key) => {
+                let queues = self.route(&message.topic)?.publish.len();
+                let rest = i64::from(java_hash(key)) % (queues.max(1) as i64);
+                rest.unsigned_abs() as usize
+            }
+            Target::Select(select) => select(&self.route(&message.topic)?.publish, message),
+        };
+        let route = self.route(&message.topic)?;
+        route.publish.get(at).cloned().map(Some).ok_or_else(|| {
+            ClientError::Invalid(format!(
+                "the selector chose the queue at {at} of {}, which has {}",
+                message.topic,
+                route.publish.len()
+            ))
+        })
+    }
+
+    fn read_result(
+        prepared: &Prepared,
+        queue: &MessageQueue,
+        addr: &str,
+        response: Command,
+    ) -> Result<SendResult, ClientError> {
+        let status = match response.code {
+            response_code::SUCCESS => SendStatus::Ok,
+            response_code::FLUSH_DISK_TIMEOUT => SendStatus::FlushDiskTimeout,
+            response_code::FLUSH_SLAVE_TIMEOUT => SendStatus::FlushSlaveTimeout,
+            response_code::SLAVE_NOT_AVAILABLE => SendStatus::SlaveNotAvailable,
+            _ => return Err(broker_error(addr, response)),
+        };
+        let header: SendMessageResponseHeader = response.header().map_err(|error| {
+            ClientError::Decode { addr: addr.to_owned(), reason: error.to_string() }
+        })?;
+        let region = response.fields.get("MSG_REGION").unwrap_or("DefaultRegion");
+        Ok(SendResult {
+            status,
+            message_id: prepared.message_id.clone(),
+            offset_message_id: header.msg_id,
+            queue: MessageQueue { queue_id: header.queue_id, ..queue.clone() },
+            queue_offset: header.queue_offset,
+            transaction_id: header.transaction_id,
+            region_id: region.to_owned(),
+        })
+    }
+
+    /// One attempt.
+    fn attempt(
+        &self,
+        prepared: &Prepared,
+        queue: &MessageQueue,
+        timeout: Duration,
+    ) -> Result<SendResult, ClientError> {
+        let addr = self.instance.vip(self.instance.master(&queue.broker_name, &queue.topic)?);
+        let response = self.instance.call(&addr, self.request(prepared, queue), timeout)?;
+        Self::read_result(prepared, queue, &addr, response)
+    }
+
+    fn may_retry(&self, error: &ClientError) -> bool {
+        match error {
+            ClientError::Broker { code, .. } => self.options.retry_codes.contains(code),
+            ClientError::NotRunning | ClientError::Invalid(_) => false,
+            _ => true,
+        }
+    }
+
+    /// Sends and waits: to the queue once, or in turn with retries.
+    pub fn send(
+        &self,
+        prepared: &Prepared,
+        queue: Option<MessageQueue>,
+        timeout: Duration,
+    ) -> Result<SendResult, ClientError> {
+        let deadline = Deadline::after(timeout);
+        let tries = if queue.is_some() { 1 } else { 1 + self.options.retries };
+        let mut attempts: Vec<Attempt> = Vec::new();
+        let mut stored = None;
+        let mut timed_out = false;
+        for _ in 0..tries {
+            let queue = match &queue {
+                Some(queue) => queue.clone(),
+                None => {
+                    let route = self.route(&prepared.topic)?;
+                    let last = attempts.last().map(|attempt| attempt.broker_name.as_str());
+                    match self.next_queue(&route, last) {
+                        Some(queue) => queue,
+                        None => break,
+                    }
+                }
+            };
+            let Some(left) = deadline.left() else {
+                timed_out = true;
+                break;
+            };
+            let began = Instant::now();
+            let result = self.attempt(prepared, &queue, left);
+            self.note(&queue.broker_name, began, result.is_err());
+            match result {
+                Ok(result) => {
+                    let again = result.status != SendStatus::Ok && self.options.retry_when_not_ok;
+                    stored = Some(result);
+                    if !again {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    let again = self.may_retry(&error);
+                    let broker_name = queue.broker_name;
+                    attempts.push(Attempt { broker_name, error: Box::new(error) });
+                    if !again {
+                        break;
+                    }
+                }
+            }
+        }
+        stored.ok_or_else(|| self.failed(&prepared.topic, attempts, &deadline, timed_out))
+    }
+
+    fn note(&self, broker_name: &str, began: Instant, failed: bool) {
+        if self.options.avoid_slow_brokers {
+            self.faults.record(broker_name, began.elapsed(), failed);
+        }
+    }
+
+    fn failed(
+        &self,
+        topic: &str,
+        attempts: Vec<Attempt>,
+        deadline: &Deadline,
+        timed_out: bool,
+    ) -> ClientError {
+        if attempts.iter().any(|attempt| *attempt.error == ClientError::NotRunning) {
+            return ClientError::NotRunning;
+        }
+        ClientError::SendFailed {
+            topic: topic.to_owned(),
+            timed_out: timed_out || deadline.left().is_none(),
+            elapsed: deadline.elapsed(),
+            attempts,
+        }
+    }
+
+    /// Sends without waiting for an answer: only local failures are known.
+    pub fn send_oneway(
+        &self,
+        prepared: &Prepared,
+        queue: Option<MessageQueue>,
+        timeout: Duration,
+    ) -> Result<(), ClientError> {
+        let queue = match queue {
+            Some(queue) => Some(queue),
+            None => self.next_queue(&*self.route(&prepared.topic)?, None),
+        };
+        let queue = queue.ok_or_else(|| ClientError::NoRoute { topic: prepared.topic.clone() })?;
+        let addr = self.instance.vip(self.instance.master(&queue.broker_name, &queue.topic)?);
+        self.instance.oneway(&addr, self.request(prepared, &queue), timeout)
+    }
+
+    /// Starts a send; `done` learns its outcome, exactly once, unless this fails.
+    pub fn send_async(
+        self: &Arc<Self>,
+        prepared: Prepared,
+        queue: Option<MessageQueue>,
+        timeout: Duration,
+        done: impl FnOnce(Result<SendResult, ClientError>) + Send + 'static,
+    ) -> Result<(), ClientError> {
+        let in_turn = queue.is_none();
+        let queue = match queue {
+            Some(queue) => Some(queue),
+            None => self.next_queue(&*self.route(&prepared.topic)?, None),
+        };
+        let queue = queue.ok_or_else(|| ClientError::NoRoute { topic: prepared.topic.clone() })?;
+        let send = Box::new(AsyncSend {
+            sender: Arc::clone(self),
+            prepared,
+            queue,
+            in_turn,
+            deadline: Deadline::after(timeout),
+            attempts: Vec::new(),
+            done: Box::new(done),
+        });
+        send.issue();
+        Ok(())
+    }
+}
+
+/// An asynchronous send on its way.
+struct AsyncSend {
+    sender: Arc<Sender>,
+    prepared: Prepared,
+    queue: MessageQueue,
+    /// Retries may take another queue.
+    in_turn: bool,
+    deadline: Deadline,
+    attempts: Vec<Attempt>,
+    done: Box<dyn FnOnce(Result<SendResult, ClientError>) + Send>,
+}
+
+impl AsyncSend {
+    /// Makes attempts until one is under way, or none is left.
+    fn issue(mut self: Box<Self>) {
+        loop {
+            let Err((send, error)) = self.try_issue() else { return };
+            match send.next_attempt(error) {
+                Some(send) => self = send,
+                None => return,
+            }
+        }
+    }
+
+    fn try_issue(self: Box<Self>) -> Result<(), (Box<Self>, ClientError)> {
+        let instance = Arc::clone(&self.sender.instance);
+        let addr = match instance.master(&self.queue.broker_name, &self.queue.topic) {
+            Ok(addr) => instance.vip(addr),
+            Err(error) => return Err((self, error)),
+        };
+        let Some(left) = self.deadline.left() else {
+            let timeout_ms = self.deadline.elapsed().as_millis() as u64;
+            return Err((self, RemotingError::Timeout { addr, timeout_ms }.into()));
+        };
+        let request = self.sender.request(&self.prepared, &self.queue);
+        let began = Instant::now();
+        // If the call cannot be made the closure is dropped, and the send taken back for a retry.
+        let slot = Arc::new(std::sync::Mutex::new(Some(self)));
+        let shared = Arc::clone(&slot);
+        let peer = addr.clone();
+        let issued = instance.call_async(&addr, request, left, move |result| {
+            if let Some(send) = lock(&shared).take() {
+                send.complete(&peer, began, result);
+            }
+        });
+        match (issued, lock(&slot).take()) {
+            (Err(error), Some(send)) => Err((send, error)),
+            (Ok(()), back) => {
+                *lock(&slot) = back;
+                Ok(())
+            }
+            (Err(_), None) => Ok(()),
+        }
+    }
+
+    fn complete(self: Box<Self>, addr: &str, began: Instant, result: Result<Command, ClientError>) {
+        match result {
+            Ok(response) => {
+                let result = Sender::read_result(&self.prepared, &self.queue, addr, response);
+                self.sender.note(&self.queue.broker_name, began, result.is_err());
+                (self.done)(result);
+            }
+            Err(error) => {
+                self.sender.note(&self.queue.broker_name, began, true);
+                if let Some(send) = self.next_attempt(error) {
+                    send.issue();
+                }
+            }
+        }
+    }
+
+    /// After a failure of transport: the send with its next queue, or the end of it.
+    fn next_attempt(mut self: Box<Self>, error: ClientError) -> Option<Box<Self>> {
+        let stop = matches!(error, ClientError::NotRunning);
+        let broker_name = self.queue.broker_name.clone();
+        self.attempts.push(Attempt { broker_name, error: Box::new(error) });
+        let used = self.attempts.len() as u32 > self.sender.options.async_retries;
+        if stop || used || self.deadline.left().is_none() {
+            let error =
+                self.sender.failed(&self.prepared.topic, self.attempts, &self.deadline, false);
+            (self.done)(Err(error));
+            return None;
+        }
+        if self.in_turn
+            && let Some(route) = self.sender.instance.route(&self.prepared.topic)
+            && let Some(queue) = self.sender.next_queue(&route, Some(&self.queue.broker_name))
+        {
+            self.queue = queue;
+        }
+        Some(self)
+    }
+}
