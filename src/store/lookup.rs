@@ -134,11 +134,12 @@ impl MessageStore {
         let mut last = end;
         for _ in 0..QUERY_ROUNDS {
             let mut answer = self.index.query(topic, key, max, begin, last);
-            result.index_last_update_timestamp = answer.last_update_timestamp;
-            result.index_last_update_phy_offset = answer.last_update_offset;
             if answer.offsets.is_empty() {
                 break;
             }
+            // As Java: an answer without messages does not tell how far the index reaches.
+            result.index_last_update_timestamp = answer.last_update_timestamp;
+            result.index_last_update_phy_offset = answer.last_update_offset;
             answer.offsets.sort_unstable();
             for (number, offset) in answer.offsets.into_iter().enumerate() {
                 let Some(slice) = self.log.record_at(offset) else { continue };
