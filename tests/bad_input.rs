@@ -215,7 +215,8 @@ fn requests_that_make_no_sense_are_told_so() {
     for (request, field, fields) in cases {
         let reply = wire.call(request, &fields, b"body");
         assert_eq!(reply.code(), SYSTEM_ERROR, "{request} {fields:?}: {}", reply.header);
-        if site.ours {
+        // A topic that is not there is a blank one to every server.
+        if site.ours && field != "b" {
             let remark = reply.remark();
             let named = remark.split(|c: char| !c.is_alphanumeric()).any(|word| word == field);
             assert!(named, "{request} {fields:?} does not name {field}: {remark}");

@@ -1,9 +1,12 @@
 //! The official Java servers and tool beside ours: their broker at our name server, ours at theirs,
 //! and their `mqadmin` asking both of ours.
 
+use std::time::Duration;
+
 use crate::clients::Client;
 use crate::matrix::{self, QUEUES, Site, TOPIC};
 use crate::support::java_peer::{JavaPeer, Servers};
+use crate::support::until;
 use crate::support::wire::{borrowed, code, send_fields};
 use crate::{needed, prepared};
 
@@ -68,8 +71,11 @@ fn the_java_tool_understands_our_servers() {
     let mut wire = site.broker.wire();
     let sent = wire.must(code::SEND, &borrowed(&send_fields(TOPIC, 3, "found-by-id")), b"by id");
     let id = sent.text("msgId").unwrap_or_else(|| panic!("no msgId: {}", sent.header));
-    let offset = sent.number("queueOffset").unwrap_or_default().to_string();
-    let end = wire.max_offset(TOPIC, 3).to_string();
+    let offset = sent.number("queueOffset").unwrap_or_else(|| panic!("{}", sent.header));
+    until("the message is dispatched", Duration::from_secs(10), || {
+        (wire.max_offset(TOPIC, 3) == offset + 1).then_some(())
+    });
+    let (offset, end) = (offset.to_string(), (offset + 1).to_string());
 
     let tool = Tool { peer, namesrv: site.namesrv.addr() };
     let broker = site.broker.addr();
