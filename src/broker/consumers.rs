@@ -41,7 +41,7 @@ struct GroupState {
 }
 
 /// How a group consumes, as its last heartbeat said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupProfile {
     /// Push or pull.
     pub consume_type: Option<ConsumeType>,
@@ -49,12 +49,6 @@ pub struct GroupProfile {
     pub message_model: Option<MessageModel>,
     /// Start of a new group.
     pub consume_from_where: Option<ConsumeFromWhere>,
-}
-
-impl Default for GroupProfile {
-    fn default() -> Self {
-        Self { consume_type: None, message_model: None, consume_from_where: None }
-    }
 }
 
 impl ConsumerGroup {
