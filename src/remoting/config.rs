@@ -64,5 +64,18 @@ crate::config! {
         /// A synchronous call that times out closes its connection. Java's default is true; ours is
         /// false: a slow answer to one request does not fail the others.
         pub client_close_socket_if_timeout: bool = "clientCloseSocketIfTimeout", false;
+        /// Accepted, without effect: callbacks run on the worker threads.
+        pub client_callback_executor_threads: i32 = "clientCallbackExecutorThreads", 4;
+        /// Accepted, without effect: `clientChannelMaxIdleTimeSeconds` is what counts.
+        pub channel_not_active_interval: i64 = "channelNotActiveInterval", 60_000i64;
+        /// Accepted, without effect: the system chooses SO_SNDBUF.
+        pub client_socket_snd_buf_size: i32 = "clientSocketSndBufSize", 0;
+        /// Accepted, without effect: the system chooses SO_RCVBUF.
+        pub client_socket_rcv_buf_size: i32 = "clientSocketRcvBufSize", 0;
+        /// Accepted, without effect: there is no buffer pool.
+        pub client_pooled_byte_buf_allocator_enable: bool =
+            "clientPooledByteBufAllocatorEnable", false;
+        /// Accepted, without effect: connections are not encrypted.
+        pub use_tls: bool = "useTLS", false;
     }
 }
