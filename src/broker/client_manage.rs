@@ -15,7 +15,7 @@ use crate::common::service_thread::{ServiceThread, Signal};
 use crate::common::sync::lock;
 use crate::common::topic::{PERM_READ, PERM_WRITE, retry_topic};
 use crate::remoting::protocol::bodies::CheckClientConfigBody;
-use crate::remoting::protocol::headers::{ConsumerGroupHeader, UnregisterClientRequestHeader};
+use crate::remoting::protocol::headers::ConsumerGroupHeader;
 use crate::remoting::protocol::heartbeat::{ConsumerData, HeartbeatData};
 use crate::remoting::protocol::{request_code, response_code as code};
 use crate::remoting::{Command, Connection};
@@ -88,16 +88,18 @@ fn register_consumer(broker: &Broker, consumer: &ConsumerData, client: &Arc<Clie
 
 /// UNREGISTER_CLIENT: a client leaves a producer group, a consumer group, or both.
 pub fn unregister(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Command) -> Answer {
-    let header: UnregisterClientRequestHeader = request.header()?;
-    if let Some(group) = header.producer_group.filter(|group| !group.is_empty()) {
-        broker.producers.unregister(&group, connection);
+    // The connection tells who it is; the header's clientID is not needed. C++ names the group that
+    // is not meant with an empty text.
+    let group = |name| request.fields.get(name).filter(|group| !group.is_empty());
+    if let Some(group) = group("producerGroup") {
+        broker.producers.unregister(group, connection);
     }
-    if let Some(group) = header.consumer_group.filter(|group| !group.is_empty())
-        && broker.consumers.unregister(&group, connection)
+    if let Some(group) = group("consumerGroup")
+        && broker.consumers.unregister(group, connection)
     {
-        let config = broker.subscription_groups.get(&group);
+        let config = broker.subscription_groups.get(group);
         if config.is_none_or(|config| config.notify_consumer_ids_changed_enable) {
-            broker.member_changes.note(&group);
+            broker.member_changes.note(group);
         }
     }
     Ok(Some(Command::response(code::SUCCESS)))
@@ -106,9 +108,6 @@ pub fn unregister(broker: &Arc<Broker>, connection: &Arc<Connection>, request: C
 /// CHECK_CLIENT_CONFIG: whether this broker can filter as the subscription asks.
 pub fn check_config(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
     let success = Ok(Some(Command::response(code::SUCCESS)));
-    if request.body.is_empty() {
-        return success;
-    }
     let body = CheckClientConfigBody::from_json(&Json::parse(request.body.as_bytes())?)?;
     let Some(subscription) = body.subscription_data else { return success };
     let kind = subscription.expression_type.as_deref().unwrap_or("TAG");

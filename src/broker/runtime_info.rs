@@ -2,10 +2,12 @@
 //! `clusterList`, `brokerStatus`, consoles and exporters read.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::Broker;
+use crate::common::os;
 use crate::common::thread_pool::ThreadPool;
 use crate::remoting::command::VERSION;
 
@@ -61,11 +63,42 @@ pub fn table(broker: &Broker) -> BTreeMap<String, String> {
     broker.daily_totals.put.describe("Put", broker.store.put_total(), &mut table);
     broker.daily_totals.get.describe("Get", broker.store.get_total(), &mut table);
     describe_pools(broker, &mut table);
+    describe_files(broker, &mut table);
     let behind = broker.store.dispatch_behind_bytes();
     table.insert("dispatchBehindBytes".to_owned(), behind.to_string());
     let start = broker.config.get().start_accept_send_request_time_stamp;
     table.insert("startAcceptSendRequestTimeStamp".to_owned(), start.to_string());
     table
+}
+
+fn describe_files(broker: &Broker, table: &mut BTreeMap<String, String>) {
+    let flushed = table.get("flushedOffset").and_then(|offset| offset.parse::<i64>().ok());
+    if let Some(flushed) = flushed {
+        let unflushed = (broker.store.commit_log_max_offset() - flushed).max(0);
+        table.insert("remainHowManyDataToFlush".to_owned(), human_bytes(unflushed as u64));
+    }
+    let root = &broker.store.config().store_path_root_dir;
+    if let Ok(space) = os::disk_space(Path::new(root)) {
+        // Exporters take the words at their places, the last without its point.
+        table.insert(
+            "commitLogDirCapacity".to_owned(),
+            format!(
+                "Total : {}, Free : {}.",
+                human_bytes(space.total),
+                human_bytes(space.available)
+            ),
+        );
+    }
+}
+
+/// `"17 B"`, `"1.5 KiB"`, and so on to EiB.
+fn human_bytes(bytes: u64) -> String {
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let exponent = (bytes.ilog2() / 10).min(6);
+    let unit = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"][exponent as usize - 1];
+    format!("{:.1} {unit}", bytes as f64 / (1u64 << (10 * exponent)) as f64)
 }
 
 fn describe_pools(broker: &Broker, table: &mut BTreeMap<String, String>) {
@@ -107,5 +140,40 @@ fn describe_pools(broker: &Broker, table: &mut BTreeMap<String, String>) {
             format!("{name}ThreadPoolQueueHeadWaitTimeMills"),
             pool.head_age().as_millis().to_string(),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_written_as_java_writes_them() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (1 << 20, "1.0 MiB"),
+            (270_582_939_648, "252.0 GiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(human_bytes(bytes), text);
+        }
+    }
+
+    #[test]
+    fn totals_move_a_day_back_at_midnight() {
+        let totals = Midnights::default();
+        totals.pass(10);
+        totals.pass(30);
+        let mut table = BTreeMap::new();
+        totals.describe("Put", 35, &mut table);
+        let expected = [
+            ("msgPutTotalTodayMorning", "30"),
+            ("msgPutTotalTodayNow", "35"),
+            ("msgPutTotalYesterdayMorning", "10"),
+        ];
+        assert!(table.iter().map(|(key, value)| (key.as_str(), value.as_str())).eq(expected));
     }
 }

@@ -134,6 +134,12 @@ pub trait ToJson {
 pub trait FromJson: Sized {
     /// Reads the tree.
     fn from_json(json: &Json) -> Result<Self, JsonError>;
+
+    /// Reads a tree that may be left out. A type of names answers `None` to a name that it does not
+    /// know, as fastjson does.
+    fn optional(json: &Json) -> Result<Option<Self>, JsonError> {
+        Self::from_json(json).map(Some)
+    }
 }
 
 /// Declares a body: a struct whose fields have the names they carry in JSON.
@@ -324,7 +330,7 @@ impl<T: ToJson> ToJson for Option<T> {
 
 impl<T: FromJson> FromJson for Option<T> {
     fn from_json(json: &Json) -> Result<Self, JsonError> {
-        if *json == Json::Null { Ok(None) } else { T::from_json(json).map(Some) }
+        if *json == Json::Null { Ok(None) } else { T::optional(json) }
     }
 }
 

@@ -17,13 +17,10 @@ use crate::remoting::protocol::headers::ConsumerGroupHeader;
 use crate::remoting::protocol::response_code as code;
 use crate::remoting::{Command, Connection};
 
-/// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP. No body changes nothing.
+/// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP.
 pub fn update(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
     if let Some(refusal) = refuse_on_slave(broker) {
         return refusal;
-    }
-    if request.body.is_empty() {
-        return done();
     }
     let group: SubscriptionGroupConfig = body(&request)?;
     if group.group_name.is_empty() {

@@ -46,7 +46,6 @@ pub fn query(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Ans
         return Ok(Some(Command::response(code::SUCCESS).with_remark(remark)));
     }
     let queue_data = units.into_iter().map(|unit| ConsumeQueueEntry {
-        eval: true,
         physic_offset: unit.commit_log_offset,
         physic_size: unit.size,
         tags_code: unit.tags_code,

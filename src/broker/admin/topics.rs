@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{answer, done, refuse, refuse_on_slave};
 use crate::broker::{Answer, Broker};
 use crate::common::clock::now_ms;
+use crate::common::os::LocalTime;
 use crate::common::topic::{
     LMQ_PREFIX, SCHEDULE_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC, validate_topic,
 };
@@ -179,14 +180,19 @@ pub fn time_spans(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -
         let min_time_stamp = store.earliest_store_timestamp(&topic, queue_id);
         let max_offset = store.max_offset(&topic, queue_id);
         let offset = broker.consumer_offsets.get(&group, &topic, queue_id).unwrap_or(-1);
+        let max_time_stamp = store.store_timestamp(&topic, queue_id, max_offset - 1);
+        let consume_time_stamp = if offset > 0 {
+            store.store_timestamp(&topic, queue_id, offset - 1)
+        } else {
+            min_time_stamp
+        };
         QueueTimeSpan {
             min_time_stamp,
-            max_time_stamp: store.store_timestamp(&topic, queue_id, max_offset - 1),
-            consume_time_stamp: if offset > 0 {
-                store.store_timestamp(&topic, queue_id, offset - 1)
-            } else {
-                min_time_stamp
-            },
+            min_time_stamp_str: Some(local_time(min_time_stamp)),
+            max_time_stamp,
+            max_time_stamp_str: Some(local_time(max_time_stamp)),
+            consume_time_stamp,
+            consume_time_stamp_str: Some(local_time(consume_time_stamp)),
             delay_time: if offset < max_offset {
                 now_ms() - store.store_timestamp(&topic, queue_id, offset)
             } else {
@@ -196,6 +202,13 @@ pub fn time_spans(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -
         }
     });
     answer(&ConsumeTimeSpans { consume_time_span_set: spans.collect() })
+}
+
+/// `yyyy-MM-dd#HH:mm:ss:SSS`.
+fn local_time(epoch_ms: i64) -> String {
+    let LocalTime { year, month, day, hour, minute, second, millisecond } =
+        LocalTime::from_epoch_ms(epoch_ms);
+    format!("{year:04}-{month:02}-{day:02}#{hour:02}:{minute:02}:{second:02}:{millisecond:03}")
 }
 
 /// GET_SYSTEM_TOPIC_LIST_FROM_BROKER.

@@ -168,14 +168,20 @@ json_body! {
     pub struct QueueTimeSpan {
         /// Store time of the last message consumed, ms.
         pub consume_time_stamp: i64 => "consumeTimeStamp",
+        /// The same as a local time.
+        pub consume_time_stamp_str: Option<String> => "consumeTimeStampStr",
         /// Age of the next message to consume, ms.
         pub delay_time: i64 => "delayTime",
         /// Store time of the last message, ms; -1 if none.
         pub max_time_stamp: i64 => "maxTimeStamp",
+        /// The same as a local time.
+        pub max_time_stamp_str: Option<String> => "maxTimeStampStr",
         /// Queue.
         pub message_queue: MessageQueue => "messageQueue",
         /// Store time of the first message, ms; -1 if none.
         pub min_time_stamp: i64 => "minTimeStamp",
+        /// The same as a local time.
+        pub min_time_stamp_str: Option<String> => "minTimeStampStr",
     }
 }
 

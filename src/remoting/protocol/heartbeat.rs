@@ -38,6 +38,10 @@ macro_rules! named_enum {
                 };
                 found.ok_or_else(|| JsonError { at: 0, what: format!("not a {}", stringify!($name)) })
             }
+
+            fn optional(json: &Json) -> Result<Option<Self>, JsonError> {
+                Ok(Self::from_json(json).ok())
+            }
         }
     };
 }
@@ -135,5 +139,25 @@ json_body! {
         pub consumer_data_set: Vec<ConsumerData> => "consumerDataSet",
         /// Producers.
         pub producer_data_set: Vec<ProducerData> => "producerDataSet",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_other_clients_write_is_understood() {
+        let text = r#"{"clientID":"c","consumerDataSet":[{"groupName":"g","consumeType":1,"messageModel":"BROADCASTING","consumeFromWhere":"UNKNOWN","subscriptionDataSet":[{"topic":"T","subVersion":"17","codeSet":["1",2],"tagsSet":null}]},{"groupName":"pop","consumeType":"CONSUME_POP","subscriptionDataSet":null}],"producerDataSet":null,"heartbeatFingerprint":0}"#;
+        let data = HeartbeatData::from_json(&Json::parse(text.as_bytes()).unwrap()).unwrap();
+        let [first, second] = &data.consumer_data_set[..] else { panic!("{data:?}") };
+        assert_eq!(first.consume_type, Some(ConsumeType::Passively));
+        assert_eq!(first.message_model, Some(MessageModel::Broadcasting));
+        assert_eq!(first.consume_from_where, None);
+        let subscription = &first.subscription_data_set[0];
+        assert_eq!((subscription.sub_version, &subscription.code_set[..]), (17, &[1, 2][..]));
+        assert_eq!(subscription.expression_type.as_deref(), Some("TAG"));
+        assert_eq!(second.consume_type, None);
+        assert!(second.subscription_data_set.is_empty() && data.producer_data_set.is_empty());
     }
 }
