@@ -495,14 +495,10 @@ impl AsyncSend {
                 send.complete(&peer, began, result);
             }
         });
-        match (issued, lock(&slot).take()) {
-            (Err(error), Some(send)) => Err((send, error)),
-            (Ok(()), back) => {
-                *lock(&slot) = back;
-                Ok(())
-            }
-            (Err(_), None) => Ok(()),
-        }
+        let Err(error) = issued else { return Ok(()) };
+        let back = lock(&slot).take();
+        // `None`: the callback ran all the same, and told the outcome.
+        back.map_or(Ok(()), |send| Err((send, error)))
     }
 
     fn complete(self: Box<Self>, addr: &str, began: Instant, result: Result<Command, ClientError>) {
