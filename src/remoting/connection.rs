@@ -156,6 +156,9 @@ impl Connection {
     /// # Errors
     /// As [`send`](Self::send), and a frame that cannot be encoded; then none is sent.
     pub fn send_all(&self, commands: &[Command]) -> Result<(), RemotingError> {
+        if self.is_closed() {
+            return Err(self.closed_error());
+        }
         let mut frames = SCRATCH.take();
         let encoded = commands.iter().try_for_each(|command| frames.push(command));
         let result = match encoded {

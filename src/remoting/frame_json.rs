@@ -316,7 +316,7 @@ fn find_special(bytes: &[u8], from: usize) -> usize {
 /// Appends `raw` with its escapes resolved. Half a surrogate pair becomes U+FFFD.
 fn unescape(raw: &str, out: &mut String) -> Result<(), FrameError> {
     let mut rest = raw;
-    while let Some(at) = rest.find('\\') {
+    while let Some(at) = next_escape(rest) {
         out.push_str(&rest[..at]);
         let kind = rest.as_bytes().get(at + 1).copied();
         let mut used = at + 2;
@@ -338,6 +338,20 @@ fn unescape(raw: &str, out: &mut String) -> Result<(), FrameError> {
     }
     out.push_str(rest);
     Ok(())
+}
+
+/// Position of the first backslash.
+fn next_escape(text: &str) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at = find_special(text.as_bytes(), at);
+        match text.as_bytes().get(at) {
+            Some(b'\\') => return Some(at),
+            // A control character or the other kind of quote, that a lenient client did not escape.
+            Some(_) => at += 1,
+            None => return None,
+        }
+    }
 }
 
 /// The character of `XXXX` (what follows `\u`), or of `XXXX\uXXXX`, and the bytes it takes.
