@@ -21,7 +21,7 @@ use crate::remoting::protocol::headers::ReplyMessageRequestHeader;
 use crate::remoting::protocol::request_code::PUSH_REPLY_MESSAGE_TO_CLIENT;
 use crate::remoting::protocol::response_code as code;
 use crate::remoting::{Command, Connection, RemotingError};
-use crate::store::message::NewMessage;
+use crate::store::message::{NewMessage, PutOutcome, PutResult};
 
 /// How long the client may take to accept the reply.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,50 +30,48 @@ const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
 pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Command) -> Answer {
     let config = broker.config.get();
     let header = SendHeader::read(&request)?;
-    let mut response = new_response(&config);
     let queue_id = match check(broker, &config, &header, connection) {
         Ok(queue_id) => queue_id,
         Err(refusal) => {
+            let mut response = new_response(&config);
             refusal.write(&mut response);
             return Ok(Some(response));
         }
     };
     let born_host = connection.peer_addr();
-    let pushed = push_request(broker, &request, &header, queue_id, born_host);
-    let reply = ReplyTo::new(connection, &request);
-    let (client, push) = match pushed {
-        Ok(pushed) => pushed,
-        Err(problem) => {
-            finish(broker, &config, &request, queue_id, born_host, Err(problem), &mut response);
-            return Ok(Some(response));
+    let push = push_request(broker, &request, &header, queue_id, born_host);
+    let exchange = Arc::new(Exchange {
+        broker: Arc::clone(broker),
+        reply: ReplyTo::new(connection, &request),
+        request,
+        queue_id,
+        born_host,
+    });
+    let not_sent = match push {
+        Err(problem) => problem,
+        Ok((client, push)) => {
+            let answered = Arc::clone(&exchange);
+            let done = move |answer| answered.finish(is_accepted(answer));
+            match client.call_async(push, PUSH_TIMEOUT, done) {
+                Ok(()) => return Ok(None),
+                // Then `done` has not run and never will.
+                Err(error) => error.to_string(),
+            }
         }
     };
-    let answered = {
-        let (broker, request) = (Arc::clone(broker), request.clone());
-        move |answer: Result<Command, RemotingError>| {
-            let outcome = match answer {
-                Ok(answer) if answer.code == code::SUCCESS => Ok(()),
-                Ok(answer) => Err(format!(
-                    "the client refused the reply: code {} {}",
-                    answer.code,
-                    answer.remark.unwrap_or_default()
-                )),
-                Err(error) => Err(error.to_string()),
-            };
-            let config = broker.config.get();
-            finish(&broker, &config, &request, queue_id, born_host, outcome, &mut response);
-            reply.send(response);
+    exchange.finish(Err(not_sent));
+    Ok(None)
+}
+
+/// Whether the client took the reply; the error says why not.
+fn is_accepted(answer: Result<Command, RemotingError>) -> Result<(), String> {
+    match answer {
+        Ok(answer) if answer.code == code::SUCCESS => Ok(()),
+        Ok(answer) => {
+            let remark = answer.remark.unwrap_or_default();
+            Err(format!("the client refused the reply: code {} {remark}", answer.code))
         }
-    };
-    // On an error the callback has not run and never will.
-    match client.call_async(push, PUSH_TIMEOUT, answered) {
-        Ok(()) => Ok(None),
-        Err(error) => {
-            let mut response = new_response(&config);
-            let outcome = Err(error.to_string());
-            finish(broker, &config, &request, queue_id, born_host, outcome, &mut response);
-            Ok(Some(response))
-        }
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -130,73 +128,87 @@ fn push_request(
     Ok((Arc::clone(&client.connection), push))
 }
 
-/// Completes the response: whether the push worked decides its code; a stored copy fills its
-/// header, even when the push did not work.
-fn finish(
-    broker: &Broker,
-    config: &BrokerConfig,
-    request: &Command,
+/// A reply on its way: to the client, into the store, and the answer to its sender.
+struct Exchange {
+    broker: Arc<Broker>,
+    request: Command,
+    reply: ReplyTo,
     queue_id: i32,
     born_host: SocketAddr,
-    pushed: Result<(), String>,
-    response: &mut Command,
-) {
-    let success = pushed.is_ok();
-    if let Err(problem) = pushed {
-        log::warn!("a reply could not be pushed: {problem}");
-        response.code = code::SYSTEM_ERROR;
-        response.remark = Some(format!("push reply message fail: {problem}"));
-    }
-    let stored =
-        config.store_reply_message_enable.then(|| store(broker, request, queue_id, born_host));
-    match stored.flatten() {
-        Some((id, offset)) => {
-            response.fields.push_str("msgId", &id);
-            response.fields.push("queueId", queue_id);
-            response.fields.push("queueOffset", offset);
-        }
-        None if success => {
-            response.fields.push_str("msgId", "0");
-            response.fields.push("queueId", queue_id);
-            response.fields.push("queueOffset", 0);
-        }
-        None => {}
-    }
 }
 
-/// Stores the reply, with its properties exactly as they came. Returns its id and queue offset; a
-/// failure is logged only, for the reply itself has reached its client or has not.
-fn store(
-    broker: &Broker,
-    request: &Command,
-    queue_id: i32,
-    born_host: SocketAddr,
-) -> Option<(String, i64)> {
-    let header = SendHeader::read(request).ok()?;
-    let levels = broker.delay.levels().max_level();
-    let placed =
-        put_message::place_again(header.topic, queue_id, 0, header.properties, levels).ok()?;
-    let message = NewMessage {
-        record: RecordFields {
-            topic: &placed.topic,
-            queue_id: placed.queue_id,
-            flag: header.flag,
-            sys_flag: placed.sys_flag,
-            born_timestamp: header.born_timestamp,
-            born_host,
-            store_host: broker.store_host,
-            reconsume_times: header.reconsume_times,
-            prepared_transaction_offset: 0,
-            body: request.body.as_bytes(),
-            properties: &placed.properties,
-        },
-        wait_store: Wishes::of(header.properties).waits(),
-    };
-    let result = broker.store.put(&message).wait();
-    if !is_stored(result.status) {
-        log::warn!("a reply for {} could not be stored: {:?}", header.topic, result.status);
-        return None;
+impl Exchange {
+    /// The push is over. Whether it worked decides the code of the answer; a stored copy fills its
+    /// header, even when the push did not work.
+    fn finish(self: Arc<Self>, pushed: Result<(), String>) {
+        let config = self.broker.config.get();
+        let mut response = new_response(&config);
+        let success = pushed.is_ok();
+        if let Err(problem) = pushed {
+            log::warn!("a reply could not be pushed: {problem}");
+            response.code = code::SYSTEM_ERROR;
+            response.remark = Some(format!("push reply message fail: {problem}"));
+        }
+        let stored = config.store_reply_message_enable.then(|| self.store()).flatten();
+        match stored {
+            None => self.answer(response, success, None),
+            Some(PutOutcome::Done(result)) => self.answer(response, success, Some(&result)),
+            Some(PutOutcome::Pending(pending)) => {
+                pending.on_complete(move |result| self.answer(response, success, Some(&result)))
+            }
+        }
     }
-    broker.stats.put(header.topic, queue_id, result.messages, result.wrote_bytes);
-    Some((offset_message_ids(broker, &result), result.queue_offset))
+
+    /// Stores the reply, with its properties exactly as they came.
+    fn store(&self) -> Option<PutOutcome> {
+        let header = SendHeader::read(&self.request).ok()?;
+        let levels = self.broker.delay.levels().max_level();
+        let placed =
+            put_message::place_again(header.topic, self.queue_id, 0, header.properties, levels);
+        let placed = placed
+            .inspect_err(|problem| log::warn!("a reply could not be stored: {problem}"))
+            .ok()?;
+        let message = NewMessage {
+            record: RecordFields {
+                topic: &placed.topic,
+                queue_id: placed.queue_id,
+                flag: header.flag,
+                sys_flag: placed.sys_flag,
+                born_timestamp: header.born_timestamp,
+                born_host: self.born_host,
+                store_host: self.broker.store_host,
+                reconsume_times: header.reconsume_times,
+                prepared_transaction_offset: 0,
+                body: self.request.body.as_bytes(),
+                properties: &placed.properties,
+            },
+            wait_store: Wishes::of(header.properties).waits(),
+        };
+        Some(self.broker.store.put(&message))
+    }
+
+    /// Completes and sends the answer. That the copy could not be stored is logged only: the reply
+    /// itself has reached its client, or has not.
+    fn answer(&self, mut response: Command, pushed: bool, put: Option<&PutResult>) {
+        let topic = SendHeader::read(&self.request).map_or("", |header| header.topic);
+        let (id, offset) = match put {
+            Some(result) if is_stored(result.status) => {
+                let stats = &self.broker.stats;
+                stats.put(topic, self.queue_id, result.messages, result.wrote_bytes);
+                (offset_message_ids(&self.broker, result), result.queue_offset)
+            }
+            put => {
+                if let Some(result) = put {
+                    log::warn!("a reply for {topic} is not stored: {}", result.status.name());
+                }
+                ("0".to_owned(), 0)
+            }
+        };
+        if pushed || id != "0" {
+            response.fields.push_str("msgId", &id);
+            response.fields.push("queueId", self.queue_id);
+            response.fields.push("queueOffset", offset);
+        }
+        self.reply.send(response);
+    }
 }
