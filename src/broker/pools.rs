@@ -7,6 +7,11 @@ use std::time::{Duration, Instant};
 use super::config::BrokerConfig;
 use crate::common::thread_pool::ThreadPool;
 
+/// Readers that may run a short request of one pool at a time. Such a request waits for nothing, so
+/// this is not to spare the machine, only to bound how much piles up behind a page cache that is
+/// busy; Java's 4 threads for sends would often be held by readers that are not running.
+const READERS: usize = 64;
+
 /// The pools. What runs where is the table in [`startup`](super::startup).
 #[derive(Debug)]
 pub struct Pools {
@@ -35,7 +40,8 @@ impl Pools {
     pub fn new(config: &BrokerConfig) -> Self {
         let pool = |name: &str, threads: i32, capacity: i32| {
             let size = |value: i32| usize::try_from(value).unwrap_or(1).max(1);
-            ThreadPool::new(name, size(threads), size(capacity))
+            let threads = size(threads);
+            ThreadPool::with_readers(name, threads, size(capacity), threads.max(READERS))
         };
         let c = config;
         Self {

@@ -78,10 +78,12 @@ pub struct Permit<'a> {
 struct Shared {
     name: String,
     threads: usize,
+    /// Permits given to readers stop at this number.
+    readers: usize,
     capacity: usize,
     /// When the pool was made: ages are kept as nanoseconds since then.
     epoch: Instant,
-    /// Permits given out, at most `threads`.
+    /// Permits given out, at most the larger of `threads` and `readers`.
     running: AtomicUsize,
     /// Requests in the queue. Changed under the lock, read without.
     waiting: AtomicUsize,
@@ -130,10 +132,18 @@ struct Waiting {
 impl ThreadPool {
     /// `name` is the prefix of thread names (`SendMessageThread_`); `capacity` is in requests.
     pub fn new(name: &str, threads: usize, capacity: usize) -> Arc<Self> {
+        Self::with_readers(name, threads, capacity, threads)
+    }
+
+    /// A pool that gives readers permits until `readers` tasks run. More than `threads` are worth
+    /// it for tasks that never wait: a reader that the system has set aside keeps its permit, and
+    /// whoever finds none pays for a hand-over.
+    pub fn with_readers(name: &str, threads: usize, capacity: usize, readers: usize) -> Arc<Self> {
         Arc::new(Self {
             shared: Arc::new(Shared {
                 name: name.to_owned(),
                 threads: threads.max(1),
+                readers: readers.max(1),
                 capacity,
                 epoch: Instant::now(),
                 running: AtomicUsize::new(0),
@@ -171,12 +181,12 @@ impl ThreadPool {
         Ok(())
     }
 
-    /// A permit when fewer than `threads` tasks run and nothing waits. Costs two atomic operations.
+    /// A permit when fewer than `readers` tasks run and nothing waits. Costs two atomic operations.
     pub fn try_permit(&self) -> Option<Permit<'_>> {
         let shared = &self.shared;
         let refused =
             shared.waiting.load(Ordering::Relaxed) > 0 || shared.stopping.load(Ordering::Relaxed);
-        if refused || !shared.take_permit() { None } else { Some(Permit { shared }) }
+        if refused || !shared.take_permit(shared.readers) { None } else { Some(Permit { shared }) }
     }
 
     /// Requests that wait.
@@ -293,8 +303,8 @@ impl Shared {
         self.epoch.elapsed().as_nanos() as u64
     }
 
-    fn take_permit(&self) -> bool {
-        let more = |running: usize| (running < self.threads).then_some(running + 1);
+    fn take_permit(&self, limit: usize) -> bool {
+        let more = |running: usize| (running < limit).then_some(running + 1);
         self.running.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
     }
 
@@ -349,7 +359,7 @@ impl Shared {
         CURRENT.with(|current| current.set(Arc::as_ptr(self)));
         let mut state = lock(&self.state);
         loop {
-            if !state.queue.is_empty() && self.take_permit() {
+            if !state.queue.is_empty() && self.take_permit(self.threads) {
                 if let Some(waiting) = state.queue.pop_front() {
                     let left = self.waiting.load(Ordering::Relaxed) - waiting.requests;
                     self.note_queue(&state, left);
