@@ -362,7 +362,7 @@ fn describe(message: &MessageExt, broker_name: &str) -> String {
         message.born_host,
         message.store_timestamp,
         message.store_host,
-        message.message_id(),
+        message.offset_message_id(),
         message.commit_log_offset,
         message.body_crc,
         message.reconsume_times,
