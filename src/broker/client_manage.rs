@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::channels::ClientChannel;
-use super::{Answer, Broker};
+use super::{Answer, Broker, success_with_fields};
 use crate::common::clock::now_ms;
 use crate::common::json::{FromJson, Json};
 use crate::common::service_thread::{ServiceThread, Signal};
@@ -102,7 +102,7 @@ pub fn unregister(broker: &Arc<Broker>, connection: &Arc<Connection>, request: C
             broker.member_changes.note(group);
         }
     }
-    Ok(Some(Command::response(code::SUCCESS)))
+    Ok(Some(success_with_fields()))
 }
 
 /// CHECK_CLIENT_CONFIG: whether this broker can filter as the subscription asks.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Answer, Broker};
+use super::{Answer, Broker, success_with_fields};
 use crate::common::json::{Style, ToJson};
 use crate::remoting::header::{FieldType, HeaderError};
 use crate::remoting::protocol::bodies::ConsumerList;
@@ -26,7 +26,7 @@ pub fn consumer_list(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command
     let list = ConsumerList {
         consumer_id_list: members.iter().map(|client| client.client_id.clone()).collect(),
     };
-    Ok(Some(Command::response(code::SUCCESS).with_body(list.to_json().write(Style::Fastjson))))
+    Ok(Some(success_with_fields().with_body(list.to_json().write(Style::Fastjson))))
 }
 
 /// QUERY_CONSUMER_OFFSET: where a group goes on (spec: broker 6.6, remoting 5.10).
@@ -63,7 +63,7 @@ pub fn commit_offset(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command
     let queue_id = FieldType::read(fields.get("queueId"), "queueId")?;
     let offset = FieldType::read(fields.get("commitOffset"), "commitOffset")?;
     broker.consumer_offsets.commit(group, topic, queue_id, offset);
-    Ok(Some(Command::response(code::SUCCESS)))
+    Ok(Some(success_with_fields()))
 }
 
 fn required<'a>(fields: &'a Fields, name: &'static str) -> Result<&'a str, HeaderError> {

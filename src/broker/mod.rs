@@ -44,6 +44,7 @@ use std::sync::Arc;
 
 use crate::common::config::Live;
 use crate::remoting::Command;
+use crate::remoting::protocol::response_code;
 use crate::store::MessageStore;
 
 pub mod admin;
@@ -86,6 +87,14 @@ pub use refusal::{FAQ, Refusal};
 /// What a processor returns: a response; or `None` when it comes later or never. An error is
 /// answered with SYSTEM_ERROR and its text.
 pub type Answer = Result<Option<Command>, Box<dyn Error + Send + Sync>>;
+
+/// A success without fields that still has `extFields`, as Java answers the requests whose response
+/// has a header class.
+fn success_with_fields() -> Command {
+    let mut response = Command::response(response_code::SUCCESS);
+    response.fields.mark_present();
+    response
+}
 
 /// All that a broker holds. Every processor has the shape
 /// `fn(&Arc<Broker>, &Arc<Connection>, Command) -> Answer`.

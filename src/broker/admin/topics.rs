@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{answer, done, refuse, refuse_on_slave};
-use crate::broker::{Answer, Broker};
+use crate::broker::{Answer, Broker, success_with_fields};
 use crate::common::clock::now_ms;
+use crate::common::json::{Style, ToJson};
 use crate::common::os::LocalTime;
 use crate::common::topic::{
     LMQ_PREFIX, SCHEDULE_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC, validate_topic,
@@ -123,11 +124,8 @@ fn clean_queues(broker: &Broker) {
 
 /// GET_ALL_TOPIC_CONFIG.
 pub fn all(broker: &Arc<Broker>, _: &Arc<Connection>, _: Command) -> Answer {
-    let mut response = answer(&broker.topics.snapshot())?;
-    if let Some(response) = &mut response {
-        response.fields.mark_present();
-    }
-    Ok(response)
+    let body = broker.topics.snapshot().to_json().write(Style::Fastjson);
+    Ok(Some(success_with_fields().with_body(body)))
 }
 
 /// GET_TOPIC_STATS_INFO: offsets and last store time of each queue to write.
