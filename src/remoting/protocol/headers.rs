@@ -105,7 +105,7 @@ crate::header! {
     /// GET_ROUTEINFO_BY_TOPIC (105).
     pub struct GetRouteInfoRequestHeader {
         /// Topic.
-        pub topic: String => "topic",
+        pub topic: String => "topic" = String::new(),
         /// Answer in standard JSON.
         pub accept_standard_json_only: Option<bool> => "acceptStandardJsonOnly",
     }
