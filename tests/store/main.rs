@@ -1,5 +1,8 @@
 //! The store as a whole: put, get, stop, crash, recover, through its public front.
 
 mod basics;
+mod faults;
 mod folder;
 mod java_stores;
+mod model;
+mod recovery;
