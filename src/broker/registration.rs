@@ -326,3 +326,157 @@ fn compress(topics: &TopicConfigTable) -> Vec<u8> {
     block(&mut stream, "[]");
     miniz_oxide::deflate::compress_to_vec_zlib(&stream, 9)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::broker::testing::{Folder, LIMIT, TestBroker, wait_until};
+    use crate::namesrv::{Namesrv, NamesrvConfig};
+    use crate::remoting::config::{ClientConfig, ServerConfig};
+    use crate::remoting::protocol::bodies::TopicRouteData;
+
+    struct NameServer {
+        server: Namesrv,
+        client: Arc<RemotingClient>,
+        _folder: Folder,
+    }
+
+    impl NameServer {
+        fn start() -> Self {
+            let folder = Folder::new();
+            let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+            let config = NamesrvConfig {
+                kv_config_path: path("kvConfig.json"),
+                config_store_path: path("namesrv.properties"),
+                ..NamesrvConfig::default()
+            };
+            let server_config = ServerConfig { listen_port: 0, ..ServerConfig::default() };
+            let server = Namesrv::start(config, server_config).unwrap();
+            Self { server, client: RemotingClient::new(ClientConfig::default()), _folder: folder }
+        }
+
+        fn addr(&self) -> String {
+            format!("127.0.0.1:{}", self.server.local_addr().port())
+        }
+
+        fn call(&self, code: i32, fields: &[(&str, &str)]) -> Command {
+            let mut request = Command::request(code);
+            for (name, value) in fields {
+                request.fields.push_str(name, value);
+            }
+            self.client.call(&self.addr(), request, LIMIT).unwrap()
+        }
+
+        fn route(&self, topic: &str) -> Option<TopicRouteData> {
+            let answer = self.call(request_code::GET_ROUTEINFO_BY_TOPIC, &[("topic", topic)]);
+            if answer.code != code::SUCCESS {
+                return None;
+            }
+            let json = Json::parse(answer.body.as_bytes()).unwrap();
+            Some(TopicRouteData::from_json(&json).unwrap())
+        }
+    }
+
+    fn broker_with(addrs: &str) -> TestBroker {
+        TestBroker::start_with(|configuration| {
+            configuration.broker.namesrv_addr = addrs.to_owned();
+            configuration.broker.register_broker_timeout_mills = 500;
+        })
+    }
+
+    #[test]
+    fn every_name_server_knows_what_is_here_and_forgets_it_at_the_end() {
+        let (one, two) = (NameServer::start(), NameServer::start());
+        let broker = broker_with(&format!("{};{}", one.addr(), two.addr()));
+        for server in [&one, &two] {
+            let route = server.route("broker-a").expect("registered before the start returns");
+            assert_eq!(route.broker_datas[0].broker_addrs[&0], broker.address());
+        }
+        broker.make_topic("T", "3");
+        for server in [&one, &two] {
+            let route = server.route("T").expect("registered before the answer");
+            assert_eq!(route.queue_datas[0].write_queue_nums, 3);
+        }
+        broker.send("by-itself", "0", "x");
+        wait_until("a topic that a send made is registered", || {
+            one.route("by-itself").is_some() && two.route("by-itself").is_some()
+        });
+        broker.ask(25, &[], "brokerPermission=4");
+        wait_until("the broker's permission is told", || {
+            one.route("T").is_some_and(|route| route.queue_datas[0].perm == 4)
+        });
+        drop(broker);
+        assert!(one.route("T").is_none() && two.route("T").is_none());
+    }
+
+    #[test]
+    fn an_unreachable_name_server_delays_nobody() {
+        let good = NameServer::start();
+        // It accepts connections and never says a word.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addrs = format!("127.0.0.1:1;{};{}", silent.local_addr().unwrap(), good.addr());
+        let broker = broker_with(&addrs);
+        assert!(good.route("broker-a").is_some());
+        broker.running.broker.settings.update("registerBrokerTimeoutMills=10000").unwrap();
+        broker.running.broker.registration.trigger(true);
+        for topic in ["first", "second"] {
+            let began = Instant::now();
+            broker.send(topic, "0", "x");
+            wait_until("the topic is known", || good.route(topic).is_some());
+            assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        }
+    }
+
+    #[test]
+    fn a_name_server_that_comes_back_is_told_again() {
+        let server = NameServer::start();
+        let addr = server.addr();
+        let broker = broker_with(&addr);
+        drop(server);
+        broker.running.broker.registration.register_and_wait(LIMIT);
+        let again = NameServer::start();
+        let other = again.addr();
+        broker.ask(25, &[], format!("namesrvAddr={other}"));
+        wait_until("the new name server is told", || again.route("broker-a").is_some());
+    }
+
+    #[test]
+    fn ordered_topics_come_from_the_name_server() {
+        let server = NameServer::start();
+        let broker = broker_with(&server.addr());
+        broker.make_topic("T", "1");
+        let table = ("namespace", "ORDER_TOPIC_CONFIG");
+        let entry = [table, ("key", "T"), ("value", "broker-a:1")];
+        server.call(request_code::PUT_KV_CONFIG, &entry);
+        broker.running.broker.registration.register_and_wait(LIMIT);
+        assert!(broker.running.broker.topics.get("T").unwrap().order);
+        server.call(request_code::DELETE_KV_CONFIG, &entry[..2]);
+        let other = [table, ("key", "other"), ("value", "broker-a:1")];
+        server.call(request_code::PUT_KV_CONFIG, &other);
+        broker.running.broker.registration.register_and_wait(LIMIT);
+        assert!(!broker.running.broker.topics.get("T").unwrap().order);
+    }
+
+    #[test]
+    fn unforced_rounds_and_the_compressed_form() {
+        let server = NameServer::start();
+        let broker = broker_with(&server.addr());
+        let its = &broker.running.broker;
+        its.settings.update("compressedRegister=true\nforceRegister=false").unwrap();
+        its.topics.get_or_create("T", 5, 6, 0);
+        wait_until("the compressed form is understood", || {
+            server.route("T").is_some_and(|route| route.queue_datas[0].read_queue_nums == 5)
+        });
+        let version = its.topics.version();
+        let link = LinkState {
+            addr: server.addr(),
+            signal: Arc::default(),
+            finished: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
+        };
+        assert!(!link.has_changed(its, &version, LIMIT));
+        assert!(link.has_changed(its, &DataVersion { counter: -1, ..version }, LIMIT));
+    }
+}

@@ -1,4 +1,5 @@
-//! What the unit tests of the tables share: a folder of their own, and clients with connections.
+//! What the tests of the broker share: a folder of their own, clients with connections, and a whole
+//! broker.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -7,10 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::channels::ClientChannel;
+use super::startup::{self, Configuration, RunningBroker};
 use crate::remoting::command::{Language, VERSION};
-use crate::remoting::config::ServerConfig;
+use crate::remoting::config::{ClientConfig, ServerConfig};
 use crate::remoting::server::RunningServer;
-use crate::remoting::{Connection, RemotingServer};
+use crate::remoting::{Command, Connection, RemotingClient, RemotingServer};
 
 /// A folder that nobody else has, removed at the end.
 pub struct Folder(PathBuf);
@@ -83,5 +85,127 @@ impl Client {
     pub fn heard(&self, client_id: &str, now_ms: i64) -> Arc<ClientChannel> {
         let connection = Arc::clone(&self.connection);
         ClientChannel::new(connection, client_id.to_owned(), Language::JAVA, VERSION, now_ms)
+    }
+}
+
+/// A whole broker on ports of its own, and a client of it.
+pub struct TestBroker {
+    pub running: RunningBroker,
+    pub client: Arc<RemotingClient>,
+    folder: Folder,
+}
+
+impl TestBroker {
+    pub fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    pub fn start_with(change: impl FnOnce(&mut Configuration)) -> Self {
+        let folder = Folder::new();
+        let mut configuration = Configuration {
+            file: Some(folder.path().join("config").join("broker.conf")),
+            ..Configuration::default()
+        };
+        configuration.broker.namesrv_addr.clear();
+        configuration.broker.broker_ip1 = "127.0.0.1".to_owned();
+        configuration.broker.broker_name = "broker-a".to_owned();
+        configuration.server.listen_port = 0;
+        let store = &mut configuration.store;
+        store.store_path_root_dir = folder.path().to_string_lossy().into_owned();
+        store.mapped_file_size_commit_log = 1 << 20;
+        store.mapped_file_size_consume_queue = 20_000;
+        change(&mut configuration);
+        let running = startup::start(configuration).unwrap();
+        Self { running, client: RemotingClient::new(ClientConfig::default()), folder }
+    }
+
+    pub fn address(&self) -> String {
+        self.running.broker.address()
+    }
+
+    /// Calls the broker as another client than [`call`](Self::call) does.
+    pub fn call_as(
+        &self,
+        client: &RemotingClient,
+        code: i32,
+        fields: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Command {
+        let mut request = Command::request(code).with_body(body.into());
+        for (name, value) in fields {
+            request.fields.push_str(name, value);
+        }
+        client.call(&self.address(), request, LIMIT).unwrap()
+    }
+
+    pub fn call(&self, code: i32, fields: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Command {
+        self.call_as(&self.client, code, fields, body)
+    }
+
+    /// The body of a successful answer.
+    pub fn ask(&self, code: i32, fields: &[(&str, &str)], body: impl Into<Vec<u8>>) -> String {
+        let answer = self.call(code, fields, body);
+        assert_eq!(answer.code, 0, "{code}: {:?}", answer.remark);
+        String::from_utf8(answer.body.into_bytes()).unwrap()
+    }
+
+    /// Makes a topic with so many queues.
+    pub fn make_topic(&self, topic: &str, queues: &str) {
+        let fields = [
+            ("topic", topic),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", queues),
+            ("writeQueueNums", queues),
+            ("perm", "6"),
+            ("topicFilterType", "SINGLE_TAG"),
+        ];
+        self.ask(17, &fields, "");
+    }
+
+    /// Sends a message to a queue; returns its offset message id.
+    pub fn send(&self, topic: &str, queue: &str, body: &str) -> String {
+        let fields = [
+            ("a", "p"),
+            ("b", topic),
+            ("c", "TBW102"),
+            ("d", "4"),
+            ("e", queue),
+            ("f", "0"),
+            ("g", "1700000000000"),
+            ("h", "0"),
+        ];
+        let answer = self.call(310, &fields, body);
+        assert_eq!(answer.code, 0, "{:?}", answer.remark);
+        answer.fields.get("msgId").unwrap().to_owned()
+    }
+
+    /// Waits until all that is in the log can be read.
+    pub fn settle(&self) {
+        wait_until("everything is dispatched", || {
+            self.running.broker.store.dispatch_behind_bytes() == 0
+        });
+    }
+
+    pub fn file(&self, name: &str) -> String {
+        self.folder.read(name)
+    }
+}
+
+impl Drop for TestBroker {
+    fn drop(&mut self) {
+        self.client.shutdown();
+        self.running.shutdown();
+    }
+}
+
+/// Longer than anything takes.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// Waits for a condition.
+pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {LIMIT:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }

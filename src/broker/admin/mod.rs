@@ -17,6 +17,8 @@ pub mod groups;
 pub mod offsets;
 pub mod queues;
 pub mod relays;
+#[cfg(test)]
+mod tests;
 pub mod topics;
 
 /// Answers a request by its code.
