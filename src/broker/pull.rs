@@ -393,10 +393,10 @@ fn respond(
     }
     let mut response = Command::response(answer);
     response.remark = Some(found.status.name().to_owned());
-    response.fields.push("suggestWhichBrokerId", suggested);
-    response.fields.push("nextBeginOffset", next_offset);
-    response.fields.push("minOffset", found.min_offset);
-    response.fields.push("maxOffset", found.max_offset);
+    response.fields.push_int("suggestWhichBrokerId", suggested);
+    response.fields.push_int("nextBeginOffset", next_offset);
+    response.fields.push_int("minOffset", found.min_offset);
+    response.fields.push_int("maxOffset", found.max_offset);
     if answer == code::SUCCESS {
         broker.stats.pulled(
             header.group,

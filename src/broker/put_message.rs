@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use crate::common::properties::{
     CLUSTER, DELAY, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, REAL_QUEUE_ID, REAL_TOPIC,
@@ -13,7 +14,7 @@ use crate::common::sys_flag::{TRANSACTION_COMMIT, TRANSACTION_MASK, TRANSACTION_
 use crate::common::topic::{SCHEDULE_TOPIC, TRANS_HALF_TOPIC};
 
 /// What the properties of a message ask of the broker, found in one pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wishes<'a> {
     /// `WAIT`: wait for flush and replication where the mode asks for it.
     pub wait: Option<&'a str>,
@@ -21,19 +22,36 @@ pub struct Wishes<'a> {
     pub delay: Option<&'a str>,
     /// `TRAN_MSG`: a half message.
     pub transaction: Option<&'a str>,
+    /// Where `WAIT` stands.
+    wait_at: Option<Range<usize>>,
+    /// There is a malformed pair, perhaps a name that stands twice, or a cluster already: the text
+    /// is not stored as it is.
+    irregular: bool,
 }
 
 impl<'a> Wishes<'a> {
     /// Reads them from the string form.
     pub fn of(properties: &'a str) -> Self {
         let mut wishes = Self::default();
-        for (name, value) in pairs(properties) {
-            match name {
-                WAIT => wishes.wait = Some(value),
-                DELAY => wishes.delay = Some(value),
-                TRANSACTION_PREPARED => wishes.transaction = Some(value),
-                _ => {}
+        let mut names = Names::default();
+        let mut start = 0;
+        for segment in properties.split(PROPERTY_SEPARATOR) {
+            let end = start + segment.len();
+            match pair(segment) {
+                Some((name, value)) => {
+                    match name {
+                        WAIT => (wishes.wait, wishes.wait_at) = (Some(value), Some(start..end)),
+                        DELAY => wishes.delay = Some(value),
+                        TRANSACTION_PREPARED => wishes.transaction = Some(value),
+                        CLUSTER => wishes.irregular = true,
+                        _ => {}
+                    }
+                    wishes.irregular |= !names.is_new(name);
+                }
+                // Only the separator at the end, which some clients write, is nothing.
+                None => wishes.irregular |= !segment.is_empty() || end < properties.len(),
             }
+            start = end + PROPERTY_SEPARATOR.len_utf8();
         }
         wishes
     }
@@ -57,12 +75,55 @@ impl<'a> Wishes<'a> {
     }
 }
 
+/// A name and its value, if well-formed.
+fn pair(segment: &str) -> Option<(&str, &str)> {
+    let (name, value) = segment.split_once(NAME_VALUE_SEPARATOR)?;
+    (!name.is_empty() && !value.is_empty()).then_some((name, value))
+}
+
 /// The well-formed pairs of the string form, in order.
 fn pairs(properties: &str) -> impl Iterator<Item = (&str, &str)> {
-    properties.split(PROPERTY_SEPARATOR).filter_map(|segment| {
-        let (name, value) = segment.split_once(NAME_VALUE_SEPARATOR)?;
-        (!name.is_empty() && !value.is_empty()).then_some((name, value))
-    })
+    properties.split(PROPERTY_SEPARATOR).filter_map(pair)
+}
+
+/// Remembers names, roughly: it may take a new one for known, never a known one for new.
+#[derive(Default)]
+struct Names(u64);
+
+impl Names {
+    fn is_new(&mut self, name: &str) -> bool {
+        let bytes = name.as_bytes();
+        let byte = |at: Option<&u8>| usize::from(at.copied().unwrap_or(0));
+        let sum = bytes.len() * 31 + byte(bytes.first()) * 7 + byte(bytes.last());
+        let bit = 1u64 << (sum % 64);
+        let new = self.0 & bit == 0;
+        self.0 |= bit;
+        new
+    }
+}
+
+/// The properties of an ordinary message as they are stored: without `WAIT`, with `CLUSTER`.
+/// Almost always that is a cut and an addition.
+fn stored(properties: &str, wishes: &Wishes<'_>, cluster: &str) -> String {
+    if wishes.irregular {
+        return rewrite(properties, &[WAIT], &[(CLUSTER, cluster)]);
+    }
+    let mut text = String::with_capacity(properties.len() + CLUSTER.len() + cluster.len() + 2);
+    let wait = wishes.wait_at.clone().unwrap_or(properties.len()..properties.len());
+    for part in [&properties[..wait.start], &properties[wait.end..]] {
+        let part = part.trim_matches(PROPERTY_SEPARATOR);
+        if !text.is_empty() && !part.is_empty() {
+            text.push(PROPERTY_SEPARATOR);
+        }
+        text.push_str(part);
+    }
+    if !text.is_empty() {
+        text.push(PROPERTY_SEPARATOR);
+    }
+    text.push_str(CLUSTER);
+    text.push(NAME_VALUE_SEPARATOR);
+    text.push_str(cluster);
+    text
 }
 
 /// The string form without the properties `drop` and those of `add`, then `add`. Malformed pairs
@@ -94,16 +155,8 @@ pub fn rewrite(properties: &str, drop: &[&str], add: &[(&str, &str)]) -> String 
 /// For each name the place of its last pair, the one that counts; `None` if surely no name stands
 /// twice, which takes one pass without an allocation.
 fn repeated(properties: &str) -> Option<HashMap<&str, usize>> {
-    let mut seen = 0u64;
-    let surely_distinct = pairs(properties).all(|(name, _)| {
-        let bytes = name.as_bytes();
-        let sum =
-            bytes.len() * 31 + usize::from(bytes[0]) * 7 + usize::from(bytes[bytes.len() - 1]);
-        let bit = 1u64 << (sum % 64);
-        let fresh = seen & bit == 0;
-        seen |= bit;
-        fresh
-    });
+    let mut names = Names::default();
+    let surely_distinct = pairs(properties).all(|(name, _)| names.is_new(name));
     let places = || pairs(properties).enumerate().map(|(at, (name, _))| (name, at)).collect();
     (!surely_distinct).then(places)
 }
@@ -121,7 +174,7 @@ pub struct Placement<'a> {
     pub properties: Cow<'a, str>,
 }
 
-/// Places a message that a producer sent. `max_delay_level` is the highest level of the delay
+/// Places a message that a producer sent. `wishes` are those of `properties`, `max_delay_level` is the highest level of the delay
 /// table; `cluster` is stored with every message.
 ///
 /// | message | topic | properties |
@@ -137,10 +190,10 @@ pub fn place<'a>(
     queue_id: i32,
     sys_flag: i32,
     properties: &str,
+    wishes: &Wishes<'_>,
     cluster: &str,
     max_delay_level: i32,
 ) -> Result<Placement<'a>, String> {
-    let wishes = Wishes::of(properties);
     if wishes.is_half() {
         return Ok(Placement {
             topic: Cow::Borrowed(TRANS_HALF_TOPIC),
@@ -149,7 +202,7 @@ pub fn place<'a>(
             properties: Cow::Owned(redirected(properties, topic, queue_id, Some(cluster))),
         });
     }
-    if let Some(level) = effective_delay(&wishes, sys_flag, max_delay_level)? {
+    if let Some(level) = effective_delay(wishes, sys_flag, max_delay_level)? {
         return Ok(Placement {
             topic: Cow::Borrowed(SCHEDULE_TOPIC),
             queue_id: level - 1,
@@ -161,7 +214,7 @@ pub fn place<'a>(
         topic: Cow::Borrowed(topic),
         queue_id,
         sys_flag,
-        properties: Cow::Owned(rewrite(properties, &[WAIT], &[(CLUSTER, cluster)])),
+        properties: Cow::Owned(stored(properties, wishes, cluster)),
     })
 }
 
@@ -222,6 +275,38 @@ mod tests {
         let pairs: Vec<_> =
             pairs.iter().map(|(name, value)| format!("{name}\u{1}{value}")).collect();
         pairs.join("\u{2}")
+    }
+
+    /// `place`, with the wishes of the properties.
+    fn place<'a>(
+        topic: &'a str,
+        queue_id: i32,
+        sys_flag: i32,
+        sent: &str,
+        cluster: &str,
+        levels: i32,
+    ) -> Result<Placement<'a>, String> {
+        super::place(topic, queue_id, sys_flag, sent, &Wishes::of(sent), cluster, levels)
+    }
+
+    #[test]
+    fn cutting_and_rewriting_store_the_same() {
+        let pairs = [("WAIT", "true"), ("TAGS", "A"), ("KEYS", "k"), ("UNIQ_KEY", "u")];
+        for wait_at in 0..4 {
+            let mut sent = pairs;
+            sent.swap(0, wait_at);
+            for end in ["", "\u{2}"] {
+                let sent = text(&sent) + end;
+                let wishes = Wishes::of(&sent);
+                assert!(!wishes.irregular);
+                let rewritten = rewrite(&sent, &[WAIT], &[(CLUSTER, "c")]);
+                assert_eq!(stored(&sent, &wishes, "c"), rewritten);
+            }
+        }
+        for irregular in ["a", "a\u{1}1\u{2}\u{2}b\u{1}2", "\u{2}a\u{1}1", "a\u{1}1\u{2}a\u{1}2"] {
+            assert!(Wishes::of(irregular).irregular, "{irregular:?}");
+        }
+        assert_eq!(stored("WAIT\u{1}x", &Wishes::of("WAIT\u{1}x"), "c"), "CLUSTER\u{1}c");
     }
 
     #[test]

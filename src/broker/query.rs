@@ -47,8 +47,8 @@ pub fn by_key(broker: &Arc<Broker>, _connection: &Arc<Connection>, request: Comm
         header.end_timestamp,
     );
     let mut response = Command::response(code::SUCCESS);
-    response.fields.push("indexLastUpdateTimestamp", found.index_last_update_timestamp);
-    response.fields.push("indexLastUpdatePhyoffset", found.index_last_update_phy_offset);
+    response.fields.push_int("indexLastUpdateTimestamp", found.index_last_update_timestamp);
+    response.fields.push_int("indexLastUpdatePhyoffset", found.index_last_update_phy_offset);
     match found.records.filter(|_| found.count > 0) {
         Some(records) => response.body = Body::Shared(records),
         None => {

@@ -274,6 +274,7 @@ fn put<'a>(
         target_queue,
         record.sys_flag,
         header.properties,
+        &wishes,
         &config.broker_cluster_name,
         broker.delay.levels().max_level(),
     )?;
@@ -494,9 +495,14 @@ fn acknowledge(broker: &Broker, sent: &Sent<'_>, result: &PutResult, response: &
         return;
     }
     broker.stats.put(&sent.topic, sent.stored_queue_id, result.messages, result.wrote_bytes);
-    response.fields.push_str("msgId", &offset_message_ids(broker, result));
-    response.fields.push("queueId", sent.queue_id);
-    response.fields.push("queueOffset", result.queue_offset);
+    if result.batch_offsets.is_empty() {
+        let id = MessageId { host: broker.store_host, offset: result.commit_log_offset };
+        response.fields.push("msgId", id);
+    } else {
+        response.fields.push_str("msgId", &offset_message_ids(broker, result));
+    }
+    response.fields.push_int("queueId", sent.queue_id.into());
+    response.fields.push_int("queueOffset", result.queue_offset);
 }
 
 /// The offset message id of a put; of a batch, the ids joined by commas.

@@ -32,11 +32,27 @@ pub struct MessageId {
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Each send is answered with one: the digits are put down from the right, at once.
+        let mut digits = [0u8; 56];
+        let mut start = digits.len();
+        let mut put = |mut value: u64, count: usize| {
+            for digit in digits[start - count..start].iter_mut().rev() {
+                *digit = b"0123456789ABCDEF"[(value & 0xF) as usize];
+                value >>= 4;
+            }
+            start -= count;
+        };
+        put(self.offset as u64, 16);
+        put(self.host.port().into(), 8);
         match self.host.ip() {
-            IpAddr::V4(address) => write!(f, "{:08X}", address.to_bits())?,
-            IpAddr::V6(address) => write!(f, "{:032X}", address.to_bits())?,
+            IpAddr::V4(address) => put(address.to_bits().into(), 8),
+            IpAddr::V6(address) => {
+                let bits = address.to_bits();
+                put(bits as u64, 16);
+                put((bits >> 64) as u64, 16);
+            }
         }
-        write!(f, "{:08X}{:016X}", self.host.port(), self.offset)
+        f.write_str(str::from_utf8(&digits[start..]).unwrap_or_default())
     }
 }
 
