@@ -151,7 +151,12 @@ impl Settings {
         let warnings = apply_entries("request", &ours, targets)
             .map_err(|error| Refused::Invalid(error.message))?;
         let role = store.broker_role;
-        let mut problems = warnings;
+        // A warning begins with where the entry stands, which says nothing in a request.
+        let mut problems: Vec<String> = warnings
+            .iter()
+            .map(|warning| warning.split_once(": ").map_or(warning.as_str(), |(_, what)| what))
+            .map(str::to_owned)
+            .collect();
         problems.extend(broker.validate(role));
         if !problems.is_empty() {
             return Err(Refused::Invalid(problems.join("; ")));

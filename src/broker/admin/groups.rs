@@ -8,11 +8,14 @@ use crate::broker::{Answer, Broker};
 use crate::common::clock::now_ms;
 use crate::remoting::protocol::admin_bodies::{
     ConnectionInfo, ConsumerConnection, ProducerConnection, ProducerInfo, ProducerTable,
+    SubscriptionOfGroup,
 };
 use crate::remoting::protocol::admin_headers::{
-    DeleteSubscriptionGroupRequestHeader, ProducerGroupHeader,
+    DeleteSubscriptionGroupRequestHeader, GroupHeader, ProducerGroupHeader, TopicAndGroupHeader,
 };
-use crate::remoting::protocol::bodies::{LockBatchBody, LockBatchResult, SubscriptionGroupConfig};
+use crate::remoting::protocol::bodies::{
+    LockBatchBody, LockBatchResult, SubscriptionGroupConfig, TopicList,
+};
 use crate::remoting::protocol::headers::ConsumerGroupHeader;
 use crate::remoting::protocol::response_code as code;
 use crate::remoting::{Command, Connection};
@@ -43,6 +46,36 @@ pub fn update(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> An
 /// GET_ALL_SUBSCRIPTIONGROUP_CONFIG.
 pub fn all(broker: &Arc<Broker>, _: &Arc<Connection>, _: Command) -> Answer {
     answer(&broker.subscription_groups.snapshot())
+}
+
+/// GET_SUBSCRIPTIONGROUP_CONFIG, of tools of 5.x.
+pub fn config(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
+    let GroupHeader { group } = request.header()?;
+    match broker.subscription_groups.find_or_create(&broker.config.get(), &group) {
+        Some(config) => answer(&*config),
+        None => {
+            refuse(code::SUBSCRIPTION_GROUP_NOT_EXIST, format!("No group in this broker: {group}"))
+        }
+    }
+}
+
+/// QUERY_TOPICS_BY_CONSUMER, of tools of 5.x: the topics of which a group has offsets.
+pub fn topics(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
+    let GroupHeader { group } = request.header()?;
+    let topics = broker.consumer_offsets.topics_of_group(&group);
+    answer(&TopicList { broker_addr: None, topic_list: topics.into_iter().collect() })
+}
+
+/// QUERY_SUBSCRIPTION_BY_CONSUMER, of tools of 5.x: what a group wants of a topic.
+pub fn subscription(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
+    let TopicAndGroupHeader { topic, group } = request.header()?;
+    let online = broker.consumers.get(&group);
+    let subscription = online.and_then(|online| online.subscription(&topic));
+    answer(&SubscriptionOfGroup {
+        group,
+        subscription_data: subscription.map(|subscription| (*subscription).clone()),
+        topic,
+    })
 }
 
 /// DELETE_SUBSCRIPTIONGROUP; its offsets only if asked for.

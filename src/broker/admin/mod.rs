@@ -33,6 +33,11 @@ pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Comm
         request_codes::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => topics::system,
         request_codes::CLEAN_UNUSED_TOPIC => topics::clean_unused,
 
+        request_codes::GET_TOPIC_CONFIG => topics::config,
+
+        request_codes::GET_SUBSCRIPTIONGROUP_CONFIG => groups::config,
+        request_codes::QUERY_TOPICS_BY_CONSUMER => groups::topics,
+        request_codes::QUERY_SUBSCRIPTION_BY_CONSUMER => groups::subscription,
         request_codes::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => groups::update,
         request_codes::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => groups::all,
         request_codes::DELETE_SUBSCRIPTIONGROUP => groups::delete,

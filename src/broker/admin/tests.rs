@@ -80,6 +80,9 @@ fn every_bad_request_is_told_what_is_wrong() {
         (315, &[("statsName", "X"), ("statsKey", "k")], &[], "", 1, "The stats <X> <k> not exist"),
         (321, QUEUE, &[("topic", "none")], "", 1, "index is missing"),
         (323, &[("msgId", "7F")], &[], "", 1, "no offset message id"),
+        (351, &[("topic", "none")], &[], "", 17, "No topic in this broker. topic: none"),
+        (352, &[], &[], "", 1, "group is missing"),
+        (345, &[("topic", "T")], &[], "", 1, "group is missing"),
         (13, &[], &[], "", 3, " request type 13 not supported"),
         (-1, &[], &[], "", 3, " request type -1 not supported"),
     ];
@@ -110,6 +113,10 @@ fn a_topic_is_made_described_and_deleted() {
             r#"{"maxQueueIndex":1,"minQueueIndex":0,"queueData":[{"eval":false,"physicOffset":0,"#
         ),
         "{units}"
+    );
+    assert_eq!(
+        broker.ask(351, &[("topic", "T"), ("lo", "true")], ""),
+        r#"{"order":false,"perm":6,"readQueueNums":2,"topicFilterType":"SINGLE_TAG","topicName":"T","topicSysFlag":0,"writeQueueNums":2}"#
     );
     let all = broker.call(21, &[], "");
     assert!(!all.fields.is_absent());
@@ -143,6 +150,12 @@ fn positions_of_groups_are_told_as_java_tells_them() {
     assert_eq!(broker.call(14, &group("G"), "").fields.get("offset"), Some("5"));
     assert_eq!(broker.ask(43, &[], ""), r#"{"offsetTable":{"T@G":{0:5}}}"#);
     assert_eq!(broker.ask(45, &[], ""), r#"{"offsetTable":{}}"#);
+    assert_eq!(broker.ask(343, &[("group", "G")], ""), r#"{"topicList":["T"]}"#);
+    assert!(broker.ask(352, &[("group", "G")], "").contains(r#""groupName":"G""#));
+    assert_eq!(
+        broker.ask(345, &[("group", "G"), ("topic", "T")], ""),
+        r#"{"group":"G","topic":"T"}"#
+    );
     let stats = broker.ask(208, &[("consumerGroup", "G")], "");
     assert!(stats.starts_with(
         r#"{"consumeTps":0.0,"offsetTable":{{"brokerName":"broker-a","queueId":0,"topic":"T"}:{"brokerOffset":5,"consumerOffset":5,"lastTimestamp":1"#

@@ -128,6 +128,15 @@ pub fn all(broker: &Arc<Broker>, _: &Arc<Connection>, _: Command) -> Answer {
     Ok(Some(success_with_fields().with_body(body)))
 }
 
+/// GET_TOPIC_CONFIG, which tools of 5.x ask before most of what they do.
+pub fn config(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
+    let TopicHeader { topic } = request.header()?;
+    match broker.topics.get(&topic) {
+        Some(config) => answer(&*config),
+        None => refuse(code::TOPIC_NOT_EXIST, format!("No topic in this broker. topic: {topic}")),
+    }
+}
+
 /// GET_TOPIC_STATS_INFO: offsets and last store time of each queue to write.
 pub fn stats(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
     let TopicHeader { topic } = request.header()?;

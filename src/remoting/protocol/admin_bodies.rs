@@ -258,3 +258,15 @@ json_body! {
         pub topic: String => "topic",
     }
 }
+
+json_body! {
+    /// Answer to QUERY_SUBSCRIPTION_BY_CONSUMER.
+    pub struct SubscriptionOfGroup {
+        /// Group.
+        pub group: String => "group",
+        /// Its subscription; `None` if it is offline or does not subscribe.
+        pub subscription_data: Option<SubscriptionData> => "subscriptionData",
+        /// Topic.
+        pub topic: String => "topic",
+    }
+}

@@ -33,6 +33,14 @@ crate::header! {
 }
 
 crate::header! {
+    /// QUERY_TOPICS_BY_CONSUMER (343) and GET_SUBSCRIPTIONGROUP_CONFIG (352).
+    pub struct GroupHeader {
+        /// Consumer group.
+        pub group: String => "group",
+    }
+}
+
+crate::header! {
     /// DELETE_SUBSCRIPTIONGROUP (207).
     pub struct DeleteSubscriptionGroupRequestHeader {
         /// Group.

@@ -150,6 +150,14 @@ pub const PUSH_REPLY_MESSAGE_TO_CLIENT: i32 = 326;
 pub const GET_ALL_PRODUCER_INFO: i32 = 328;
 /// A→B: admin.
 pub const DELETE_EXPIRED_COMMITLOG: i32 = 329;
+/// A→B, tools of 5.x: admin.
+pub const QUERY_TOPICS_BY_CONSUMER: i32 = 343;
+/// A→B, tools of 5.x: admin.
+pub const QUERY_SUBSCRIPTION_BY_CONSUMER: i32 = 345;
+/// A→B, tools of 5.x: admin.
+pub const GET_TOPIC_CONFIG: i32 = 351;
+/// A→B, tools of 5.x: admin.
+pub const GET_SUBSCRIPTIONGROUP_CONFIG: i32 = 352;
 /// C→B: every pull of a 5.x lite pull consumer; the same as PULL_MESSAGE.
 pub const LITE_PULL_MESSAGE: i32 = 361;
 
