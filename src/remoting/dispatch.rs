@@ -18,8 +18,8 @@ use super::server::Processor;
 use crate::common::sync::panic_message;
 use crate::common::thread_pool::{Permit, Shed, Task, ThreadPool};
 
-/// Requests in one batch at most: a batch is run by one worker, so that a client that sends many
-/// slow requests at once still has several workers.
+/// Short requests in one batch at most: a batch is run by one worker. A request that may wait, for
+/// a disk or for another peer, is handed over alone, so that nothing of its client waits behind it.
 const MAX_BATCH: usize = 32;
 /// Answers are written before the end of the round when they are so many bytes.
 const FLUSH_BYTES: usize = 256 * 1024;
@@ -255,14 +255,15 @@ impl<'a> Round<'a> {
             origin.answer(Command::failure(SYSTEM_BUSY, remark), self.answers);
             return;
         }
-        if route.on_reader && route.processor.is_short(&command) && self.may_run(&route.pool) {
+        let short = route.processor.is_short(&command);
+        if short && route.on_reader && self.may_run(&route.pool) {
             run(self.connection, &route.processor, command, self.answers);
             if self.answers.len() > FLUSH_BYTES {
                 send(self.connection, self.answers);
             }
             return;
         }
-        self.hand_over(route, command);
+        self.hand_over(route, command, short);
     }
 
     /// Whether the reader may run a request of that pool: not before one that was handed over.
@@ -276,7 +277,7 @@ impl<'a> Round<'a> {
         self.permit.is_some()
     }
 
-    fn hand_over(&mut self, route: &'a Route, request: Command) {
+    fn hand_over(&mut self, route: &'a Route, request: Command, short: bool) {
         let limit = self.connection.endpoint.limits.max_requests_in_flight;
         if self.connection.in_flight.fetch_add(1, Ordering::Relaxed) >= limit {
             self.connection.in_flight.fetch_sub(1, Ordering::Relaxed);
@@ -286,6 +287,10 @@ impl<'a> Round<'a> {
             return;
         }
         let work = Work { processor: Arc::clone(&route.processor), request };
+        if !short {
+            self.submit(&route.pool, vec![work]);
+            return;
+        }
         let same = |handed: &&mut Handed<'_>| Arc::ptr_eq(handed.pool, &route.pool);
         match self.handed.iter_mut().find(same) {
             Some(handed) => {
