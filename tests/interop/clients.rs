@@ -22,6 +22,9 @@ use std::sync::Mutex;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use rocketmq::client::PushConsumer;
+
+use crate::ours;
 use crate::support::java_peer::{cache, cached, fetch_jars, run};
 use crate::support::until;
 
@@ -38,12 +41,14 @@ pub enum Client {
     Cpp,
     /// `ali-ons` 3.12.0, from npm.
     Node,
+    /// This package's.
+    Ours,
 }
 
 impl Client {
     /// The command that runs it, or why it cannot be had on this machine.
     pub fn prepare(self) -> Result<Prepared, String> {
-        static BUILD: [Mutex<()>; 5] = [const { Mutex::new(()) }; 5];
+        static BUILD: [Mutex<()>; 6] = [const { Mutex::new(()) }; 6];
         let _guard = BUILD[self as usize].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let folder = cache().join(format!("client-{self:?}").to_lowercase());
         let command = match self {
@@ -52,6 +57,7 @@ impl Client {
             Self::Go => go(&folder),
             Self::Cpp => cpp(&folder),
             Self::Node => node(&folder),
+            Self::Ours => Ok(Vec::new()),
         }?;
         Ok(Prepared { client: self, command })
     }
@@ -83,8 +89,12 @@ impl Prepared {
 
     /// Sends `count` messages; every one must be acknowledged.
     pub fn produce(&self, home: &Path, namesrv: &str, topic: &str, count: u32) -> Vec<Sent> {
+        let group = format!("P_{topic}");
+        if self.client == Client::Ours {
+            return ours::produce(namesrv, topic, &group, count);
+        }
         let count_word = count.to_string();
-        let words = ["produce", namesrv, topic, &format!("P_{topic}"), &count_word, "7"];
+        let words = ["produce", namesrv, topic, &group, &count_word, "7"];
         let mut child = self.start(home, &words);
         let mut sent = Vec::new();
         let mut done = false;
@@ -119,6 +129,9 @@ impl Prepared {
         member: usize,
         to: Sender<Got>,
     ) -> Consumer {
+        if self.client == Client::Ours {
+            return Consumer::Library(ours::consume([namesrv, topic, group], member, to));
+        }
         let mut child = self.start(home, &["consume", namesrv, topic, group]);
         let output = child.stdout.take().map(BufReader::new);
         let input = child.stdin.take();
@@ -130,7 +143,12 @@ impl Prepared {
                 }
             }
         });
-        Consumer { client: self.client, child, input, reader: Some(reader) }
+        Consumer::Process(ConsumerProcess {
+            client: self.client,
+            child,
+            input,
+            reader: Some(reader),
+        })
     }
 }
 
@@ -193,18 +211,35 @@ impl Got {
     }
 }
 
-/// A push consumer in a process of its own. It ends when its stdin does.
+/// A push consumer.
+pub enum Consumer {
+    /// In a process of its own.
+    Process(ConsumerProcess),
+    /// In this process.
+    Library(PushConsumer),
+}
+
+impl Consumer {
+    /// The orderly way out: leaves the group, stores its offsets.
+    pub fn close(self) {
+        match self {
+            Self::Process(process) => process.close(),
+            Self::Library(consumer) => consumer.shutdown(),
+        }
+    }
+}
+
+/// A client's process. It ends when its stdin does.
 #[derive(Debug)]
-pub struct Consumer {
+pub struct ConsumerProcess {
     client: Client,
     child: Child,
     input: Option<ChildStdin>,
     reader: Option<std::thread::JoinHandle<()>>,
 }
 
-impl Consumer {
-    /// The orderly way out: leaves the group, stores its offsets.
-    pub fn close(mut self) {
+impl ConsumerProcess {
+    fn close(mut self) {
         self.input = None;
         until(&format!("{:?} consumer ends", self.client), Duration::from_secs(30), || {
             self.child.try_wait().ok().flatten()
@@ -215,7 +250,7 @@ impl Consumer {
     }
 }
 
-impl Drop for Consumer {
+impl Drop for ConsumerProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -7,6 +7,7 @@
 
 mod clients;
 mod matrix;
+mod ours;
 mod peers;
 #[path = "../support/mod.rs"]
 mod support;
@@ -68,8 +69,14 @@ fn node_to_node_and_java() {
 }
 
 #[test]
+fn ours_to_ours_and_java() {
+    let Some([ours, java]) = prepared([Client::Ours, Client::Java498]) else { return };
+    matrix::run(&Site::from_env(), 10_000, &ours, &[&[&ours, &ours], &[&java]]);
+}
+
+#[test]
 fn one_group_of_every_language() {
-    let wanted = [Client::Java498, Client::Go, Client::Cpp, Client::Node];
-    let Some([java, go, cpp, node]) = prepared(wanted) else { return };
-    matrix::run(&Site::from_env(), 1_000, &java, &[&[&java, &go, &cpp, &node]]);
+    let wanted = [Client::Java498, Client::Go, Client::Cpp, Client::Node, Client::Ours];
+    let Some([java, go, cpp, node, ours]) = prepared(wanted) else { return };
+    matrix::run(&Site::from_env(), 1_000, &java, &[&[&java, &go, &cpp, &node, &ours]]);
 }

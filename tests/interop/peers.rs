@@ -1,5 +1,5 @@
-//! The official Java servers and tool beside ours: their broker at our name server, ours at theirs,
-//! and their `mqadmin` asking both of ours.
+//! The official Java servers and tool beside ours: our client with their servers, their broker at our
+//! name server, ours at theirs, and their `mqadmin` asking both of ours.
 
 use std::time::Duration;
 
@@ -12,6 +12,20 @@ use crate::{needed, prepared};
 
 fn official(version: &str) -> Option<Servers> {
     needed(&format!("the Java server {version}"), Servers::java(version))
+}
+
+#[test]
+fn our_client_with_java_4_servers() {
+    let Some([ours, java]) = prepared([Client::Ours, Client::Java498]) else { return };
+    let Some(official) = official("4.9.7") else { return };
+    matrix::run(&Site::start(&official, &official), 3_000, &ours, &[&[&ours, &ours], &[&java]]);
+}
+
+#[test]
+fn our_client_with_java_5_servers() {
+    let Some([ours, java]) = prepared([Client::Ours, Client::Java533]) else { return };
+    let Some(official) = official("5.3.3") else { return };
+    matrix::run(&Site::start(&official, &official), 3_000, &java, &[&[&ours, &ours], &[&java]]);
 }
 
 #[test]
