@@ -216,3 +216,16 @@ fn modified_ms(file: &MappedFile) -> Option<i64> {
     let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
     Some(since.as_millis() as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delete_hours() {
+        let now = now_ms();
+        let hour = LocalTime::from_epoch_ms(now).hour;
+        assert!(is_delete_hour(&format!("99;{hour:02}"), now));
+        assert!(!is_delete_hour("99; x;", now));
+    }
+}

@@ -375,7 +375,7 @@ impl CommitLog {
             && within > 0
         {
             appender
-                .append(&vec![0; within as usize])
+                .skip(within as usize)
                 .map_err(|error| StoreError(format!("the first file cannot begin: {error}")))?;
         }
         Ok(())

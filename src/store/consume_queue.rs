@@ -240,7 +240,7 @@ impl ConsumeQueue {
                 break;
             }
         }
-        self.files.truncate(end)?;
+        self.files.set_end(end)?;
         match self.ext() {
             Some(ext) => ext.recover(last_tags_code),
             None => Ok(()),
@@ -254,21 +254,22 @@ impl ConsumeQueue {
     pub fn truncate_after(&self, physical_end: i64) -> Result<(), StoreError> {
         let mut tail = self.lock_tail();
         *tail = None;
-        self.max_physical.store(physical_end, Ordering::Release);
+        self.max_physical.store(-1, Ordering::Release);
         while let Some(last) = self.files.last() {
             let found = scan(last.path(), last.size(), |unit| {
                 unit == Unit::BLANK || unit.offset < physical_end
             })
             .map_err(|error| StoreError::io("read", last.path(), &error))?;
             if found.position == 0 && self.files.len() > 1 {
-                // Cutting at its own start would keep the file; one byte before deletes it.
-                self.files.truncate(last.start() - 1)?;
+                self.files.delete_last()?;
                 continue;
             }
             if let Some(end) = found.last_end {
                 self.max_physical.store(end, Ordering::Release);
             }
-            self.files.truncate(last.start() + found.position as i64)?;
+            if found.position < last.wrote() {
+                self.files.truncate(last.start() + found.position as i64)?;
+            }
             break;
         }
         Ok(())
@@ -524,5 +525,101 @@ fn nearest_in_time(
         (_, Some((index, _))) => index,
         (Some((index, _)), None) => index,
         (None, None) => -1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::TempFolder;
+
+    fn queue(folder: &TempFolder, file_units: usize) -> ConsumeQueue {
+        ConsumeQueue::new("T".into(), 0, &folder.path().join("0"), file_units * Unit::BYTES)
+    }
+
+    fn unit(number: i64) -> Unit {
+        Unit { offset: number * 100, size: 100, tags_code: number }
+    }
+
+    #[test]
+    fn bytes_of_a_unit() {
+        let unit = Unit { offset: 0, size: 122, tags_code: 2_598_919 };
+        let bytes = unit.encode();
+        assert_eq!(bytes[..8], [0; 8]);
+        assert_eq!(bytes[8..], [0, 0, 0, 0x7A, 0, 0, 0, 0, 0, 0x27, 0xA8, 0x07]);
+        assert_eq!(Unit::decode(&bytes), Some(unit));
+        assert_eq!(Unit::decode(&bytes[..19]), None);
+        assert_eq!(Unit::BLANK.encode()[8..12], [0x7F, 0xFF, 0xFF, 0xFF]);
+        assert!(!Unit::decode(&[0; 20]).unwrap().is_valid());
+    }
+
+    #[test]
+    fn rolls_is_loaded_and_adds_nothing_twice() {
+        let folder = TempFolder::new("queue");
+        let first = queue(&folder, 10);
+        for number in 0..25 {
+            first.append(unit(number), number).unwrap();
+            first.append(unit(number), number).unwrap();
+        }
+        assert_eq!((first.max_offset(), first.files().len()), (25, 3));
+        assert_eq!(first.max_physical(), 2500);
+        let second = queue(&folder, 10);
+        second.load().unwrap();
+        second.recover().unwrap();
+        assert_eq!((second.max_offset(), second.max_physical()), (25, 2500));
+        second.append(unit(25), 25).unwrap();
+        assert_eq!(second.unit(25), Some(unit(25)));
+        assert_eq!(second.unit(26), None);
+        second.truncate_after(1900).unwrap();
+        assert_eq!((second.max_offset(), second.max_physical()), (19, 1900));
+        second.truncate_after(1000).unwrap();
+        assert_eq!((second.max_offset(), second.files().len()), (10, 1));
+        second.append(unit(10), 10).unwrap();
+        assert_eq!(second.max_offset(), 11);
+        second.truncate_after(0).unwrap();
+        assert_eq!(second.max_offset(), 0);
+    }
+
+    #[test]
+    fn a_late_start_is_filled_with_blank_units() {
+        let folder = TempFolder::new("late");
+        let late = queue(&folder, 10);
+        late.append(unit(57), 57).unwrap();
+        assert_eq!((late.min_offset(), late.max_offset()), (57, 58));
+        assert_eq!(late.unit(56), None, "blank units are not served");
+        let bytes = std::fs::read(folder.path().join("0").join(format!("{:020}", 1000))).unwrap();
+        assert_eq!(bytes[120..140], Unit::BLANK.encode());
+        assert_eq!(bytes[140..160], unit(57).encode());
+        let again = queue(&folder, 10);
+        again.load().unwrap();
+        again.recover().unwrap();
+        again.correct_min_offset(0);
+        assert_eq!((again.min_offset(), again.max_offset()), (57, 58));
+        assert_eq!(again.max_physical(), 5800);
+    }
+
+    #[test]
+    fn expired_files_go_and_the_first_offset_follows() {
+        let folder = TempFolder::new("expired");
+        let queue = queue(&folder, 10);
+        (0..35).for_each(|number| queue.append(unit(number), number).unwrap());
+        assert_eq!(queue.delete_expired(2250), 2);
+        assert_eq!((queue.min_offset(), queue.max_offset()), (23, 35));
+        assert_eq!(queue.delete_expired(1_000_000), 1, "the last file stays");
+        assert_eq!(queue.min_offset(), 30);
+    }
+
+    #[test]
+    fn offsets_by_time() {
+        let folder = TempFolder::new("time");
+        let queue = queue(&folder, 4);
+        assert_eq!(queue.offset_by_time(5, 0, |_| None), 0, "without files");
+        (0..10).for_each(|number| queue.append(unit(number), number).unwrap());
+        // Store times 0, 10, 20, ...
+        let find = |time, min| queue.offset_by_time(time, min, |unit| Some(unit.offset / 10));
+        for (time, index) in [(-5, 0), (0, 0), (4, 0), (5, 0), (6, 1), (30, 3), (35, 4), (95, 9)] {
+            assert_eq!(find(time, 0), index, "{time}");
+        }
+        assert_eq!(find(0, 250), 3, "the first whose record is still there");
     }
 }

@@ -183,3 +183,54 @@ impl ConsumeQueueExt {
         self.files.destroy();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::TempFolder;
+
+    fn unit(number: u8) -> ExtUnit {
+        let bit_map = vec![number; usize::from(number) % 30];
+        ExtUnit { tags_code: 2652, store_timestamp: i64::from(number), bit_map }
+    }
+
+    #[test]
+    fn bytes_of_a_unit() {
+        let unit =
+            ExtUnit { tags_code: 2652, store_timestamp: 0x1A1_FB43_3BB7, bit_map: vec![0xAB] };
+        let bytes = unit.encode().unwrap();
+        assert_eq!(bytes[..2], [0, 21]);
+        assert_eq!(bytes[2..10], 2652i64.to_be_bytes());
+        assert_eq!(bytes[10..18], [0, 0, 1, 0xA1, 0xFB, 0x43, 0x3B, 0xB7]);
+        assert_eq!(bytes[18..], [0, 1, 0xAB]);
+        assert_eq!(ExtUnit::decode(&bytes), Some(unit));
+        assert_eq!(ExtUnit::decode(&bytes[..20]), None);
+        assert_eq!(ExtUnit::decode(&[0xFF; 30]), None);
+        assert!(is_ext_address(i64::MIN) && is_ext_address(-2_147_483_649));
+        assert!(!is_ext_address(i64::from(i32::MIN)));
+    }
+
+    #[test]
+    fn rolls_and_recovers() {
+        let folder = TempFolder::new("ext");
+        let open = || ConsumeQueueExt::new(&folder.path().join("0"), 128);
+        let first = open();
+        let addresses: Vec<i64> =
+            (0..60).map(|number| first.append(&unit(number)).unwrap().unwrap()).collect();
+        assert_eq!(addresses[0], i64::MIN);
+        let second = open();
+        second.load().unwrap();
+        second.recover(Some(addresses[40])).unwrap();
+        for (number, address) in addresses.iter().enumerate().take(41) {
+            assert_eq!(second.get(*address), Some(unit(number as u8)), "{number}");
+        }
+        assert_eq!(second.get(addresses[41]), None, "nothing refers to it");
+        let next = second.append(&unit(7)).unwrap().unwrap();
+        assert_eq!(second.get(next), Some(unit(7)));
+        let huge = ExtUnit { bit_map: vec![0; 200], ..ExtUnit::default() };
+        assert_eq!(second.append(&huge).unwrap(), None);
+        second.delete_before(addresses[20]);
+        assert_eq!(second.get(addresses[0]), None);
+        assert_eq!(second.get(addresses[20]), Some(unit(20)));
+    }
+}

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::checkpoint::StoreCheckpoint;
@@ -214,6 +214,9 @@ pub struct ReputMessageService {
     stats: Arc<StoreStats>,
     sync: bool,
     position: AtomicI64,
+    /// Whether the thread has found nothing it can do since it was woken last.
+    idle: Mutex<bool>,
+    became_idle: Condvar,
     signal: Arc<Signal>,
     thread: Mutex<Option<ServiceThread>>,
 }
@@ -238,6 +241,8 @@ impl ReputMessageService {
             stats,
             sync,
             position: AtomicI64::new(0),
+            idle: Mutex::new(false),
+            became_idle: Condvar::new(),
             signal: Arc::default(),
             thread: Mutex::default(),
         }
@@ -258,9 +263,19 @@ impl ReputMessageService {
         (self.log.max_offset() - self.position()).max(0)
     }
 
-    /// Whether dispatch waits for something that may never come: a failing disk.
-    pub fn is_blocked(&self) -> bool {
-        self.flags.has(Flag::WriteLogicsQueueError)
+    /// Waits until there is nothing to dispatch, or nothing that can be dispatched at the moment;
+    /// at most `limit`. Returns whether that is so. Only before anything is appended.
+    pub fn wait_until_idle(&self, limit: Duration) -> bool {
+        let wait = self.became_idle.wait_timeout_while(lock(&self.idle), limit, |idle| !*idle);
+        *wait.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn set_idle(&self) {
+        let mut idle = lock(&self.idle);
+        if !*idle {
+            *idle = true;
+            self.became_idle.notify_all();
+        }
     }
 
     /// What wakes it.
@@ -305,9 +320,11 @@ impl ReputMessageService {
                 Round::Moved => failures = 0,
                 Round::Idle if signal.stopped() => return,
                 Round::Idle => {
+                    self.set_idle();
                     signal.wait_for_wakeup();
                 }
                 Round::Stuck => {
+                    self.set_idle();
                     failures += 1;
                     if failures == TRIES_BEFORE_REFUSING {
                         self.flags.set(Flag::WriteLogicsQueueError, true);

@@ -50,6 +50,10 @@ impl CommitLog {
             match file.flush() {
                 Ok(to) => {
                     self.flushed.fetch_max(file.start() + to as i64, Ordering::AcqRel);
+                    if to < file.size() {
+                        // What follows is not contiguous with it (write buffers).
+                        break;
+                    }
                 }
                 Err(error) => {
                     self.failed.store(true, Ordering::Release);

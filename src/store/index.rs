@@ -415,3 +415,75 @@ fn file_name(time_ms: i64) -> String {
         time.year, time.month, time.day, time.hour, time.minute, time.second, time.millisecond
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::TempFolder;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+    }
+
+    #[test]
+    fn hashes_are_javas() {
+        assert_eq!(key_hash("TopicTest", "k1"), 2_746_024);
+        assert_eq!(key_hash("SCHEDULE_TOPIC_XXXX", "k2"), 1_975_252_914);
+    }
+
+    #[test]
+    fn bytes_of_a_file() {
+        let folder = TempFolder::new("index");
+        let path = folder.path().join("20231114231320000");
+        let file = IndexFile::open(&path, 10, 4).unwrap();
+        let (first, second) = (0x1A1_FB43_3BB7, 0x1A1_FB43_3BC4);
+        let entry = |hash, offset, store_timestamp| IndexEntry { hash, offset, store_timestamp };
+        assert!(file.add(entry(2_746_024, 0, first)).unwrap());
+        assert!(file.add(entry(1_975_252_914, 0x7A, second)).unwrap());
+        file.flush().unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes.len(), 40 + 4 * 10 + 20 * 4);
+        assert_eq!(
+            hex(&bytes[..40]),
+            "000001A1FB433BB7000001A1FB433BC40000000000000000000000000000007A0000000100000003"
+        );
+        // Both hashes end in 4: one chain, its newest entry first.
+        assert_eq!(hex(&bytes[40 + 16..40 + 20]), "00000002");
+        assert_eq!(hex(&bytes[80..100]), "00".repeat(20), "entry 0 is never used");
+        assert_eq!(
+            hex(&bytes[100..120]),
+            "0029E6A8000000000000000000000000".to_owned() + "00000000"
+        );
+        assert_eq!(hex(&bytes[120..140]), "75BBF7B2000000000000007A0000000000000001");
+        assert!(file.add(entry(1, 200, second)).unwrap());
+        assert!(!file.add(entry(1, 300, second)).unwrap(), "a file holds one entry less");
+    }
+
+    #[test]
+    fn finds_newest_first_within_the_time_and_survives_damage() {
+        let folder = TempFolder::new("index-find");
+        let path = folder.path().join("20231114231320000");
+        let file = IndexFile::open(&path, 3, 100).unwrap();
+        for number in 0..30 {
+            let store_timestamp = 1_000_000 + number * 1000;
+            file.add(IndexEntry { hash: (number % 6) as i32, offset: number, store_timestamp })
+                .unwrap();
+        }
+        let find = |hash, begin, end, max| {
+            let mut found = Vec::new();
+            file.find(hash, begin, end, max, &mut found);
+            found
+        };
+        assert_eq!(find(1, 0, i64::MAX, 64), [25, 19, 13, 7, 1]);
+        assert_eq!(find(1, 0, i64::MAX, 2), [25, 19]);
+        assert_eq!(find(1, 1_007_000, 1_019_000, 64), [19, 13, 7]);
+        assert_eq!(find(1, 0, 999_999, 64), []);
+        // Chains that bite their own tail, or point anywhere, end.
+        for value in [5u32, 24, 99, u32::MAX] {
+            for number in 1..=30 {
+                file.words.store(file.entry_at(number) + 16, value);
+            }
+            assert!(find(1, 0, i64::MAX, 64).len() <= 31);
+        }
+    }
+}

@@ -18,6 +18,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Deref;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -269,6 +270,35 @@ impl MappedFile {
         Ok(to)
     }
 
+    /// Makes everything beyond the written position zero.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn zero_rest(&self) -> io::Result<()> {
+        fault::check(Operation::Allocate, &self.path)?;
+        let from = self.wrote();
+        if from == self.size {
+            return Ok(());
+        }
+        let file = OpenOptions::new().write(true).open(&self.path)?;
+        let (offset, bytes) = (from as libc::off_t, (self.size - from) as libc::off_t);
+        let mode = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
+        // SAFETY: the descriptor is open for the whole call; no memory is passed. Maps of the file
+        // see the zeros, in a part that nobody reads.
+        if unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, bytes) } == 0 {
+            return Ok(());
+        }
+        // A file system that cannot: written zeros do the same, only more slowly.
+        let zeros = vec![0; (self.size - from).min(RESERVE_BYTES.1)];
+        let mut at = from;
+        while at < self.size {
+            let count = zeros.len().min(self.size - at);
+            file.write_all_at(&zeros[..count], at as u64)?;
+            at += count;
+        }
+        Ok(())
+    }
+
     /// Unlinks the file. Who holds a slice keeps reading it.
     pub fn delete(&self) -> io::Result<()> {
         fault::check(Operation::Remove, &self.path)?;
@@ -381,11 +411,17 @@ impl Appender {
 
     /// Takes the rest of the file as written, with the bytes that happen to be there.
     pub fn skip_to_end(&mut self) -> io::Result<()> {
+        self.skip(self.room())
+    }
+
+    /// Takes `bytes` as written, with what happens to be there; at most to the file's end.
+    pub fn skip(&mut self, bytes: usize) -> io::Result<()> {
         let file = &*self.file;
-        file.reserve(file.size)?;
-        file.wrote.store(file.size, Ordering::Release);
+        let end = file.size - self.room().saturating_sub(bytes);
+        file.reserve(end)?;
+        file.wrote.store(end, Ordering::Release);
         if self.buffer.is_none() {
-            file.readable.store(file.size, Ordering::Release);
+            file.readable.store(end, Ordering::Release);
         }
         Ok(())
     }
@@ -589,4 +625,83 @@ impl WordFile {
 pub fn flush_folder(folder: &Path) -> io::Result<()> {
     fault::check(Operation::Flush, folder)?;
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::TempFolder;
+
+    fn file(folder: &TempFolder, size: usize) -> Arc<MappedFile> {
+        Arc::new(MappedFile::create(&folder.path().join("file"), 0, size).unwrap())
+    }
+
+    #[test]
+    fn only_what_is_published_is_read() {
+        let folder = TempFolder::new("published");
+        let file = file(&folder, 100);
+        let mut appender = file.appender().unwrap();
+        assert!(file.appender().is_none(), "one appender at a time");
+        assert_eq!(appender.append(b"hello").unwrap(), 0);
+        assert_eq!(file.bytes(0, 5), Some(&b"hello"[..]));
+        assert_eq!(file.bytes(0, 6), None);
+        assert_eq!(file.bytes(usize::MAX, 2), None);
+        assert!(appender.append(&[0; 96]).is_err());
+        assert_eq!(appender.append(&[1; 95]).unwrap(), 5);
+        assert!(file.is_full());
+        drop(appender);
+        assert!(file.appender().is_some());
+    }
+
+    #[test]
+    fn a_slice_outlives_the_file() {
+        let folder = TempFolder::new("slice");
+        let file = file(&folder, 8192);
+        file.appender().unwrap().append(&[7; 5000]).unwrap();
+        let mut slice = file.slice(0, 10).unwrap();
+        assert!(slice.extend(10, 20) && !slice.extend(10, 20) && !slice.extend(30, 5000));
+        file.delete().unwrap();
+        drop(file);
+        assert_eq!(*slice, [7; 30]);
+        assert!(!folder.path().join("file").exists());
+    }
+
+    #[test]
+    fn a_shortened_file_is_an_error_and_not_a_signal() {
+        let folder = TempFolder::new("short");
+        let path = folder.path().join("file");
+        std::fs::write(&path, [0; 10]).unwrap();
+        let file = Arc::new(MappedFile::at(&path, 0, 4096, 10));
+        assert_eq!(file.bytes(0, 10), None);
+    }
+
+    #[test]
+    fn a_write_buffer_is_seen_after_the_commit_and_comes_back() {
+        let folder = TempFolder::new("buffer");
+        let pool = TransientStorePool::new(1, 4096).unwrap();
+        let file = file(&folder, 4096);
+        file.set_write_buffer(pool.borrow().unwrap());
+        assert_eq!(pool.available(), 0);
+        let mut appender = file.appender().unwrap();
+        appender.append(b"abc").unwrap();
+        assert_eq!((file.wrote(), file.readable()), (3, 0));
+        assert_eq!(file.commit().unwrap(), 3);
+        assert_eq!(file.bytes(0, 3), Some(&b"abc"[..]));
+        appender.skip_to_end().unwrap();
+        drop(appender);
+        file.commit().unwrap();
+        assert_eq!((file.readable(), pool.available()), (4096, 1));
+    }
+
+    #[test]
+    fn words_outside_the_file_are_zero() {
+        let folder = TempFolder::new("words");
+        let words = WordFile::open(&folder.path().join("file"), 16).unwrap();
+        words.store_i64(8, -2);
+        words.store(16, 9);
+        words.store(3, 9);
+        assert_eq!((words.load_i64(8), words.load(16), words.load(usize::MAX - 3)), (-2, 0, 0));
+        words.flush().unwrap();
+        assert_eq!(std::fs::read(words.path()).unwrap()[8..], (-2i64).to_be_bytes());
+    }
 }

@@ -142,9 +142,19 @@ impl MappedFileQueue {
         self.read().first().map(|file| file.start())
     }
 
-    /// One past the last readable byte; 0 without files.
+    /// One past the last readable byte; 0 without files. With write buffers a file may be rolled
+    /// away from before all of it is readable: the first such file ends what is readable.
     pub fn max_offset(&self) -> i64 {
-        self.read().last().map_or(0, |file| file.start() + file.readable() as i64)
+        let files = self.read();
+        let mut end = files.last().map_or(0, |file| file.start() + file.readable() as i64);
+        for file in files.iter().rev().skip(1) {
+            let readable = file.readable();
+            if readable == self.file_size {
+                break;
+            }
+            end = file.start() + readable as i64;
+        }
+        end
     }
 
     /// One past the last appended byte; 0 without files.
@@ -199,12 +209,12 @@ impl MappedFileQueue {
         self.write().push(file);
     }
 
-    /// Cuts everything from `offset` on: later files are deleted, the one that holds `offset` is
-    /// mapped anew with that position. Bytes beyond the position stay on the disk as they are.
+    /// Takes `offset` as the end: later files are deleted, the one that holds `offset` is mapped
+    /// anew with that position. Bytes beyond it stay as they are.
     ///
     /// # Errors
     /// A file that cannot be removed: it would come back at the next start.
-    pub fn truncate(&self, offset: i64) -> Result<(), StoreError> {
+    pub fn set_end(&self, offset: i64) -> Result<(), StoreError> {
         let mut files = self.write();
         while let Some(last) = files.last()
             && last.start() > offset
@@ -217,6 +227,35 @@ impl MappedFileQueue {
         {
             let position = (offset - last.start()) as usize;
             *last = Arc::new(MappedFile::at(last.path(), last.start(), self.file_size, position));
+        }
+        Ok(())
+    }
+
+    /// Cuts everything from `offset` on, and makes the rest of its file zero: what stood there
+    /// would be taken for content again when later appends happen to end where it begins. (Java
+    /// leaves it.)
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn truncate(&self, offset: i64) -> Result<(), StoreError> {
+        self.set_end(offset)?;
+        match self.last() {
+            Some(last) => last
+                .zero_rest()
+                .map_err(|error| StoreError::io("clear the end of", last.path(), &error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes the last file; its predecessor is the last one then.
+    ///
+    /// # Errors
+    /// A file that cannot be removed stays in the queue.
+    pub fn delete_last(&self) -> Result<(), StoreError> {
+        let mut files = self.write();
+        if let Some(last) = files.last() {
+            last.delete().map_err(|error| StoreError::io("remove", last.path(), &error))?;
+            files.pop();
         }
         Ok(())
     }

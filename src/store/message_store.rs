@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::allocate::AllocateMappedFileService;
 use super::checkpoint::StoreCheckpoint;
@@ -289,22 +289,20 @@ impl MessageStore {
 
     /// Nothing is served before the queues have everything that is in the log.
     fn wait_for_dispatch(&self, from: i64) {
-        let mut told = Instant::now();
-        self.reput.signal().wakeup();
-        while self.reput.behind_bytes() > 0 && !self.config.get().duplication_enable {
-            if self.reput.is_blocked() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-            if told.elapsed() >= PROGRESS_PERIOD {
-                told = Instant::now();
-                let done = self.reput.position() - from;
-                log::info!(
-                    "building consume queues: {} of {} MiB of the commit log done",
-                    done >> 20,
-                    (done + self.reput.behind_bytes()) >> 20
-                );
-            }
+        while !self.reput.wait_until_idle(PROGRESS_PERIOD) {
+            let done = self.reput.position() - from;
+            log::info!(
+                "building consume queues: {} of {} MiB of the commit log done",
+                done >> 20,
+                (done + self.reput.behind_bytes()) >> 20
+            );
+        }
+        let behind = self.reput.behind_bytes();
+        if behind > 0 {
+            log::error!(
+                "{behind} bytes of the commit log from {} on cannot be dispatched at the moment",
+                self.reput.position()
+            );
         }
     }
 

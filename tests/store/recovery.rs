@@ -129,6 +129,23 @@ fn a_flipped_byte_anywhere_never_panics() {
 }
 
 #[test]
+fn what_follows_a_cut_does_not_come_back() {
+    let (folder, places) = crashed("stale", 40, &[]);
+    let (offset, size) = places[20];
+    write_log(folder.path(), offset + 90, &[0xFF]);
+    let test = TestStore::open(config(folder.path(), &[]));
+    check_serves(&test, 20);
+    let copy = folder.copy("stale-copy");
+    drop(test);
+    // The new record is as long as the damaged one, but for its keys: right behind it stood a whole
+    // record, which the next recovery would take for its successor.
+    let end = offset + size - 6;
+    let rest = read_log(copy.path(), end, 65_536 - end);
+    assert!(rest.iter().all(|byte| *byte == 0));
+    check_serves(&TestStore::open(config(copy.path(), &[])), 21);
+}
+
+#[test]
 fn damage_before_what_was_certain_is_refused_with_its_place() {
     let folder = Folder::new("middle");
     let mut places = Vec::new();
