@@ -197,6 +197,8 @@ options! {
         pub retries: u32 = 2;
         /// Further attempts of an asynchronous send, after failures of transport only.
         pub async_retries: u32 = 2;
+        /// Asynchronous sends of this client id on their way at a time; past it callers wait.
+        pub async_in_flight: usize = 10_000;
         /// Try another broker when a broker stored a message, but could not flush or replicate it
         /// in time (may duplicate).
         pub retry_when_not_ok: bool = false;
@@ -223,6 +225,7 @@ impl ProducerOptions {
     pub(crate) fn check(&self) -> Result<(), ClientError> {
         check_group(&self.group)?;
         check_range("compress_level", i64::from(self.compress_level), 0..=9)?;
+        check_range("async_in_flight", self.async_in_flight as i64, 1..=65_535)?;
         check_range("default_topic_queues", i64::from(self.default_topic_queues), 1..=65_535)?;
         check_range("send_timeout (ms)", self.send_timeout.as_millis() as i64, 1..=86_400_000)
     }

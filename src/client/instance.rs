@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use super::config::{ClientOptions, Deadline};
 use super::error::ClientError;
+use super::lane::Lanes;
 use super::message::ReceivedMessage;
 use super::request_reply::PendingReplies;
 use super::route::{BrokerTable, NameServers, TopicRoute};
@@ -110,6 +111,8 @@ pub(crate) struct Instance {
     rebalance_signal: Arc<Signal>,
     /// Clients that use it; guarded by the lock of [`INSTANCES`] as well.
     users: Mutex<usize>,
+    /// Asynchronous sends on their way.
+    pub lanes: Lanes,
     /// Brokers that could not be connected to a moment ago.
     pub unreachable: Arc<Unreachable>,
     /// Addresses that took a heartbeat on the connections that are open now.
@@ -202,6 +205,7 @@ impl Instance {
             rebalancing: Mutex::default(),
             rebalance_signal: Arc::default(),
             users: Mutex::new(1),
+            lanes: Lanes::default(),
             unreachable: Arc::default(),
             introduced: Mutex::default(),
             heartbeat_due: AtomicBool::new(false),
@@ -233,6 +237,7 @@ impl Instance {
         if let Some(thread) = lock(&self.rebalancing).take() {
             thread.stop(STOP_LIMIT);
         }
+        self.lanes.stop();
         self.remoting.shutdown();
         self.scheduler.stop();
         self.replies.fail_all();
@@ -379,7 +384,8 @@ impl Instance {
 
     // Calls.
 
-    fn prepare(&self, addr: &str, mut request: Command) -> Command {
+    /// Adds what every request of the instance carries.
+    pub fn prepare(&self, addr: &str, mut request: Command) -> Command {
         request.language = LANGUAGE_RUST;
         if self.stream {
             request.fields.set("ReqT", "0");

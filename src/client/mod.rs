@@ -37,6 +37,7 @@
 //! | client | threads beside its connections' readers |
 //! |---|---|
 //! | any | `MQClientSched`, the workers and the scan of [`RemotingClient`](crate::remoting::RemotingClient) |
+//! | any that sends asynchronously | one `AsyncSend` a broker |
 //! | any consumer | `PullMessageSvc`, `RebalanceSvc` |
 //! | push consumer | `ConsumeSched`, up to `consume_threads` × `ConsumeMsg_n` |
 //! | transaction producer | `TransCheck_0` |
@@ -52,7 +53,8 @@
 //! # Reading order
 //!
 //! [`config`] and [`error`], the outside. `instance`, `routing` and `presence`, what all clients
-//! share. To send: [`sender`], [`producer`], [`batch`], [`transaction`], [`request_reply`]. To
+//! share. To send: [`sender`], [`producer`], `lane`, [`batch`], [`transaction`],
+//! [`request_reply`]. To
 //! consume: [`allocate`] and `rebalance` (who gets which queue), [`process_queue`] (what is between
 //! pull and commit), [`pull`] and `push` (the pull loop), [`concurrent`], [`orderly`],
 //! `offset_store`; then [`lite_pull`] and [`pull_consumer`].
@@ -68,6 +70,7 @@ pub mod consumer;
 pub mod error;
 pub mod fault;
 mod instance;
+mod lane;
 pub mod lite_pull;
 pub mod message;
 mod offset_store;

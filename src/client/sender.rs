@@ -18,13 +18,12 @@ use crate::common::clock::now_ms;
 use crate::common::message::Message;
 use crate::common::message_id::unique_key;
 use crate::common::shared_bytes::SharedBytes;
-use crate::common::sync::lock;
 use crate::common::topic::RETRY_PREFIX;
 use crate::common::{properties, sys_flag};
 use crate::remoting::protocol::bodies::MessageQueue;
 use crate::remoting::protocol::headers::{SendMessageRequestHeaderV2, SendMessageResponseHeader};
 use crate::remoting::protocol::{request_code, response_code};
-use crate::remoting::{Body, Command, RemotingError};
+use crate::remoting::{Body, Command};
 
 pub(crate) const INNER_PRODUCER_GROUP: &str = "CLIENT_INNER_PRODUCER";
 /// Bodies up to this size are copied into each attempt's frame; larger ones are shared.
@@ -430,18 +429,21 @@ impl Sender {
         timeout: Duration,
         done: impl FnOnce(Result<SendResult, ClientError>) + Send + 'static,
     ) -> Result<(), ClientError> {
+        let deadline = Deadline::after(timeout);
         let in_turn = queue.is_none();
         let queue = match queue {
             Some(queue) => Some(queue),
             None => self.next_queue(&*self.route(&prepared.topic)?, None),
         };
         let queue = queue.ok_or_else(|| ClientError::NoRoute { topic: prepared.topic.clone() })?;
+        self.instance.lanes.enter(self.options.async_in_flight, &deadline)?;
         let send = Box::new(AsyncSend {
             sender: Arc::clone(self),
             prepared,
             queue,
             in_turn,
-            deadline: Deadline::after(timeout),
+            deadline,
+            issued: Instant::now(),
             attempts: Vec::new(),
             done: Box::new(done),
         });
@@ -451,70 +453,66 @@ impl Sender {
 }
 
 /// An asynchronous send on its way.
-struct AsyncSend {
+pub(crate) struct AsyncSend {
     sender: Arc<Sender>,
     prepared: Prepared,
     queue: MessageQueue,
     /// Retries may take another queue.
     in_turn: bool,
-    deadline: Deadline,
+    /// When it must be over.
+    pub deadline: Deadline,
+    issued: Instant,
     attempts: Vec<Attempt>,
     done: Box<dyn FnOnce(Result<SendResult, ClientError>) + Send>,
 }
 
 impl AsyncSend {
-    /// Makes attempts until one is under way, or none is left.
+    /// Puts it on the lane to its broker.
     fn issue(mut self: Box<Self>) {
+        let instance = Arc::clone(&self.sender.instance);
         loop {
-            let Err((send, error)) = self.try_issue() else { return };
-            match send.next_attempt(error) {
+            let failed = match instance.master(&self.queue.broker_name, &self.queue.topic) {
+                Ok(addr) => {
+                    self.issued = Instant::now();
+                    match instance.lanes.push(&instance, &instance.vip(addr), self) {
+                        Ok(()) => return,
+                        Err(send) => send.next_attempt(ClientError::NotRunning),
+                    }
+                }
+                Err(error) => self.next_attempt(error),
+            };
+            match failed {
                 Some(send) => self = send,
                 None => return,
             }
         }
     }
 
-    fn try_issue(self: Box<Self>) -> Result<(), (Box<Self>, ClientError)> {
-        let instance = Arc::clone(&self.sender.instance);
-        let addr = match instance.master(&self.queue.broker_name, &self.queue.topic) {
-            Ok(addr) => instance.vip(addr),
-            Err(error) => return Err((self, error)),
-        };
-        let Some(left) = self.deadline.left() else {
-            let timeout_ms = self.deadline.elapsed().as_millis() as u64;
-            return Err((self, RemotingError::Timeout { addr, timeout_ms }.into()));
-        };
-        let request = self.sender.request(&self.prepared, &self.queue);
-        let began = Instant::now();
-        // If the call cannot be made the closure is dropped, and the send taken back for a retry.
-        let slot = Arc::new(std::sync::Mutex::new(Some(self)));
-        let shared = Arc::clone(&slot);
-        let peer = addr.clone();
-        let issued = instance.call_async(&addr, request, left, move |result| {
-            if let Some(send) = lock(&shared).take() {
-                send.complete(&peer, began, result);
-            }
-        });
-        let Err(error) = issued else { return Ok(()) };
-        let back = lock(&slot).take();
-        // `None`: the callback ran all the same, and told the outcome.
-        back.map_or(Ok(()), |send| Err((send, error)))
+    /// The request of the present attempt.
+    pub fn request(&self) -> Command {
+        self.sender.request(&self.prepared, &self.queue)
     }
 
-    fn complete(self: Box<Self>, addr: &str, began: Instant, result: Result<Command, ClientError>) {
+    /// The present attempt has ended: with a response, or a failure of transport.
+    pub fn complete(self: Box<Self>, addr: &str, result: Result<Command, ClientError>) {
         match result {
             Ok(response) => {
                 let result = Sender::read_result(&self.prepared, &self.queue, addr, response);
-                self.sender.note(&self.queue.broker_name, began, result.is_err());
-                (self.done)(result);
+                self.sender.note(&self.queue.broker_name, self.issued, result.is_err());
+                self.end(result);
             }
             Err(error) => {
-                self.sender.note(&self.queue.broker_name, began, true);
+                self.sender.note(&self.queue.broker_name, self.issued, true);
                 if let Some(send) = self.next_attempt(error) {
                     send.issue();
                 }
             }
         }
+    }
+
+    fn end(self: Box<Self>, result: Result<SendResult, ClientError>) {
+        self.sender.instance.lanes.leave();
+        (self.done)(result);
     }
 
     /// After a failure of transport: the send with its next queue, or the end of it.
@@ -524,9 +522,9 @@ impl AsyncSend {
         self.attempts.push(Attempt { broker_name, error: Box::new(error) });
         let used = self.attempts.len() as u32 > self.sender.options.async_retries;
         if stop || used || self.deadline.left().is_none() {
-            let error =
-                self.sender.failed(&self.prepared.topic, self.attempts, &self.deadline, false);
-            (self.done)(Err(error));
+            let attempts = std::mem::take(&mut self.attempts);
+            let error = self.sender.failed(&self.prepared.topic, attempts, &self.deadline, false);
+            self.end(Err(error));
             return None;
         }
         if self.in_turn

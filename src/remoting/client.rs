@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::command::Command;
 use super::config::ClientConfig;
-use super::connection::Connection;
+use super::connection::{AsyncCall, Connection};
 use super::dispatch::Route;
 use super::endpoint::{Endpoint, Limits};
 use super::error::RemotingError;
 use super::server::{ConnectionEvents, Processor};
 use crate::common::service_thread::ServiceThread;
 use crate::common::sync::lock;
-use crate::common::thread_pool::ThreadPool;
+use crate::common::thread_pool::{Task, ThreadPool};
 
 /// Prefix of the names of a client's threads.
 const NAME: &str = "Client";
@@ -127,6 +127,27 @@ impl RemotingClient {
                 task.run();
             }
         })
+    }
+
+    /// Makes several calls to `addr` with as few writes as possible. Every `done` runs exactly once,
+    /// whatever happens, on the thread that learns the outcome, so it must be short:
+    /// [`run`](Self::run) is for the rest. Connecting happens on this thread, within `timeout`.
+    pub fn call_async_all(&self, addr: &str, calls: Vec<AsyncCall>, timeout: Duration) {
+        match self.connection(addr, timeout) {
+            Ok(connection) => connection.call_async_all(calls),
+            Err(error) => {
+                for call in calls {
+                    (call.done)(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Runs a task on a worker; on this thread if too many wait or the client stops.
+    pub fn run(&self, task: Box<dyn Task>) {
+        if let Err(task) = self.workers.submit(task) {
+            task.run();
+        }
     }
 
     /// Sends a oneway request. `timeout` is for connecting.

@@ -63,6 +63,16 @@ pub struct Connection {
     me: Weak<Self>,
 }
 
+/// One of several calls that are made together.
+pub struct AsyncCall {
+    /// What is asked.
+    pub request: Command,
+    /// How long the answer may take.
+    pub timeout: Duration,
+    /// Learns the outcome.
+    pub done: Box<dyn FnOnce(Result<Command, RemotingError>) + Send>,
+}
+
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection")
@@ -323,6 +333,42 @@ impl Connection {
             // The close that made the send fail has told the callback, if it came first.
             Err(error) if self.pending.withdraw(request.opaque) => Err(error),
             _ => Ok(()),
+        }
+    }
+
+    /// Makes several calls with as few writes as possible. Every `done` runs exactly once, whatever
+    /// happens, on the thread that learns the outcome (the reader of this connection, as a rule),
+    /// so it must be short.
+    pub fn call_async_all(&self, calls: Vec<AsyncCall>) {
+        let now = Instant::now();
+        let mut frames = Frames::default();
+        let mut opaques = Vec::with_capacity(calls.len());
+        for AsyncCall { mut request, timeout, done } in calls {
+            let permit = match self.endpoint.async_permits.take() {
+                Ok(permit) => permit,
+                Err(error) => {
+                    done(Err(error));
+                    continue;
+                }
+            };
+            let timeout_ms = timeout.as_millis() as u64;
+            let waiter = Waiter::Callback { done, deadline: now + timeout, timeout_ms, permit };
+            match self.pending.add_or_end(waiter, || self.endpoint.next_opaque()) {
+                Some(opaque) => request.opaque = opaque,
+                None => continue,
+            }
+            if let Err(error) = frames.push(&request) {
+                self.pending.end(request.opaque, self.send_error(error.0));
+                continue;
+            }
+            opaques.push(request.opaque);
+        }
+        if !frames.is_empty()
+            && let Err(error) = self.send_frames(&mut frames)
+        {
+            for opaque in opaques {
+                self.pending.end(opaque, error.clone());
+            }
         }
     }
 

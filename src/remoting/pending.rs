@@ -105,6 +105,35 @@ impl PendingCalls {
         }
     }
 
+    /// Adds a call, or ends it when the connection is closed.
+    pub(super) fn add_or_end(
+        &self,
+        waiter: Waiter,
+        mut next_opaque: impl FnMut() -> i32,
+    ) -> Option<i32> {
+        let mut table = lock(&self.table);
+        if let Some(error) = table.closed.clone() {
+            drop(table);
+            waiter.end(Err(error));
+            return None;
+        }
+        loop {
+            let opaque = next_opaque();
+            if let Entry::Vacant(place) = table.calls.entry(opaque) {
+                place.insert(waiter);
+                return Some(opaque);
+            }
+        }
+    }
+
+    /// Ends a call with `error`, unless it has ended.
+    pub(super) fn end(&self, opaque: i32, error: RemotingError) {
+        let waiter = lock(&self.table).calls.remove(&opaque);
+        if let Some(waiter) = waiter {
+            waiter.end(Err(error));
+        }
+    }
+
     /// Takes a call back: it will not be ended by anybody else. False if it already was.
     pub(super) fn withdraw(&self, opaque: i32) -> bool {
         lock(&self.table).calls.remove(&opaque).is_some()

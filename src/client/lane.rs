@@ -1,0 +1,324 @@
+//! [`Lanes`]: asynchronous sends on their way to brokers.
+//!
+//! A *lane* leads to one broker address. Callers leave their sends in its queue and go on; its
+//! thread takes all that wait, encodes them, and writes them with one system call. Outcomes come
+//! back on the connection's reader, which must not run an application's code: it leaves them in a
+//! second queue, which the workers of the remoting client drain, calling one another while there is
+//! more than one can do. Either way a hand-over under load carries many sends, and an idle lane
+//! costs one wake-up.
+//!
+//! The number of sends on their way is limited: past the limit callers wait.
+
+// A send goes from queue to closure to queue: as a pointer, not as hundreds of bytes.
+#![allow(clippy::vec_box)]
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use super::config::Deadline;
+use super::error::ClientError;
+use super::instance::Instance;
+use super::sender::AsyncSend;
+use crate::common::service_thread::{ServiceThread, Signal};
+use crate::common::sync::{catch_panic, lock};
+use crate::remoting::connection::AsyncCall;
+use crate::remoting::{Command, RemotingError};
+
+/// Sends in one write at most.
+const MAX_BATCH: usize = 256;
+/// Outcomes that one worker takes at a time.
+const OUTCOMES_AT_ONCE: usize = 64;
+/// How long a stop waits for the thread of a lane.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
+/// How often an idle lane looks around; it is woken for every send.
+const IDLE: Duration = Duration::from_secs(60);
+
+type Outcome = (Box<AsyncSend>, Result<Command, ClientError>);
+
+/// All lanes of an instance.
+#[derive(Default)]
+pub(crate) struct Lanes {
+    state: Mutex<State>,
+    in_flight: InFlight,
+}
+
+#[derive(Default)]
+struct State {
+    stopped: bool,
+    lanes: HashMap<String, Arc<Lane>>,
+}
+
+struct Lane {
+    addr: String,
+    instance: Weak<Instance>,
+    waiting: Mutex<Vec<Box<AsyncSend>>>,
+    signal: Arc<Signal>,
+    thread: Mutex<Option<ServiceThread>>,
+    outcomes: Mutex<Outcomes>,
+}
+
+#[derive(Default)]
+struct Outcomes {
+    queue: VecDeque<Outcome>,
+    drainers: usize,
+}
+
+impl Lanes {
+    /// Waits for room for one more send.
+    pub fn enter(&self, limit: usize, deadline: &Deadline) -> Result<(), ClientError> {
+        self.in_flight.enter(limit, deadline)
+    }
+
+    /// A send has ended, however.
+    pub fn leave(&self) {
+        self.in_flight.leave();
+    }
+
+    /// Puts a send on the lane to `addr`. Gives it back when the instance stops.
+    pub fn push(
+        &self,
+        instance: &Arc<Instance>,
+        addr: &str,
+        send: Box<AsyncSend>,
+    ) -> Result<(), Box<AsyncSend>> {
+        let lane = {
+            let mut state = lock(&self.state);
+            if state.stopped {
+                return Err(send);
+            }
+            match state.lanes.get(addr) {
+                Some(lane) => Arc::clone(lane),
+                None => match Lane::start(instance, addr) {
+                    Ok(lane) => {
+                        state.lanes.insert(addr.to_owned(), Arc::clone(&lane));
+                        lane
+                    }
+                    Err(error) => {
+                        log::error!("no thread for sends to {addr}: {error}");
+                        return Err(send);
+                    }
+                },
+            }
+        };
+        lock(&lane.waiting).push(send);
+        lane.signal.wakeup();
+        Ok(())
+    }
+
+    /// Takes nothing more; what waits ends as not running.
+    pub fn stop(&self) {
+        let lanes = {
+            let mut state = lock(&self.state);
+            state.stopped = true;
+            std::mem::take(&mut state.lanes)
+        };
+        for lane in lanes.into_values() {
+            if let Some(thread) = lock(&lane.thread).take() {
+                thread.stop(STOP_LIMIT);
+            }
+            for send in std::mem::take(&mut *lock(&lane.waiting)) {
+                send.complete(&lane.addr, Err(ClientError::NotRunning));
+            }
+        }
+    }
+}
+
+impl Lane {
+    fn start(instance: &Arc<Instance>, addr: &str) -> std::io::Result<Arc<Self>> {
+        let lane = Arc::new(Self {
+            addr: addr.to_owned(),
+            instance: Arc::downgrade(instance),
+            waiting: Mutex::default(),
+            signal: Arc::default(),
+            thread: Mutex::default(),
+            outcomes: Mutex::default(),
+        });
+        let me = Arc::downgrade(&lane);
+        let body = move |signal: &Signal| {
+            while signal.wait(IDLE) {
+                let Some(lane) = me.upgrade() else { return };
+                lane.send_waiting(signal);
+            }
+        };
+        let thread = ServiceThread::spawn("AsyncSend", Arc::clone(&lane.signal), body)?;
+        *lock(&lane.thread) = Some(thread);
+        Ok(lane)
+    }
+
+    fn send_waiting(self: &Arc<Self>, signal: &Signal) {
+        let Some(instance) = self.instance.upgrade() else { return };
+        loop {
+            let mut sends = std::mem::take(&mut *lock(&self.waiting));
+            if sends.is_empty() {
+                return;
+            }
+            while !sends.is_empty() {
+                if signal.stopped() {
+                    lock(&self.waiting).append(&mut sends);
+                    return;
+                }
+                let rest = sends.split_off(sends.len().min(MAX_BATCH));
+                self.issue(&instance, sends);
+                sends = rest;
+            }
+        }
+    }
+
+    fn issue(self: &Arc<Self>, instance: &Arc<Instance>, sends: Vec<Box<AsyncSend>>) {
+        if let Err(error) = instance.unreachable.check(&self.addr) {
+            for send in sends {
+                self.finished(instance, send, Err(error.clone()));
+            }
+            return;
+        }
+        let mut calls = Vec::with_capacity(sends.len());
+        let mut longest = Duration::ZERO;
+        for send in sends {
+            let Some(timeout) = send.deadline.left() else {
+                let timeout_ms = send.deadline.elapsed().as_millis() as u64;
+                let addr = self.addr.clone();
+                let error = RemotingError::Timeout { addr, timeout_ms };
+                self.finished(instance, send, Err(error.into()));
+                continue;
+            };
+            longest = longest.max(timeout);
+            let request = instance.prepare(&self.addr, send.request());
+            let (lane, weak) = (Arc::clone(self), Arc::downgrade(instance));
+            let done = Box::new(move |result: Result<Command, RemotingError>| {
+                let result = result.map_err(ClientError::from);
+                match weak.upgrade() {
+                    Some(instance) => lane.finished(&instance, send, result),
+                    None => send.complete(&lane.addr, result),
+                }
+            });
+            calls.push(AsyncCall { request, timeout, done });
+        }
+        if !calls.is_empty() {
+            instance.remoting.call_async_all(&self.addr, calls, longest);
+        }
+    }
+
+    /// Hands an outcome to the workers.
+    fn finished(
+        self: &Arc<Self>,
+        instance: &Arc<Instance>,
+        send: Box<AsyncSend>,
+        result: Result<Command, ClientError>,
+    ) {
+        instance.unreachable.note(&self.addr, &result);
+        let call = {
+            let mut outcomes = lock(&self.outcomes);
+            outcomes.queue.push_back((send, result));
+            let call = outcomes.drainers == 0;
+            outcomes.drainers += usize::from(call);
+            call
+        };
+        if call {
+            self.call_drainer(instance);
+        }
+    }
+
+    fn call_drainer(self: &Arc<Self>, instance: &Arc<Instance>) {
+        let (lane, weak) = (Arc::clone(self), Arc::downgrade(instance));
+        instance.remoting.run(Box::new(move || lane.drain(&weak)));
+    }
+
+    fn drain(self: &Arc<Self>, instance: &Weak<Instance>) {
+        loop {
+            let (batch, call) = {
+                let mut outcomes = lock(&self.outcomes);
+                let count = outcomes.queue.len().min(OUTCOMES_AT_ONCE);
+                if count == 0 {
+                    outcomes.drainers -= 1;
+                    return;
+                }
+                let batch: Vec<Outcome> = outcomes.queue.drain(..count).collect();
+                let limit = instance.upgrade().map_or(1, |i| i.options.callback_threads as usize);
+                // One stays free for other callbacks, so that slow ones do not stop everything.
+                let call = !outcomes.queue.is_empty() && outcomes.drainers + 1 < limit;
+                outcomes.drainers += usize::from(call);
+                (batch, call)
+            };
+            if call && let Some(instance) = instance.upgrade() {
+                self.call_drainer(&instance);
+            }
+            for (send, result) in batch {
+                catch_panic("callback of a send", || send.complete(&self.addr, result));
+            }
+        }
+    }
+}
+
+/// A count with a limit, to wait at.
+#[derive(Default)]
+struct InFlight {
+    count: AtomicUsize,
+    waiters: AtomicUsize,
+    turnstile: Mutex<()>,
+    left: Condvar,
+}
+
+impl InFlight {
+    fn try_enter(&self, limit: usize) -> bool {
+        if self.count.fetch_add(1, Ordering::SeqCst) < limit {
+            return true;
+        }
+        self.count.fetch_sub(1, Ordering::SeqCst);
+        false
+    }
+
+    fn enter(&self, limit: usize, deadline: &Deadline) -> Result<(), ClientError> {
+        if self.try_enter(limit) {
+            return Ok(());
+        }
+        let mut guard = lock(&self.turnstile);
+        self.waiters.fetch_add(1, Ordering::SeqCst);
+        let entered = loop {
+            if self.try_enter(limit) {
+                break true;
+            }
+            let Some(left) = deadline.left() else { break false };
+            guard = match self.left.wait_timeout(guard, left) {
+                Ok((guard, _)) => guard,
+                Err(poisoned) => PoisonError::into_inner(poisoned).0,
+            };
+        };
+        self.waiters.fetch_sub(1, Ordering::SeqCst);
+        if entered {
+            Ok(())
+        } else {
+            Err(RemotingError::TooManyRequests("asynchronous sends").into())
+        }
+    }
+
+    fn leave(&self) {
+        self.count.fetch_sub(1, Ordering::SeqCst);
+        if self.waiters.load(Ordering::SeqCst) > 0 {
+            drop(lock(&self.turnstile));
+            self.left.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_wait_at_the_limit() {
+        let count = Arc::new(InFlight::default());
+        let soon = Deadline::after(Duration::from_millis(20));
+        assert_eq!(count.enter(1, &soon), Ok(()));
+        assert!(count.enter(1, &soon).is_err());
+        let other = Arc::clone(&count);
+        let waiter =
+            std::thread::spawn(move || other.enter(1, &Deadline::after(Duration::from_secs(60))));
+        while count.waiters.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        count.leave();
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    }
+}
