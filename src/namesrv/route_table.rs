@@ -24,6 +24,9 @@ pub const MAX_BROKERS: usize = 10_000;
 /// Queue records (one for each topic on each broker) that are kept at most, about 100 MB.
 pub const MAX_QUEUE_RECORDS: usize = 1_000_000;
 
+/// New topics of a registration that the log names: a restart brings thousands.
+const TOPICS_NAMED: usize = 20;
+
 /// Topic flag: a unit topic.
 pub const SYS_FLAG_UNIT: i32 = 1;
 /// Topic flag: a topic with unit subscription.
@@ -150,7 +153,9 @@ impl RouteTable {
         if !self.live.contains_key(broker_addr) && self.live.len() >= MAX_BROKERS {
             return Err(TableFull::Brokers);
         }
-        if self.queue_records + what.topics.len() > MAX_QUEUE_RECORDS {
+        if self.queue_records + what.topics.len() > MAX_QUEUE_RECORDS
+            && self.queue_records + self.new_records(&what) > MAX_QUEUE_RECORDS
+        {
             return Err(TableFull::QueueRecords);
         }
 
@@ -175,6 +180,17 @@ impl RouteTable {
             },
         );
         Ok(master)
+    }
+
+    /// How many queue records a registration would add.
+    fn new_records(&self, what: &Registration) -> usize {
+        let is_new = |config: &&TopicConfig| {
+            let on_brokers = self.topics.get(&config.topic_name);
+            !on_brokers.is_some_and(|on_brokers| {
+                on_brokers.iter().any(|known| *known.broker_name == *what.broker_name)
+            })
+        };
+        what.topics.iter().filter(is_new).count()
     }
 
     /// Puts an address in its place. Returns whether the id had no address before.
@@ -219,6 +235,7 @@ impl RouteTable {
         }
         self.generation += 1;
         let broker_name: Arc<str> = broker_name.into();
+        let mut new = Vec::new();
         for config in topics {
             let queues = Queues {
                 broker_name: Arc::clone(&broker_name),
@@ -228,7 +245,7 @@ impl RouteTable {
                 sys_flag: config.topic_sys_flag,
             };
             if !self.topics.contains_key(&config.topic_name) {
-                log::info!("topic {} is new, on broker {broker_name}", config.topic_name);
+                new.push(config.topic_name.as_str());
                 self.topics.insert(config.topic_name.clone(), Vec::with_capacity(1));
             }
             let Some(on_brokers) = self.topics.get_mut(&config.topic_name) else { continue };
@@ -239,6 +256,10 @@ impl RouteTable {
                     self.queue_records += 1;
                 }
             }
+        }
+        if !new.is_empty() {
+            let named = new[..new.len().min(TOPICS_NAMED)].join(", ");
+            log::info!("broker {broker_name} brings {} new topics: {named}", new.len());
         }
     }
 

@@ -1,0 +1,212 @@
+//! `mqadmin` as scripts use it: exit codes, rows, JSON lines, pipes.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use support::servers::{self, Server, command};
+use support::{TempDir, free_port, until};
+
+/// A name server, a broker, and the tool to talk to them.
+struct System {
+    dir: TempDir,
+    namesrv: Server,
+    broker: Server,
+}
+
+impl System {
+    fn start(name: &str) -> Self {
+        let dir = TempDir::new(name);
+        let namesrv = servers::namesrv(dir.path());
+        let addr = namesrv.addr();
+        let broker = servers::broker_at(dir.path(), free_port(), Some(&addr), &[]);
+        servers::wait_for_route(&addr, "TBW102");
+        Self { dir, namesrv, broker }
+    }
+
+    fn tool(&self, line: &str) -> Command {
+        let mut tool = command("mqadmin", self.dir.path());
+        tool.env("NAMESRV_ADDR", self.namesrv.addr());
+        tool.args(line.split_whitespace().map(|word| match word {
+            "BROKER" => self.broker.addr(),
+            other => other.to_owned(),
+        }));
+        tool
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.tool(line).output().unwrap()
+    }
+
+    /// What a command that succeeds prints.
+    fn must(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert!(output.status.success(), "{line}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Exit code and stderr of one that does not.
+    fn fails(&self, line: &str) -> (i32, String) {
+        let output = self.run(line);
+        let code = output.status.code().unwrap();
+        (code, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    fn send_lines(&self, topic: &str, lines: &str) {
+        let mut tool = self.tool(&format!("sendMessage -t {topic} -f - -l"));
+        let mut child = tool.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+}
+
+/// The rows of a table, each as its words.
+fn rows(table: &str) -> Vec<Vec<&str>> {
+    table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect()
+}
+
+#[test]
+fn topics_and_groups_come_and_go() {
+    let system = System::start("tools-topics");
+    let addr = system.broker.addr();
+    let created = system.must("updateTopic -b BROKER -t T -r 2 -w 2");
+    assert!(created.starts_with(&format!("create topic to {addr} success.\nTopicConfig [")));
+    assert!(system.must("topicList").lines().any(|topic| topic == "T"));
+    let list = system.must("topicRoute -l -t T");
+    let addrs = format!("{{0={addr}}}");
+    assert_eq!(rows(&list)[0], ["DefaultCluster", "broker-a", &addrs, "2", "2", "6"]);
+    assert_eq!(rows(&system.must("topicStatus -t T")).len(), 2);
+    assert!(system.must("topicRoute --json -t T").contains(r#""brokerAddrs":{"0":""#));
+
+    system.must("updateTopicPerm -b BROKER -t T -p 4");
+    assert_eq!(rows(&system.must("topicRoute -l -t T"))[0][5], "4");
+    system.must("wipeWritePerm -b broker-a");
+    assert_eq!(rows(&system.must("topicRoute -l -t TBW102"))[0][5], "5");
+    system.must("addWritePerm -b broker-a");
+    assert_eq!(rows(&system.must("topicRoute -l -t TBW102"))[0][5], "6");
+
+    system.must("updateSubGroup -c DefaultCluster -g G -r 3");
+    let config = system.must("getConsumerConfig -g G");
+    assert!(config.lines().any(|line| line.replace(' ', "") == "retryMaxTimes=3"), "{config}");
+    system.must("deleteSubGroup -c DefaultCluster -g G");
+    assert_eq!(system.must("getConsumerConfig -g G"), "");
+    system.must("deleteTopic -c DefaultCluster -t T");
+    let (code, problem) = system.fails("topicRoute -t T");
+    assert_eq!(code, 1, "{problem}");
+
+    assert!(system.must("clusterList").contains("broker-a"));
+    let status = system.must("brokerStatus -b BROKER");
+    assert!(status.contains("brokerVersionDesc               : V4_9_8"), "{status}");
+}
+
+#[test]
+fn lines_go_in_and_come_out() {
+    let system = System::start("tools-lines");
+    system.must("updateTopic -b BROKER -t T -r 4 -w 4");
+    let lines: String = (0..200).map(|line| format!("line {line}\n")).collect();
+    system.send_lines("T", &lines);
+    let read = system.must("consumeMessage -t T -r -c 1000");
+    let mut read: Vec<_> = read.lines().collect();
+    read.sort_by_key(|line| line[5..].parse::<u32>().unwrap());
+    assert_eq!(read, lines.lines().collect::<Vec<_>>());
+
+    // A group reads everything once, in as many runs as it likes.
+    let first = system.must("consumeMessage -t T -r -k -g G -c 150");
+    assert_eq!(first.lines().count(), 150);
+    assert_eq!(system.must("consumeMessage -t T -r -k -g G -c 150").lines().count(), 50);
+    assert_eq!(system.must("consumeMessage -t T -r -k -g G -c 150"), "");
+    system.must("resetOffsetByTime -t T -g G -s 0");
+    assert_eq!(system.must("consumeMessage -t T -r -k -g G -c 500").lines().count(), 200);
+
+    let json = system.must("consumeMessage -t T --json -b broker-a -i 3 -o 1 -c 2");
+    assert_eq!(json.lines().count(), 2);
+    let first = json.lines().next().unwrap();
+    assert!(first.contains(r#""queueId":3,"queueOffset":1,"#), "{first}");
+    assert!(first.contains(r#""body":"line "#), "{first}");
+}
+
+#[test]
+fn messages_are_found_again() {
+    let system = System::start("tools-find");
+    system.must("updateTopic -b BROKER -t T -r 1 -w 1");
+    let sent = system.must("sendMessage --json -t T -p body -k one -c TagA -a color=red");
+    let id = sent.split(r#""msgId":""#).nth(1).unwrap().split('"').next().unwrap();
+    until("the index", Duration::from_secs(10), || {
+        let output = system.run("queryMsgByKey -t T -k one");
+        output.status.success().then(|| {
+            let table = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(rows(&table), [[id, "0", "0"]]);
+        })
+    });
+    let by_key = system.must(&format!("queryMsgByUniqueKey --json -t T -i {id}"));
+    assert!(by_key.contains(r#""color":"red""#), "{by_key}");
+    let offset_id = by_key.split(r#""offsetMsgId":""#).nth(1).unwrap();
+    let offset_id = offset_id.split('"').next().unwrap();
+    assert_eq!(system.must(&format!("queryMsgById --json -i {offset_id}")), by_key);
+    assert_eq!(system.must("queryMsgByOffset --json -t T -b broker-a -i 0 -o 0"), by_key);
+    let (code, problem) = system.fails("queryMsgByKey -t T -k two");
+    assert_eq!((code, problem.as_str()), (1, "query message by key finished, but no message.\n"));
+}
+
+#[test]
+fn settings_are_read_and_changed() {
+    let system = System::start("tools-settings");
+    system.must("updateKvConfig -s n -k k -v v");
+    system.must("deleteKvConfig -s n -k k");
+    system.must("updateOrderConf -t T -m put -v broker-a:4");
+    let order = system.must("updateOrderConf -t T -m get");
+    assert_eq!(order, "get orderConf success. topic=[T], orderConf=[broker-a:4] \n");
+    system.must("updateNamesrvConfig -k orderMessageEnable -v true");
+    let has = |text: &str, line: &str| text.lines().any(|l| l.replace(' ', "") == line);
+    assert!(has(&system.must("getNamesrvConfig"), "orderMessageEnable=true"));
+    system.must("updateBrokerConfig -b BROKER -k flushDelayOffsetInterval -v 12345");
+    assert!(has(
+        &system.must("getBrokerConfig -c DefaultCluster"),
+        "flushDelayOffsetInterval=12345"
+    ));
+    let (code, problem) = system.fails("updateNamesrvConfig -k kvConfigPath -v /x");
+    assert_eq!(code, 1);
+    assert!(problem.starts_with("CODE: 16  DESC: "), "{problem}");
+}
+
+#[test]
+fn exit_codes_and_pipes() {
+    let system = System::start("tools-exit");
+    for (line, code, text) in [
+        ("nonsense", 2, "The sub command nonsense not exist."),
+        ("topicRoute", 2, "missing required option: -t"),
+        ("topicRoute -t T --nonsense", 2, "usage: mqadmin topicRoute"),
+        ("updateTopic -t T -b a -c b", 2, "give exactly one of -b, -c"),
+        ("updateTopic -t T -b BROKER -r many", 2, "expected a number"),
+        ("updateTopic -t T -c Nobody", 1, "the name server knows: DefaultCluster"),
+        ("topicList -n 127.0.0.1:1", 1, "127.0.0.1:1"),
+        ("brokerStatus -b 127.0.0.1:1", 1, "127.0.0.1:1"),
+    ] {
+        let (found, problem) = system.fails(line);
+        assert_eq!(found, code, "{line}: {problem}");
+        assert!(problem.contains(text), "{line}: {problem}");
+    }
+    assert!(system.must("help TOPICROUTE").starts_with("usage: mqadmin topicRoute "));
+    assert!(system.must("").starts_with("The most commonly used mqadmin commands are:\n"));
+
+    system.must("updateTopic -b BROKER -t T -r 1 -w 1");
+    system.send_lines("T", &format!("{}\n", "x".repeat(1000)).repeat(500));
+    let mut tool = system.tool("consumeMessage -t T -r -c 500");
+    let mut child = tool.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "a closed pipe is no failure: {output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn without_a_name_server_the_tool_says_what_to_do() {
+    let home = TempDir::new("tools-alone");
+    let mut tool = command("mqadmin", home.path());
+    let output = tool.arg("topicList").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("NAMESRV_ADDR"), "{output:?}");
+}
