@@ -77,6 +77,10 @@ crate::config! {
         pub reject_transaction_message: bool = "rejectTransactionMessage", false;
         /// Ask an address server for the name servers when `namesrvAddr` is empty.
         pub fetch_namesrv_addr_by_address_server: bool = "fetchNamesrvAddrByAddressServer", false;
+        /// Address server, with its port unless that is 8080.
+        pub rmq_address_server_domain: String = "rmqAddressServerDomain", "jmenv.tbsite.net";
+        /// Last part of the path that the address server is asked for.
+        pub rmq_address_server_sub_group: String = "rmqAddressServerSubGroup", "nsaddr";
         /// Sends that may wait.
         pub send_thread_pool_queue_capacity: i32 = "sendThreadPoolQueueCapacity", 10_000;
         /// Puts that may wait for their completion, without effect.
@@ -271,23 +275,19 @@ impl BrokerConfig {
             .collect()
     }
 
-    /// The name servers, in the order of the configuration.
-    pub fn name_servers(&self) -> Vec<String> {
-        split_name_servers(&self.namesrv_addr).map(str::to_owned).collect()
-    }
-
     /// Period of registrations, ms, within its bounds.
     pub fn register_period_ms(&self) -> u64 {
         self.register_name_server_period.clamp(10_000, 60_000) as u64
     }
 }
 
-fn split_name_servers(list: &str) -> impl Iterator<Item = &str> {
+/// The addresses of a list, in order.
+pub fn split_name_servers(list: &str) -> impl Iterator<Item = &str> {
     list.split(';').map(str::trim).filter(|addr| !addr.is_empty())
 }
 
 /// What is wrong with a list of name servers, if anything. Host names are not resolved.
-fn namesrv_addr_problem(list: &str) -> Option<String> {
+pub fn namesrv_addr_problem(list: &str) -> Option<String> {
     for addr in split_name_servers(list) {
         let valid = addr.rsplit_once(':').is_some_and(|(host, port)| {
             !host.is_empty()
@@ -343,7 +343,8 @@ mod tests {
             assert!(problems[0].contains("namesrvAddr"), "{}", problems[0]);
         }
         config.namesrv_addr = "host:9876;[::1]:9876;".to_owned();
-        assert_eq!(config.name_servers(), ["host:9876", "[::1]:9876"]);
+        let servers: Vec<_> = split_name_servers(&config.namesrv_addr).collect();
+        assert_eq!(servers, ["host:9876", "[::1]:9876"]);
         assert!(config.validate(BrokerRole::SyncMaster).is_empty());
 
         config.send_message_thread_pool_nums = 0;

@@ -27,6 +27,7 @@
 //! | `TransactionCheck` | asks producers about half messages | `transactionCheckInterval` |
 //! | `NotifyConsumer` | tells members of a group that it changed | a group changes |
 //! | `RegisterBroker`, one a name server | registers topics | a round of registration |
+//! | `FetchNameServer` | asks an address server for the name servers, if it is to | two minutes have passed |
 //! | `BrokerFastFail` | answers requests that waited too long | 10 ms while any waits |
 //! | `BrokerSchedule` | persists tables, registers, samples statistics, expires clients | the next task |
 //!
@@ -47,6 +48,7 @@ use crate::remoting::Command;
 use crate::remoting::protocol::response_code;
 use crate::store::MessageStore;
 
+pub mod address_server;
 pub mod admin;
 pub mod channels;
 pub mod client_manage;

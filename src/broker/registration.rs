@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::Broker;
+use super::config::split_name_servers;
 use crate::common::checksum::crc32;
 use crate::common::json::{FromJson, Json, Style, ToJson};
 use crate::common::service_thread::{ServiceThread, Signal};
@@ -41,6 +42,8 @@ pub struct Registration {
     /// Latest round whose order table was taken.
     applied: AtomicU64,
     links: Mutex<Vec<Link>>,
+    /// What an address server said, for a configuration without a list.
+    found: Mutex<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,16 +84,26 @@ impl Registration {
             finished: Condvar::new(),
             applied: AtomicU64::new(0),
             links: Mutex::default(),
+            found: Mutex::default(),
         }
+    }
+
+    /// Takes over a list that an address server told.
+    pub fn found(&self, broker: &Arc<Broker>, list: &str) -> io::Result<()> {
+        list.clone_into(&mut lock(&self.found));
+        self.refresh(broker)
     }
 
     /// Takes over the list of name servers from the configuration: starts threads for new ones,
     /// stops those of the others.
     pub fn refresh(&self, broker: &Arc<Broker>) -> io::Result<()> {
-        let wanted = broker.config.get().name_servers();
+        let config = broker.config.get();
+        let found = lock(&self.found).clone();
+        let list = if config.namesrv_addr.is_empty() { &found } else { &config.namesrv_addr };
+        let wanted: Vec<&str> = split_name_servers(list).collect();
         let mut links = lock(&self.links);
         let (kept, gone): (Vec<_>, Vec<_>) =
-            links.drain(..).partition(|link| wanted.contains(&link.shared.addr));
+            links.drain(..).partition(|link| wanted.contains(&link.shared.addr.as_str()));
         *links = kept;
         for link in gone {
             log::info!("name server {} is no longer configured", link.shared.addr);
@@ -98,7 +111,7 @@ impl Registration {
         }
         for addr in wanted {
             if !links.iter().any(|link| link.shared.addr == addr) {
-                links.push(Link::start(addr, broker)?);
+                links.push(Link::start(addr.to_owned(), broker)?);
             }
         }
         Ok(())

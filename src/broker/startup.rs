@@ -22,8 +22,8 @@ use super::stats::{BrokerStats, Window};
 use super::subscription_groups::SubscriptionGroups;
 use super::topics::Topics;
 use super::{
-    Answer, Broker, admin, client_manage, consumer_manage, fast_failure, pull, query, reply,
-    runtime_info, send, send_back, transaction_check, transactions,
+    Answer, Broker, address_server, admin, client_manage, consumer_manage, fast_failure, pull,
+    query, reply, runtime_info, send, send_back, transaction_check, transactions,
 };
 use crate::common::clock::now_ms;
 use crate::common::config::{Entry, Live};
@@ -499,6 +499,9 @@ fn start_services(broker: &Arc<Broker>) -> io::Result<Vec<ServiceThread>> {
         spawn("BrokerFastFail", Arc::default(), fast_failure::run)?,
         client_manage::MemberChanges::start(broker)?,
     ];
+    if broker.config.get().fetch_namesrv_addr_by_address_server {
+        services.push(spawn("FetchNameServer", Arc::default(), address_server::run)?);
+    }
     if broker.store.config().broker_role != BrokerRole::Slave {
         let signal = broker.delay.signal();
         services.push(spawn("ScheduleMessage", signal, |broker, signal| {
