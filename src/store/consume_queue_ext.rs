@@ -79,6 +79,12 @@ impl ConsumeQueueExt {
         Self { files: MappedFileQueue::new(folder, file_size), tail: Mutex::new(None) }
     }
 
+    /// Files that are only looked at; `None` without files.
+    pub fn read_only(folder: &Path) -> Result<Option<Self>, StoreError> {
+        let files = MappedFileQueue::read_only(folder)?;
+        Ok(files.map(|files| Self { files, tail: Mutex::new(None) }))
+    }
+
     /// Loads the files.
     pub fn load(&self) -> Result<(), StoreError> {
         self.files.load(&[])

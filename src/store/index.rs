@@ -2,7 +2,8 @@
 //! [`IndexService`] all of them.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -405,6 +406,52 @@ impl IndexService {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Header of an index file, read from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexHeader {
+    /// Store time of the first entry's message, ms.
+    pub begin_time: i64,
+    /// Store time of the last entry's message, ms.
+    pub end_time: i64,
+    /// Commit-log offset of the first entry's message.
+    pub begin_offset: i64,
+    /// Commit-log offset of the last entry's message.
+    pub end_offset: i64,
+    /// Hash slots in use.
+    pub used_slots: u32,
+    /// Number of the next entry.
+    pub count: u32,
+}
+
+/// Headers of all index files of a folder, oldest first, with their names.
+pub fn read_headers(folder: &Path) -> Result<Vec<(String, IndexHeader)>, StoreError> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io("list", folder, &error)),
+    };
+    let mut headers = Vec::new();
+    for entry in entries.flatten() {
+        let mut bytes = [0; HEADER_BYTES];
+        let read = File::open(entry.path()).and_then(|mut file| file.read_exact(&mut bytes));
+        read.map_err(|error| StoreError::io("read", &entry.path(), &error))?;
+        let long = |at: usize| {
+            bytes[at..].first_chunk().map_or(0, |bytes: &[u8; 8]| i64::from_be_bytes(*bytes))
+        };
+        let header = IndexHeader {
+            begin_time: long(BEGIN_TIME),
+            end_time: long(END_TIME),
+            begin_offset: long(BEGIN_OFFSET),
+            end_offset: long(END_OFFSET),
+            used_slots: (long(USED_SLOTS) >> 32) as u32,
+            count: long(USED_SLOTS) as u32,
+        };
+        headers.push((entry.file_name().to_string_lossy().into_owned(), header));
+    }
+    headers.sort_by(|(left, _), (right, _)| left.cmp(right));
+    Ok(headers)
 }
 
 /// Name of an index file made at that moment.

@@ -56,6 +56,7 @@ pub struct MappedFile {
     flushed: AtomicUsize,
     reserved: AtomicUsize,
     has_appender: AtomicBool,
+    read_only: bool,
     buffer: Mutex<Option<Arc<WriteBuffer>>>,
 }
 
@@ -80,16 +81,28 @@ fn reserve_blocks(path: &Path, from: usize, bytes: usize) -> io::Result<()> {
     }
 }
 
-/// Maps a whole file, whose length must be `size`: a shorter one would raise SIGBUS later.
-fn map_whole(file: &File, path: &Path, size: usize) -> io::Result<MmapRaw> {
+/// A file's length must be `size`: a shorter one would raise SIGBUS when it is read.
+fn check_length(file: &File, path: &Path, size: usize) -> io::Result<()> {
     let length = file.metadata()?.len();
-    if length != size as u64 {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{} has {length} bytes, expected {size}", path.display()),
-        ));
+    if length == size as u64 {
+        return Ok(());
     }
+    let problem = format!("{} has {length} bytes, expected {size}", path.display());
+    Err(io::Error::new(io::ErrorKind::InvalidData, problem))
+}
+
+/// Maps a whole file.
+fn map_whole(file: &File, path: &Path, size: usize) -> io::Result<MmapRaw> {
+    check_length(file, path, size)?;
     MmapOptions::new().len(size).map_raw(file)
+}
+
+/// Maps a whole file that cannot be written through the map: a write would end the process, so
+/// that such a file never has an appender.
+fn map_whole_read_only(path: &Path, size: usize) -> io::Result<MmapRaw> {
+    let file = File::open(path)?;
+    check_length(&file, path, size)?;
+    MmapOptions::new().len(size).map_raw_read_only(&file)
 }
 
 impl MappedFile {
@@ -115,8 +128,14 @@ impl MappedFile {
             flushed: AtomicUsize::new(position),
             reserved: AtomicUsize::new(position),
             has_appender: AtomicBool::new(false),
+            read_only: false,
             buffer: Mutex::new(None),
         }
+    }
+
+    /// An existing file that is only looked at: nothing can be appended to it.
+    pub fn read_only(path: &Path, start: i64, size: usize) -> Self {
+        Self { read_only: true, ..Self::at(path, start, size, size) }
     }
 
     /// Where the file is.
@@ -169,7 +188,11 @@ impl MappedFile {
         if let Some(map) = self.map.get() {
             return Ok(map);
         }
-        let map = map_whole(&open_file(&self.path, false)?, &self.path, self.size)?;
+        let map = if self.read_only {
+            map_whole_read_only(&self.path, self.size)?
+        } else {
+            map_whole(&open_file(&self.path, false)?, &self.path, self.size)?
+        };
         Ok(self.map.get_or_init(|| map))
     }
 
@@ -205,9 +228,9 @@ impl MappedFile {
         Some(MappedSlice { file: Arc::clone(self), at, len })
     }
 
-    /// The right to append. `None` while somebody else has it.
+    /// The right to append. `None` while somebody else has it, and for a read-only file.
     pub fn appender(self: &Arc<Self>) -> Option<Appender> {
-        if self.has_appender.swap(true, Ordering::AcqRel) {
+        if self.read_only || self.has_appender.swap(true, Ordering::AcqRel) {
             return None;
         }
         let buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -311,7 +334,7 @@ impl MappedFile {
     /// Puts a write buffer in front of the file (transient store pool). Only before the first
     /// append.
     pub fn set_write_buffer(&self, buffer: WriteBuffer) {
-        if self.wrote() == 0 && !self.has_appender.load(Ordering::Acquire) {
+        if self.wrote() == 0 && !self.read_only && !self.has_appender.load(Ordering::Acquire) {
             *self.buffer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(buffer));
         }
     }

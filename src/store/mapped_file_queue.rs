@@ -18,6 +18,7 @@ use super::message_store::StoreError;
 pub struct MappedFileQueue {
     folder: Box<Path>,
     file_size: usize,
+    read_only: bool,
     files: RwLock<Vec<Arc<MappedFile>>>,
 }
 
@@ -69,7 +70,18 @@ fn list(folder: &Path) -> Result<Vec<Found>, StoreError> {
 impl MappedFileQueue {
     /// No files yet; new ones are made in `folder`.
     pub fn new(folder: &Path, file_size: usize) -> Self {
-        Self { folder: folder.into(), file_size, files: RwLock::new(Vec::new()) }
+        Self { folder: folder.into(), file_size, read_only: false, files: RwLock::default() }
+    }
+
+    /// Files that are only looked at; their size is that of the first one. `None` without files.
+    pub fn read_only(folder: &Path) -> Result<Option<Self>, StoreError> {
+        let Some(first) = list(folder)?.into_iter().min_by_key(|file| file.start) else {
+            return Ok(None);
+        };
+        let file_size = first.bytes as usize;
+        let queue = Self { read_only: true, ..Self::new(folder, file_size) };
+        queue.load(&[])?;
+        Ok(Some(queue))
     }
 
     /// Loads what stands in `folder` and in `more` folders (the other paths of a commit log). All
@@ -84,7 +96,7 @@ impl MappedFileQueue {
             found.extend(list(folder)?);
         }
         found.sort_by_key(|file| file.start);
-        if let Some(last) = found.pop_if(|last| last.bytes == 0) {
+        if let Some(last) = found.pop_if(|last| last.bytes == 0 && !self.read_only) {
             log::warn!("{} is empty, left by a crash; removed", last.path.display());
             std::fs::remove_file(&last.path)
                 .map_err(|error| StoreError::io("remove", &last.path, &error))?;
@@ -112,7 +124,11 @@ impl MappedFileQueue {
                 )));
             }
             expected_start = Some(file.start.saturating_add(self.file_size as i64));
-            let loaded = MappedFile::at(&file.path, file.start, self.file_size, self.file_size);
+            let loaded = if self.read_only {
+                MappedFile::read_only(&file.path, file.start, self.file_size)
+            } else {
+                MappedFile::at(&file.path, file.start, self.file_size, self.file_size)
+            };
             files.push(Arc::new(loaded));
         }
         *self.write() = files;

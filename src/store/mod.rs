@@ -49,6 +49,7 @@ pub mod fault;
 pub mod flush;
 pub mod flush_queues;
 pub mod index;
+pub mod inspect;
 mod lookup;
 #[allow(unsafe_code)]
 pub mod mapped_file;

@@ -63,11 +63,9 @@ impl QueueTable {
     /// Loads every `<topic>/<queue id>` folder; second-level names that are not integers are
     /// skipped.
     pub fn load(&self) -> Result<(), StoreError> {
-        for topic in sub_folders(&self.folder)? {
-            for queue in sub_folders(&self.folder.join(&topic))? {
-                if let Ok(queue_id) = queue.parse::<i32>() {
-                    self.find_or_create(&topic, queue_id)?.load()?;
-                }
+        for (topic, queue_ids) in list_queues(&self.folder)? {
+            for queue_id in queue_ids {
+                self.find_or_create(&topic, queue_id)?.load()?;
             }
         }
         Ok(())
@@ -156,6 +154,18 @@ impl QueueTable {
         self.light_queues.fetch_sub(light, Ordering::Relaxed);
         removed
     }
+}
+
+/// Topics and queue ids that have a folder.
+pub fn list_queues(folder: &Path) -> Result<BTreeMap<String, Vec<i32>>, StoreError> {
+    let mut queues = BTreeMap::new();
+    for topic in sub_folders(folder)? {
+        let names = sub_folders(&folder.join(&topic))?;
+        let mut ids: Vec<i32> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        ids.sort_unstable();
+        queues.insert(topic, ids);
+    }
+    Ok(queues)
 }
 
 /// Names of the folders in `folder`; none if it does not exist.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::common::clock::now_ms;
+use crate::common::json::java_double;
 use crate::common::service_thread::{ServiceThread, Signal};
 use crate::common::sync::lock;
 
@@ -313,36 +314,9 @@ impl StoreStats {
     }
 }
 
-/// A number as Java prints a double.
-pub fn java_double(value: f64) -> String {
-    let magnitude = value.abs();
-    if magnitude != 0.0 && !(1e-3..1e7).contains(&magnitude) {
-        let text = format!("{value:E}");
-        return match text.split_once('E') {
-            Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
-            _ => text,
-        };
-    }
-    format!("{value:?}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_as_java_prints_them() {
-        for (value, text) in [
-            (0.0, "0.0"),
-            (12.5, "12.5"),
-            (1e7, "1.0E7"),
-            (12_345_670.0, "1.234567E7"),
-            (0.0001234, "1.234E-4"),
-            (9_999_999.0, "9999999.0"),
-        ] {
-            assert_eq!(java_double(value), text);
-        }
-    }
 
     #[test]
     fn latency_bounds_are_javas() {

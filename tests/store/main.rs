@@ -6,3 +6,4 @@ mod folder;
 mod java_stores;
 mod model;
 mod recovery;
+mod scripts;
