@@ -2,7 +2,7 @@
 //! The configuration of groups is in [`subscription_groups`](super::subscription_groups).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::channels::{ChannelSet, ClientChannel, Refreshed};
 use super::config::BrokerConfig;
@@ -30,7 +30,7 @@ pub struct Consumers {
 /// A group with at least one member.
 #[derive(Debug)]
 pub struct ConsumerGroup {
-    state: Mutex<GroupState>,
+    state: RwLock<GroupState>,
 }
 
 #[derive(Debug, Default)]
@@ -52,39 +52,43 @@ pub struct GroupProfile {
 }
 
 impl ConsumerGroup {
-    fn lock(&self) -> MutexGuard<'_, GroupState> {
-        lock(&self.state)
+    fn read(&self) -> RwLockReadGuard<'_, GroupState> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, GroupState> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The subscription to a topic.
     pub fn subscription(&self, topic: &str) -> Option<Arc<SubscriptionData>> {
-        self.lock().subscriptions.get(topic).cloned()
+        self.read().subscriptions.get(topic).cloned()
     }
 
     /// All subscriptions.
     pub fn subscriptions(&self) -> Vec<Arc<SubscriptionData>> {
-        self.lock().subscriptions.values().cloned().collect()
+        self.read().subscriptions.values().cloned().collect()
     }
 
     /// Whether offsets of the topic are of interest: the group subscribes to it, or to nothing.
     pub fn concerns(&self, topic: &str) -> bool {
-        let state = self.lock();
+        let state = self.read();
         state.subscriptions.is_empty() || state.subscriptions.contains_key(topic)
     }
 
     /// How the group consumes.
     pub fn profile(&self) -> GroupProfile {
-        self.lock().profile
+        self.read().profile
     }
 
     /// Its members.
     pub fn members(&self) -> Vec<Arc<ClientChannel>> {
-        self.lock().members.iter().cloned().collect()
+        self.read().members.iter().cloned().collect()
     }
 
     /// The member with that client id.
     pub fn member(&self, client_id: &str) -> Option<Arc<ClientChannel>> {
-        self.lock().members.iter().find(|client| client.client_id == client_id).cloned()
+        self.read().members.iter().find(|client| client.client_id == client_id).cloned()
     }
 }
 
@@ -114,7 +118,7 @@ impl Consumers {
     pub fn groups_of_topic(&self, topic: &str) -> BTreeSet<String> {
         self.read()
             .iter()
-            .filter(|(_, group)| group.lock().subscriptions.contains_key(topic))
+            .filter(|(_, group)| group.read().subscriptions.contains_key(topic))
             .map(|(name, _)| name.clone())
             .collect()
     }
@@ -134,10 +138,10 @@ impl Consumers {
             }
             let group = groups
                 .entry(name.to_owned())
-                .or_insert_with(|| Arc::new(ConsumerGroup { state: Mutex::default() }));
+                .or_insert_with(|| Arc::new(ConsumerGroup { state: RwLock::default() }));
             let group = Arc::clone(group);
             let changed = self.join(name, &group, data, client);
-            if group.lock().members.is_empty() {
+            if group.read().members.is_empty() {
                 groups.remove(name);
             }
             changed
@@ -168,7 +172,7 @@ impl Consumers {
         data: &ConsumerData,
         client: &Arc<ClientChannel>,
     ) -> bool {
-        let mut state = group.lock();
+        let mut state = group.write();
         let connection_id = client.connection.id();
         if state.members.get(connection_id).is_none() && !self.remember(connection_id, name) {
             log::warn!(
@@ -234,7 +238,7 @@ impl Consumers {
         let table = self.read();
         for name in groups {
             let Some(group) = table.get(name) else { continue };
-            let mut state = group.lock();
+            let mut state = group.write();
             if let Some(client) = state.members.remove(connection_id) {
                 log::info!("consumer {} leaves {name}", client.client_id);
                 left.push(name.clone());
@@ -245,7 +249,7 @@ impl Consumers {
         if emptied {
             let mut table = self.groups.write().unwrap_or_else(PoisonError::into_inner);
             for name in groups {
-                if table.get(name).is_some_and(|group| group.lock().members.is_empty()) {
+                if table.get(name).is_some_and(|group| group.read().members.is_empty()) {
                     table.remove(name);
                 }
             }
@@ -259,7 +263,7 @@ impl Consumers {
         let silent: HashMap<u64, Arc<ClientChannel>> = self
             .read()
             .values()
-            .flat_map(|group| group.lock().members.silent_since(before_ms))
+            .flat_map(|group| group.read().members.silent_since(before_ms))
             .map(|client| (client.connection.id(), client))
             .collect();
         for client in silent.values() {
@@ -268,7 +272,7 @@ impl Consumers {
         silent.into_values().collect()
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Arc<ConsumerGroup>>> {
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<String, Arc<ConsumerGroup>>> {
         self.groups.read().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -13,69 +13,56 @@ use crate::common::sync::lock;
 use crate::common::topic::SCHEDULE_TOPIC;
 use crate::remoting::protocol::admin_bodies::{BrokerStatsData, BrokerStatsItem};
 
-/// A statistic that counts; its [name](Counted::name) is Java's (spec: broker 10.1, admin 6.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Counted {
-    /// Messages stored, by topic.
-    TopicPutNums,
-    /// Bytes stored, by topic.
-    TopicPutSize,
-    /// Messages handed out, by `topic@group`.
-    GroupGetNums,
-    /// Bytes handed out, by `topic@group`.
-    GroupGetSize,
+/// What is counted together: how often, and up to two values (spec: broker 10.1, admin 6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Messages and bytes stored, by topic.
+    TopicPut,
+    /// Messages and bytes handed out, by `topic@group`.
+    GroupGet,
     /// Time of pulls, ms, by `queueId@topic@group`, or `topic@group` without `enableDetailStat`.
     GroupGetLatency,
     /// Messages given back, by `topic@group`.
-    SndbckPutNums,
+    SendBack,
+    /// Messages and bytes stored in the schedule topic, by `topic@queueId`.
+    QueuePut,
+    /// Messages and bytes read from the schedule topic, by `topic@queueId@group`.
+    QueueGet,
     /// Messages stored, by cluster.
-    BrokerPutNums,
+    BrokerPut,
     /// Messages handed out, by cluster.
-    BrokerGetNums,
-    /// Messages stored, by `topic@queueId`; only of the schedule topic.
-    QueuePutNums,
-    /// Bytes stored, by `topic@queueId`; only of the schedule topic.
-    QueuePutSize,
-    /// Messages handed out, by `topic@queueId@group`; only of the schedule topic.
-    QueueGetNums,
-    /// Bytes handed out, by `topic@queueId@group`; only of the schedule topic.
-    QueueGetSize,
+    BrokerGet,
 }
 
-impl Counted {
-    const ALL: [Self; 12] = [
-        Self::TopicPutNums,
-        Self::TopicPutSize,
-        Self::GroupGetNums,
-        Self::GroupGetSize,
+impl Kind {
+    const ALL: [Self; 8] = [
+        Self::TopicPut,
+        Self::GroupGet,
         Self::GroupGetLatency,
-        Self::SndbckPutNums,
-        Self::BrokerPutNums,
-        Self::BrokerGetNums,
-        Self::QueuePutNums,
-        Self::QueuePutSize,
-        Self::QueueGetNums,
-        Self::QueueGetSize,
+        Self::SendBack,
+        Self::QueuePut,
+        Self::QueueGet,
+        Self::BrokerPut,
+        Self::BrokerGet,
     ];
-
-    /// The name in requests and in the log.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TopicPutNums => "TOPIC_PUT_NUMS",
-            Self::TopicPutSize => "TOPIC_PUT_SIZE",
-            Self::GroupGetNums => "GROUP_GET_NUMS",
-            Self::GroupGetSize => "GROUP_GET_SIZE",
-            Self::GroupGetLatency => "GROUP_GET_LATENCY",
-            Self::SndbckPutNums => "SNDBCK_PUT_NUMS",
-            Self::BrokerPutNums => "BROKER_PUT_NUMS",
-            Self::BrokerGetNums => "BROKER_GET_NUMS",
-            Self::QueuePutNums => "QUEUE_PUT_NUMS",
-            Self::QueuePutSize => "QUEUE_PUT_SIZE",
-            Self::QueueGetNums => "QUEUE_GET_NUMS",
-            Self::QueueGetSize => "QUEUE_GET_SIZE",
-        }
-    }
 }
+
+/// Java's name of a statistic, and which value of which kind it is. The names that Java has besides
+/// are never counted there either.
+const NAMES: [(&str, Kind, usize); 12] = [
+    ("TOPIC_PUT_NUMS", Kind::TopicPut, 0),
+    ("TOPIC_PUT_SIZE", Kind::TopicPut, 1),
+    ("GROUP_GET_NUMS", Kind::GroupGet, 0),
+    ("GROUP_GET_SIZE", Kind::GroupGet, 1),
+    ("GROUP_GET_LATENCY", Kind::GroupGetLatency, 0),
+    ("SNDBCK_PUT_NUMS", Kind::SendBack, 0),
+    ("QUEUE_PUT_NUMS", Kind::QueuePut, 0),
+    ("QUEUE_PUT_SIZE", Kind::QueuePut, 1),
+    ("QUEUE_GET_NUMS", Kind::QueueGet, 0),
+    ("QUEUE_GET_SIZE", Kind::QueueGet, 1),
+    ("BROKER_PUT_NUMS", Kind::BrokerPut, 0),
+    ("BROKER_GET_NUMS", Kind::BrokerGet, 0),
+];
 
 /// A length of history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,33 +98,22 @@ impl Window {
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     at_ms: i64,
-    value: i64,
+    values: [i64; 2],
     times: i64,
-}
-
-/// What happened within a window.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Figures {
-    /// Difference of the totals.
-    pub sum: i64,
-    /// Sum a second.
-    pub tps: f64,
-    /// Sum for each time it was counted.
-    pub average: f64,
-    /// How often it was counted.
-    pub times: i64,
 }
 
 #[derive(Debug, Default)]
 struct Item {
-    value: AtomicI64,
+    values: [AtomicI64; 2],
     times: AtomicI64,
     history: Mutex<[VecDeque<Sample>; 3]>,
 }
 
 impl Item {
-    fn add(&self, value: i64, times: i64) {
-        self.value.fetch_add(value, Ordering::Relaxed);
+    fn add(&self, values: [i64; 2], times: i64) {
+        for (total, value) in self.values.iter().zip(values) {
+            total.fetch_add(value, Ordering::Relaxed);
+        }
         self.times.fetch_add(times, Ordering::Relaxed);
     }
 
@@ -145,32 +121,33 @@ impl Item {
         let mut history = lock(&self.history);
         let samples = &mut history[window as usize];
         if samples.is_empty() {
-            samples.push_back(Sample { at_ms: now_ms - window.period_ms(), value: 0, times: 0 });
+            let at_ms = now_ms - window.period_ms();
+            samples.push_back(Sample { at_ms, values: [0; 2], times: 0 });
         }
         if samples.len() == window.capacity() {
             samples.pop_front();
         }
         samples.push_back(Sample {
             at_ms: now_ms,
-            value: self.value.load(Ordering::Relaxed),
+            values: [0, 1].map(|which| self.values[which].load(Ordering::Relaxed)),
             times: self.times.load(Ordering::Relaxed),
         });
     }
 
-    fn figures(&self, window: Window) -> Figures {
+    /// What happened to a value within a window, as far as it was sampled.
+    fn figures(&self, which: usize, window: Window) -> BrokerStatsItem {
         let history = lock(&self.history);
         let samples = &history[window as usize];
         let (Some(first), Some(last)) = (samples.front(), samples.back()) else {
-            return Figures::default();
+            return BrokerStatsItem::default();
         };
-        let sum = last.value - first.value;
+        let sum = last.values[which] - first.values[which];
         let times = last.times - first.times;
         let elapsed_ms = last.at_ms - first.at_ms;
-        Figures {
+        BrokerStatsItem {
+            avgpt: if times > 0 { sum as f64 / times as f64 } else { 0.0 },
             sum,
             tps: if elapsed_ms > 0 { sum as f64 * 1000.0 / elapsed_ms as f64 } else { 0.0 },
-            average: if times > 0 { sum as f64 / times as f64 } else { 0.0 },
-            times,
         }
     }
 }
@@ -179,13 +156,13 @@ type Set = RwLock<HashMap<Box<str>, Arc<Item>>>;
 
 /// The statistics of a broker.
 ///
-/// * Counting a known key is a read lock, a hash and two atomic additions; keys of several parts
+/// * Counting a known key is a read lock, a hash and three atomic additions; keys of several parts
 ///   are put together in a buffer of the thread, so nothing is allocated.
 /// * Items are made when first counted and stay, up to `maxStatsItems` of all sets together.
 /// * Someone calls [`sample`](Self::sample) at each period of each [`Window`].
 #[derive(Debug)]
 pub struct BrokerStats {
-    counted: [Set; Counted::ALL.len()],
+    sets: [Set; Kind::ALL.len()],
     items: AtomicUsize,
     max_items: usize,
     cluster: String,
@@ -210,7 +187,7 @@ impl BrokerStats {
     /// Nothing counted yet.
     pub fn new(config: &BrokerConfig) -> Self {
         Self {
-            counted: Default::default(),
+            sets: Default::default(),
             items: AtomicUsize::new(0),
             max_items: config.max_stats_items,
             cluster: config.broker_cluster_name.clone(),
@@ -221,17 +198,16 @@ impl BrokerStats {
     /// A stored send of `messages` with `bytes` in the log.
     pub fn put(&self, topic: &str, queue_id: i32, messages: u32, bytes: u32) {
         self.put_for_topic(topic, queue_id, messages, bytes);
-        self.add(Counted::BrokerPutNums, &self.cluster, messages.into(), 0);
+        self.add(Kind::BrokerPut, &self.cluster, [messages.into(), 0], 0);
     }
 
     /// A send-back that waits in the schedule topic: counted by topic, not for the broker.
     pub fn put_for_topic(&self, topic: &str, queue_id: i32, messages: u32, bytes: u32) {
-        self.add(Counted::TopicPutNums, topic, messages.into(), 1);
-        self.add(Counted::TopicPutSize, topic, bytes.into(), 1);
+        let values = [messages.into(), bytes.into()];
+        self.add(Kind::TopicPut, topic, values, 1);
         if self.detailed && topic == SCHEDULE_TOPIC {
             with_key(format_args!("{topic}@{queue_id}"), |key| {
-                self.add(Counted::QueuePutNums, key, messages.into(), 1);
-                self.add(Counted::QueuePutSize, key, bytes.into(), 1);
+                self.add(Kind::QueuePut, key, values, 1);
             });
         }
     }
@@ -249,26 +225,23 @@ impl BrokerStats {
         let took_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
         with_key(format_args!("{queue_id}@{topic}@{group}"), |key| {
             let by_group = &key[key.len() - topic.len() - 1 - group.len()..];
-            self.add(Counted::GroupGetNums, by_group, messages.into(), 1);
-            self.add(Counted::GroupGetSize, by_group, bytes as i64, 1);
+            self.add(Kind::GroupGet, by_group, [messages.into(), bytes as i64], 1);
             let latency_key = if self.detailed { key } else { by_group };
-            self.add(Counted::GroupGetLatency, latency_key, took_ms, 1);
+            self.add(Kind::GroupGetLatency, latency_key, [took_ms, 0], 1);
         });
-        self.add(Counted::BrokerGetNums, &self.cluster, messages.into(), 0);
+        self.add(Kind::BrokerGet, &self.cluster, [messages.into(), 0], 0);
     }
 
     /// A delayed message that was read to be delivered, on behalf of the group of the delay
     /// service.
     pub fn delayed_read(&self, group: &str, queue_id: i32, messages: u32, bytes: u32) {
-        let topic = SCHEDULE_TOPIC;
-        with_key(format_args!("{topic}@{group}"), |key| {
-            self.add(Counted::GroupGetNums, key, messages.into(), 1);
-            self.add(Counted::GroupGetSize, key, bytes.into(), 1);
+        let values = [messages.into(), bytes.into()];
+        with_key(format_args!("{SCHEDULE_TOPIC}@{group}"), |key| {
+            self.add(Kind::GroupGet, key, values, 1);
         });
         if self.detailed {
-            with_key(format_args!("{topic}@{queue_id}@{group}"), |key| {
-                self.add(Counted::QueueGetNums, key, messages.into(), 1);
-                self.add(Counted::QueueGetSize, key, bytes.into(), 1);
+            with_key(format_args!("{SCHEDULE_TOPIC}@{queue_id}@{group}"), |key| {
+                self.add(Kind::QueueGet, key, values, 1);
             });
         }
     }
@@ -276,36 +249,31 @@ impl BrokerStats {
     /// A message given back.
     pub fn sent_back(&self, group: &str, topic: &str) {
         with_key(format_args!("{topic}@{group}"), |key| {
-            self.add(Counted::SndbckPutNums, key, 1, 1);
+            self.add(Kind::SendBack, key, [1, 0], 1);
         });
     }
 
     /// Messages a second that a group got of a topic within the last minute.
     pub fn group_get_tps(&self, group: &str, topic: &str) -> f64 {
         with_key(format_args!("{topic}@{group}"), |key| {
-            self.item(Counted::GroupGetNums, key)
-                .map_or(0.0, |item| item.figures(Window::Minute).tps)
+            self.item(Kind::GroupGet, key).map_or(0.0, |item| item.figures(0, Window::Minute).tps)
         })
     }
 
     /// The figures of a statistic, as VIEW_BROKER_STATS_DATA answers them.
     pub fn view(&self, name: &str, key: &str) -> Option<BrokerStatsData> {
-        let counted = Counted::ALL.into_iter().find(|counted| counted.name() == name)?;
-        let item = self.item(counted, key)?;
-        let figures = |window| {
-            let Figures { sum, tps, average, .. } = item.figures(window);
-            BrokerStatsItem { avgpt: average, sum, tps }
-        };
+        let (_, kind, which) = NAMES.into_iter().find(|(known, ..)| *known == name)?;
+        let item = self.item(kind, key)?;
         Some(BrokerStatsData {
-            stats_day: figures(Window::Day),
-            stats_hour: figures(Window::Hour),
-            stats_minute: figures(Window::Minute),
+            stats_day: item.figures(which, Window::Day),
+            stats_hour: item.figures(which, Window::Hour),
+            stats_minute: item.figures(which, Window::Minute),
         })
     }
 
     /// Takes a sample of everything for a window; called at start and at each of its periods.
     pub fn sample(&self, window: Window, now_ms: i64) {
-        for set in &self.counted {
+        for set in &self.sets {
             for item in set.read().unwrap_or_else(PoisonError::into_inner).values() {
                 item.sample(window, now_ms);
             }
@@ -314,11 +282,11 @@ impl BrokerStats {
 
     /// Forgets a deleted topic.
     pub fn forget_topic(&self, topic: &str) {
-        self.forget(|counted, key| {
+        self.forget(|kind, key| {
             let mut parts = key.split('@');
-            match counted {
-                Counted::BrokerPutNums | Counted::BrokerGetNums => false,
-                Counted::GroupGetLatency if self.detailed => parts.nth(1) == Some(topic),
+            match kind {
+                Kind::BrokerPut | Kind::BrokerGet => false,
+                Kind::GroupGetLatency if self.detailed => parts.nth(1) == Some(topic),
                 _ => parts.next() == Some(topic),
             }
         });
@@ -326,45 +294,37 @@ impl BrokerStats {
 
     /// Forgets a deleted group.
     pub fn forget_group(&self, group: &str) {
-        self.forget(|counted, key| match counted {
-            Counted::GroupGetNums
-            | Counted::GroupGetSize
-            | Counted::GroupGetLatency
-            | Counted::SndbckPutNums
-            | Counted::QueueGetNums
-            | Counted::QueueGetSize => key.rsplit_once('@').is_some_and(|(_, last)| last == group),
-            _ => false,
+        self.forget(|kind, key| match kind {
+            Kind::TopicPut | Kind::QueuePut | Kind::BrokerPut | Kind::BrokerGet => false,
+            _ => key.rsplit_once('@').is_some_and(|(_, last)| last == group),
         });
     }
 
     /// Removes the items that `gone` names.
-    fn forget(&self, gone: impl Fn(Counted, &str) -> bool) {
-        let mut removed = 0;
-        for (counted, set) in Counted::ALL.into_iter().zip(&self.counted) {
+    fn forget(&self, gone: impl Fn(Kind, &str) -> bool) {
+        for (kind, set) in Kind::ALL.into_iter().zip(&self.sets) {
             let mut set = set.write().unwrap_or_else(PoisonError::into_inner);
             let before = set.len();
-            set.retain(|key, _| !gone(counted, key));
-            removed += before - set.len();
+            set.retain(|key, _| !gone(kind, key));
+            self.items.fetch_sub(before - set.len(), Ordering::Relaxed);
         }
-        self.items.fetch_sub(removed, Ordering::Relaxed);
     }
 
-    fn item(&self, counted: Counted, key: &str) -> Option<Arc<Item>> {
-        let set = self.counted[counted as usize].read().unwrap_or_else(PoisonError::into_inner);
+    fn item(&self, kind: Kind, key: &str) -> Option<Arc<Item>> {
+        let set = self.sets[kind as usize].read().unwrap_or_else(PoisonError::into_inner);
         set.get(key).cloned()
     }
 
-    fn add(&self, counted: Counted, key: &str, value: i64, times: i64) {
-        let set = &self.counted[counted as usize];
+    fn add(&self, kind: Kind, key: &str, values: [i64; 2], times: i64) {
+        let set = &self.sets[kind as usize];
         if let Some(item) = set.read().unwrap_or_else(PoisonError::into_inner).get(key) {
-            item.add(value, times);
+            item.add(values, times);
             return;
         }
         let mut set = set.write().unwrap_or_else(PoisonError::into_inner);
-        if !set.contains_key(key) && !self.may_add() {
-            return;
+        if set.contains_key(key) || self.may_add() {
+            set.entry(key.into()).or_default().add(values, times);
         }
-        set.entry(key.into()).or_default().add(value, times);
     }
 
     /// Counts one more item, if the limit allows it. Past it new keys are not counted: statistics
