@@ -380,6 +380,12 @@ impl AdminClient {
         self.ask::<GroupList>(addr, request).map(|list| list.group_list)
     }
 
+    /// The topics of a broker that are the system's own (305).
+    pub fn system_topics(&self, addr: &str) -> AdminResult<Vec<String>> {
+        let request = Command::request(request_code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER);
+        self.ask::<TopicList>(addr, request).map(|list| list.topic_list)
+    }
+
     // Brokers: groups.
 
     /// Creates a group on a broker, or replaces its settings (200).

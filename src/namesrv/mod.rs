@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Reading order: [`route_table`] (the data and its rules), [`registration`] (the body that fills
-//! it), [`kv_config`], [`config`], [`processor`] (one function for each request), [`server`]
-//! (starting and stopping).
+//! it), [`route_cache`], [`kv_config`], [`config`], [`processor`] (one function for each request),
+//! [`server`] (starting and stopping).
 //!
 //! | thread | how many | what it does |
 //! |---|---|---|
@@ -32,6 +32,7 @@ pub mod config;
 pub mod kv_config;
 pub mod processor;
 pub mod registration;
+pub mod route_cache;
 pub mod route_table;
 pub mod server;
 
@@ -44,6 +45,7 @@ pub use config::NamesrvConfig;
 pub use server::Namesrv;
 
 use kv_config::{KvConfig, KvError};
+use route_cache::RouteCache;
 use route_table::RouteTable;
 
 /// All that a name server holds.
@@ -51,6 +53,8 @@ use route_table::RouteTable;
 pub struct NameServer {
     /// Who serves which topic.
     routes: RwLock<RouteTable>,
+    /// The routes that were asked for, as text, until one changes.
+    route_cache: RouteCache,
     /// Texts by namespace and key, on disk.
     kv: KvConfig,
     /// Settings; changed by UPDATE_NAMESRV_CONFIG.
@@ -68,6 +72,7 @@ impl NameServer {
     pub fn new(config: NamesrvConfig, server_config: ServerConfig) -> Result<Self, KvError> {
         Ok(Self {
             routes: RwLock::new(RouteTable::new()),
+            route_cache: RouteCache::default(),
             kv: KvConfig::load(&config.kv_config_path)?,
             black_list: config.black_list(),
             config: Live::new(config),

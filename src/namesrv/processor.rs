@@ -110,21 +110,31 @@ impl NameServer {
 
     fn get_route(&self, request: &Command) -> Answer {
         let header: GetRouteInfoRequestHeader = request.header()?;
-        let Some(mut route) = self.routes().route(&header.topic) else {
-            let remark = format!(
-                "No topic route info in name server for the topic: {}\n\
-                 No broker has registered it: create it, or look whether its brokers run",
-                header.topic
-            );
-            return Ok(Command::failure(response_code::TOPIC_NOT_EXIST, remark));
-        };
-        if self.config.get().order_message_enable {
-            route.order_topic_conf = self.kv.get(ORDER_TOPIC_CONFIG, &header.topic);
-        }
+        let topic = header.topic.as_str();
         let standard = request.version >= FIRST_VERSION_WITH_STANDARD_JSON
             || header.accept_standard_json_only == Some(true);
         let style = if standard { Style::Browser } else { Style::Fastjson };
-        Ok(success().with_body(route.to_json().write(style)))
+        let routes = self.routes();
+        let text = if self.config.get().order_message_enable {
+            routes.route(topic).map(|mut route| {
+                route.order_topic_conf = self.kv.get(ORDER_TOPIC_CONFIG, topic);
+                route.to_json().write(style).into_bytes()
+            })
+        } else {
+            let encode = || Some(routes.route(topic)?.to_json().write(style));
+            let kept = self.route_cache.get(routes.generation(), topic, standard, encode);
+            kept.map(|text| text.to_vec())
+        };
+        Ok(match text {
+            Some(text) => success().with_body(text),
+            None => Command::failure(
+                response_code::TOPIC_NOT_EXIST,
+                format!(
+                    "No topic route info in name server for the topic: {topic}\n\
+                     No broker has registered it: create it, or look whether its brokers run"
+                ),
+            ),
+        })
     }
 
     /// Numeric keys stay without quotes whoever asks.
@@ -494,6 +504,8 @@ pub(super) mod tests {
         assert_eq!(t.route(0, &[("acceptStandardJsonOnly", "x")]), plain);
         let unknown = t.call(request_code::GET_ROUTEINFO_BY_TOPIC, &[("topic", "U")], "");
         assert_eq!(unknown.0, response_code::TOPIC_NOT_EXIST);
+        t.ask(&register_request("b", 0, "h:2", 1));
+        assert!(t.route(400, &[]).contains(r#""brokerName":"b""#), "a change is seen at once");
     }
 
     #[test]

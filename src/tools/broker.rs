@@ -4,6 +4,7 @@ use super::call::Call;
 use super::print::Column;
 use super::{SubCommand, ToolError, ToolResult, one_of, optional, required};
 use crate::client::admin::addresses_of_cluster;
+use crate::common::json::{Style, ToJson};
 use crate::common::property_text;
 use crate::remoting::protocol::request_code;
 
@@ -55,6 +56,19 @@ pub const COMMANDS: &[SubCommand] = &[
         purpose: "Delete expired CommitLog files",
         options: CLEAN_OPTIONS,
         run: |call| clean(call, request_code::DELETE_EXPIRED_COMMITLOG),
+    },
+    SubCommand {
+        name: "queryCq",
+        purpose: "Query cq command",
+        options: &[
+            required('t', "topic", "topic name"),
+            required('q', "queue", "queue num, ie. 1"),
+            required('i', "index", "start queue index"),
+            optional('c', "count", "how many (10)"),
+            optional('b', "broker", "broker addr"),
+            optional('g', "consumer", "consumer group"),
+        ],
+        run: query_consume_queue,
     },
 ];
 
@@ -150,6 +164,53 @@ fn clean(call: &mut Call<'_>, code: i32) -> ToolResult {
     }
     if call.warnings() == 0 {
         call.out.say("success")?;
+    }
+    Ok(())
+}
+
+/// Prints entries of a consume queue.
+fn query_consume_queue(call: &mut Call<'_>) -> ToolResult {
+    let topic = call.required("topic")?;
+    let queue_id = call.number("queue", 0)?;
+    let range = (call.number("index", 0)?, call.number("count", 10)?);
+    let addr = match call.text("broker") {
+        Some(addr) => addr,
+        None => {
+            let route = call.admin.route(&topic)?;
+            let mut masters = route.broker_datas.iter().filter_map(|b| b.broker_addrs.get(&0));
+            masters.next().cloned().ok_or_else(|| {
+                ToolError::Failed(format!("no broker of topic {topic} has a master"))
+            })?
+        }
+    };
+    let group = call.text("consumer");
+    let found = call.admin.consume_queue(&addr, (&topic, queue_id), range, group.as_deref())?;
+    if call.out.is_json() {
+        return Ok(call.out.value(&found.to_json())?);
+    }
+    let separator = "=".repeat(38);
+    if let Some(subscription) = &found.subscription_data {
+        let text = subscription.to_json().write(Style::Pretty);
+        call.out.decorate(format_args!("Subscription data: \n{text}\n{separator}"))?;
+    }
+    if let Some(filter) = &found.filter_data {
+        call.out.decorate(format_args!("Filter data: \n{filter}\n{separator}"))?;
+    }
+    let (max, min) = (found.max_queue_index, found.min_queue_index);
+    call.out.decorate(format_args!("Queue data: \nmax: {max}, min: {min}\n{separator}"))?;
+    for (index, entry) in (range.0..).zip(found.queue_data.unwrap_or_default()) {
+        let quoted = |text: &Option<String>| format!("'{}'", text.as_deref().unwrap_or("null"));
+        call.out.decorate(format_args!(
+            "idx: {index}\nConsumeQueueData{{physicOffset={}, physicSize={}, tagsCode={}, \
+             extendDataJson={}, bitMap={}, eval={}, msg={}}}\n{separator}",
+            entry.physic_offset,
+            entry.physic_size,
+            entry.tags_code,
+            quoted(&entry.extend_data_json),
+            quoted(&entry.bit_map),
+            entry.eval,
+            quoted(&entry.msg)
+        ))?;
     }
     Ok(())
 }

@@ -2,8 +2,9 @@
 //!
 //! A command is a [`SubCommand`]: a name, its options, and one function that asks an
 //! [`AdminClient`](crate::client::admin::AdminClient) and prints to a [`Printer`](print::Printer).
-//! They are grouped in files by what they are about: [`topic`], [`group`], [`offset`], [`broker`],
-//! [`name_server`], [`cluster`], [`message`], [`produce`], [`consume`]. What they share is in
+//! They are grouped in files by what they are about: [`topic`], [`group`], [`consumer_status`],
+//! [`offset`], [`broker`], [`name_server`], [`cluster`], [`stats`], [`message`], [`trace`],
+//! [`produce`], [`consume`], [`export`]. What they share is in
 //! [`call`] (options, name servers, times) and [`print`] (tables, as text or as JSON lines).
 //!
 //! For scripts, beyond Java's tool: `--json` prints every row as a JSON object on a line of its
@@ -15,13 +16,17 @@ pub mod broker;
 pub mod call;
 pub mod cluster;
 pub mod consume;
+pub mod consumer_status;
+pub mod export;
 pub mod group;
 pub mod message;
 pub mod name_server;
 pub mod offset;
 pub mod print;
 pub mod produce;
+pub mod stats;
 pub mod topic;
+pub mod trace;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -156,13 +161,17 @@ fn commands() -> impl Iterator<Item = &'static SubCommand> {
     [
         topic::COMMANDS,
         group::COMMANDS,
+        consumer_status::COMMANDS,
         offset::COMMANDS,
         broker::COMMANDS,
         name_server::COMMANDS,
         cluster::COMMANDS,
+        stats::COMMANDS,
         message::COMMANDS,
+        trace::COMMANDS,
         produce::COMMANDS,
         consume::COMMANDS,
+        export::COMMANDS,
     ]
     .into_iter()
     .flatten()

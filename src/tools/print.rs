@@ -122,6 +122,11 @@ impl<'a> Printer<'a> {
         writeln!(self.out, "{}", value.write(style))
     }
 
+    /// A value on one line, as text too.
+    pub fn line(&mut self, value: &Json) -> io::Result<()> {
+        writeln!(self.out, "{}", value.write(Style::Standard))
+    }
+
     /// An object on a line; only meant for JSON.
     pub fn object(
         &mut self,

@@ -6,10 +6,11 @@ use super::call::{Call, time_with_ms};
 use super::print::Column;
 use super::{SubCommand, ToolError, ToolResult, flag, one_of, optional, required};
 use crate::client::admin::{address_of, addresses_of_cluster};
+use crate::client::allocate::{AllocateStrategy, Division};
 use crate::common::json::{Json, ToJson};
 use crate::common::topic::{DLQ_PREFIX, PERM_READ, PERM_WRITE, RETRY_PREFIX};
 use crate::namesrv::kv_config::ORDER_TOPIC_CONFIG;
-use crate::remoting::protocol::bodies::{ClusterInfo, TopicConfig, TopicRouteData};
+use crate::remoting::protocol::bodies::{ClusterInfo, MessageQueue, TopicConfig, TopicRouteData};
 
 /// The commands of this file.
 pub const COMMANDS: &[SubCommand] = &[
@@ -82,6 +83,15 @@ pub const COMMANDS: &[SubCommand] = &[
             optional('v', "orderConf", "set order conf [eg. brokerName1:num;brokerName2:num]"),
         ],
         run: update_order_conf,
+    },
+    SubCommand {
+        name: "allocateMQ",
+        purpose: "Allocate MQ",
+        options: &[
+            required('t', "topic", "topic name"),
+            required('i', "ipList", "ipList, separated by commas"),
+        ],
+        run: allocate_queues,
     },
 ];
 
@@ -389,4 +399,29 @@ fn update_order_conf(call: &mut Call<'_>) -> ToolResult {
         }
     }
     Ok(())
+}
+
+/// Shows which of several clients would get which queues.
+fn allocate_queues(call: &mut Call<'_>) -> ToolResult {
+    let topic = call.required("topic")?;
+    let clients = call.required("ipList")?;
+    let clients: Vec<String> = clients.split(',').map(|client| client.trim().to_owned()).collect();
+    let route = call.admin.route(&topic)?;
+    let mut queues = Vec::new();
+    for data in route.queue_datas.iter().filter(|data| data.perm & PERM_READ != 0) {
+        queues.extend((0..data.read_queue_nums).map(|queue_id| MessageQueue {
+            broker_name: data.broker_name.clone(),
+            queue_id,
+            topic: topic.clone(),
+        }));
+    }
+    let mut shares: BTreeMap<String, Vec<MessageQueue>> = BTreeMap::new();
+    for client in &clients {
+        let division =
+            Division { group: "", client_id: client, queues: &queues, members: &clients };
+        let share = AllocateStrategy::Averagely.allocate(&division).map_err(ToolError::Failed)?;
+        shares.insert(client.clone(), share);
+    }
+    let result = Json::object([("result", shares.to_json())]);
+    Ok(call.out.line(&result)?)
 }
