@@ -4,8 +4,12 @@ mod support;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rocketmq::client::{ConsumeResult, ConsumerOptions};
+use rocketmq::remoting::protocol::heartbeat::ConsumeFromWhere;
 use support::servers::{self, Server, command};
 use support::{TempDir, free_port, until};
 
@@ -54,11 +58,18 @@ impl System {
         (code, String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
+    /// Sends every line to a new topic, and waits until all of them can be read.
     fn send_lines(&self, topic: &str, lines: &str) {
         let mut tool = self.tool(&format!("sendMessage -t {topic} -f - -l"));
         let mut child = tool.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
         assert!(child.wait().unwrap().success());
+        until("dispatch of what was sent", Duration::from_secs(20), || {
+            let status = self.must(&format!("topicStatus -t {topic}"));
+            let readable: usize =
+                rows(&status).iter().map(|row| row[3].parse::<usize>().unwrap()).sum();
+            (readable == lines.lines().count()).then_some(())
+        });
     }
 }
 
@@ -169,6 +180,89 @@ fn settings_are_read_and_changed() {
     let (code, problem) = system.fails("updateNamesrvConfig -k kvConfigPath -v /x");
     assert_eq!(code, 1);
     assert!(problem.starts_with("CODE: 16  DESC: "), "{problem}");
+}
+
+#[test]
+fn members_of_groups_are_shown() {
+    let system = System::start("tools-members");
+    system.must("updateTopic -b BROKER -t T -r 2 -w 2");
+    system.send_lines("T", "one\ntwo\nthree\n");
+    let consumed = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&consumed);
+    let options = ConsumerOptions::new("G").name_servers(system.namesrv.addr().as_str());
+    let options = options.consume_from(ConsumeFromWhere::FirstOffset);
+    let consumer = options
+        .subscribe("T", "*")
+        .start_concurrent(move |messages, _| {
+            counter.fetch_add(messages.len(), Ordering::Relaxed);
+            ConsumeResult::Success
+        })
+        .unwrap();
+    until("consumption", Duration::from_secs(20), || {
+        (consumed.load(Ordering::Relaxed) == 3).then_some(())
+    });
+
+    let connection = system.must("consumerConnection -g G");
+    assert!(connection.contains(" JAVA ") || connection.contains(" RUST "), "{connection}");
+    assert!(connection.contains("ConsumeType: CONSUME_PASSIVELY"), "{connection}");
+    until("the offsets of the group", Duration::from_secs(20), || {
+        system.must("consumerProgress -g G").contains("Diff Total: 0\n").then_some(())
+    });
+    let progress = system.must("consumerProgress -g G -s true");
+    assert_eq!(progress.lines().filter(|line| line.starts_with("T ")).count(), 2);
+    assert!(!progress.contains("N/A  "), "every queue has its client: {progress}");
+    let overview = system.must("consumerProgress");
+    let group = rows(&overview).into_iter().find(|row| row[0] == "G").unwrap();
+    assert_eq!(group[1..5], ["1", "V4_9_8", "PUSH", "CLUSTERING"]);
+
+    let table = system.must("consumerStatus -g G");
+    assert!(table.contains("Same subscription in the same group of consumer"), "{table}");
+    let file = system.dir.join(rows(&table)[0][3]);
+    let text = std::fs::read_to_string(file).unwrap();
+    assert!(text.contains("#Consumer Properties#"), "{text}");
+    assert!(text.contains("Topic: T "), "{text}");
+
+    let reset = system.must("resetOffsetByTime -g G -t T -s 0");
+    assert_eq!(rows(&reset[reset.find('\n').unwrap() + 1..]).len(), 2, "{reset}");
+    consumer.shutdown();
+
+    let id = system.must("consumeMessage --json -t T -c 1");
+    let id = id.split(r#""offsetMsgId":""#).nth(1).unwrap().split('"').next().unwrap();
+    let found = system.must(&format!("queryMsgById -i {id}"));
+    assert!(found.contains("MessageTrack [consumerGroup=G, trackType=NOT_ONLINE"), "{found}");
+}
+
+#[test]
+fn figures_and_exports() {
+    let system = System::start("tools-figures");
+    system.must("updateTopic -b BROKER -t T -r 3 -w 3");
+    system.must("updateSubGroup -b BROKER -g G -q 2");
+    system.send_lines("T", "one\ntwo\nthree\nfour\n");
+    let stats = system.must("statsAll -t T");
+    assert_eq!(rows(&stats)[0][0], "T");
+    assert_eq!(rows(&stats)[0].last(), Some(&"NO_CONSUMER"));
+    let rounds = system.must("clusterRT -a 3 -r 1");
+    assert_eq!(rows(&rounds)[0][..2], ["DefaultCluster", "broker-a"]);
+    assert_eq!(rows(&rounds)[0][3..], ["3", "0"]);
+    let shares = system.must("allocateMQ -t T -i a,b");
+    assert_eq!(shares.matches("queueId").count(), 3, "{shares}");
+
+    let entries = until("the consume queue", Duration::from_secs(10), || {
+        let entries = system.must("queryCq -t T -q 0 -i 0");
+        entries.contains("ConsumeQueueData").then_some(entries)
+    });
+    assert!(entries.contains("min: 0\n======"), "{entries}");
+
+    let folder = system.dir.join("export");
+    let folder = folder.to_str().unwrap();
+    let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).unwrap();
+    system.must(&format!("exportMetadata -c DefaultCluster -f {folder}"));
+    let metadata = read("metadata.json");
+    assert!(metadata.contains("\"topicName\":\"T\""), "{metadata}");
+    assert!(metadata.contains("\"groupName\":\"G\""), "{metadata}");
+    assert!(!metadata.contains("TBW102") && !metadata.contains("TOOLS_CONSUMER"), "{metadata}");
+    system.must(&format!("exportConfigs -c DefaultCluster -f {folder}"));
+    assert!(read("configs.json").contains("\"brokerName\":\"broker-a\""));
 }
 
 #[test]
