@@ -76,6 +76,11 @@ impl Lanes {
         self.in_flight.leave();
     }
 
+    /// Waits until no send is on its way, `limit` at most.
+    pub fn wait_idle(&self, limit: Duration) {
+        self.in_flight.wait_idle(&Deadline::after(limit));
+    }
+
     /// Puts a send on the lane to `addr`. Gives it back when the instance stops.
     pub fn push(
         &self,
@@ -293,11 +298,25 @@ impl InFlight {
         }
     }
 
+    fn wait_idle(&self, deadline: &Deadline) {
+        let mut guard = lock(&self.turnstile);
+        self.waiters.fetch_add(1, Ordering::SeqCst);
+        while self.count.load(Ordering::SeqCst) > 0
+            && let Some(left) = deadline.left()
+        {
+            guard = match self.left.wait_timeout(guard, left) {
+                Ok((guard, _)) => guard,
+                Err(poisoned) => PoisonError::into_inner(poisoned).0,
+            };
+        }
+        self.waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+
     fn leave(&self) {
         self.count.fetch_sub(1, Ordering::SeqCst);
         if self.waiters.load(Ordering::SeqCst) > 0 {
             drop(lock(&self.turnstile));
-            self.left.notify_one();
+            self.left.notify_all();
         }
     }
 }
@@ -320,5 +339,10 @@ mod tests {
         }
         count.leave();
         assert_eq!(waiter.join().unwrap(), Ok(()));
+        let other = Arc::clone(&count);
+        let waiter =
+            std::thread::spawn(move || other.wait_idle(&Deadline::after(Duration::from_secs(60))));
+        count.leave();
+        waiter.join().unwrap();
     }
 }

@@ -16,6 +16,9 @@ use crate::remoting::connection::Connection;
 use crate::remoting::protocol::bodies::MessageQueue;
 use crate::remoting::protocol::headers::CheckTransactionStateRequestHeader;
 
+/// How long a shutdown waits for asynchronous sends on their way.
+const FINISH_LIMIT: Duration = Duration::from_secs(3);
+
 /// Sends messages of a producer group. Shut down when dropped.
 ///
 /// ```no_run
@@ -63,6 +66,7 @@ impl ProducerRole for ProducerInner {
 impl ProducerInner {
     pub fn shutdown(&self) {
         if !self.closed.swap(true, Ordering::AcqRel) {
+            self.sender.instance.lanes.wait_idle(FINISH_LIMIT);
             self.sender.instance.remove_producer(&self.sender.options.group);
             if let Some(checker) = &self.checker {
                 checker.stop();
@@ -233,7 +237,8 @@ impl Producer {
         self.inner.sender()?.instance.offset_at(queue, at)
     }
 
-    /// Leaves the brokers and stops all threads; sends in flight fail. Idempotent.
+    /// Takes no more sends, waits for asynchronous ones on their way (3 s at most; what is left
+    /// fails), leaves the brokers and stops all threads. Idempotent.
     pub fn shutdown(&self) {
         self.inner.shutdown();
     }

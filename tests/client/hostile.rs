@@ -1,0 +1,294 @@
+//! Servers that are not there, say nothing, say garbage, or say it late: errors in bounded time.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use rocketmq::client::{
+    ClientError, ClientOptions, ConsumeResult, ConsumerOptions, Producer, ProducerOptions,
+};
+use rocketmq::common::message::Message;
+use rocketmq::common::thread_pool::ThreadPool;
+use rocketmq::remoting::config::ServerConfig;
+use rocketmq::remoting::connection::{Connection, ReplyTo};
+use rocketmq::remoting::server::RunningServer;
+use rocketmq::remoting::{Command, Processor, RemotingServer};
+
+use crate::support::free_port;
+
+const ROUTE: i32 = 105;
+const SHORT: Duration = Duration::from_millis(600);
+/// Every call of these tests ends within this; the limits that are set are below a second.
+const BOUND: Duration = Duration::from_secs(10);
+
+/// What a false server does with a request.
+type Trick = dyn Fn(&ReplyTo, &Command) -> Option<Command> + Send + Sync;
+
+struct False(Box<Trick>);
+
+impl Processor for False {
+    fn process(
+        &self,
+        connection: &Arc<Connection>,
+        request: Command,
+    ) -> Result<Option<Command>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok((self.0)(&ReplyTo::new(connection, &request), &request))
+    }
+}
+
+/// A server of frames that answers as it is told.
+fn false_server(
+    trick: impl Fn(&ReplyTo, &Command) -> Option<Command> + Send + Sync + 'static,
+) -> RunningServer {
+    let config = ServerConfig { listen_port: 0, ..ServerConfig::default() };
+    let mut server = RemotingServer::new("False", config);
+    server.register_default(Arc::new(False(Box::new(trick))), ThreadPool::new("False", 4, 1000));
+    server.start().unwrap()
+}
+
+fn addr(server: &RunningServer) -> String {
+    format!("127.0.0.1:{}", server.local_addr().port())
+}
+
+/// A name server that knows one broker, at `broker`.
+fn names(broker: &str) -> RunningServer {
+    let route = format!(
+        r#"{{"brokerDatas":[{{"brokerAddrs":{{"0":"{broker}"}},"brokerName":"b","cluster":"c"}}],
+           "filterServerTable":{{}},"queueDatas":[{{"brokerName":"b","perm":6,"readQueueNums":2,
+           "topicSysFlag":0,"writeQueueNums":2}}]}}"#
+    );
+    false_server(move |_, request| {
+        assert_eq!(request.code, ROUTE);
+        Some(Command::response(0).with_body(route.clone().into_bytes()))
+    })
+}
+
+fn producer(names: &str) -> Producer {
+    let mut options = ProducerOptions::new("hostile").name_servers(names).send_timeout(SHORT);
+    options.client.api_timeout = SHORT;
+    options.client.connect_timeout = SHORT;
+    options.start().unwrap()
+}
+
+/// The error of a synchronous send, an asynchronous one, and a oneway one; each within bounds, and
+/// the shutdown too.
+fn failures(names: &str) -> [ClientError; 2] {
+    let producer = producer(names);
+    let began = Instant::now();
+    let message = Message::new("T", "x");
+    let sync = producer.send(&message).unwrap_err();
+    assert!(began.elapsed() < BOUND, "{sync}: {:?}", began.elapsed());
+    let (to, outcome) = channel();
+    let started = producer.send_async(&message, move |result| drop(to.send(result)));
+    let background = match started {
+        Ok(()) => outcome.recv_timeout(BOUND).expect("an outcome").unwrap_err(),
+        Err(error) => error,
+    };
+    // A oneway send may go nowhere, but it does not hang.
+    let _ = producer.send_oneway(&message);
+    producer.shutdown();
+    assert!(began.elapsed() < 4 * BOUND, "{:?}", began.elapsed());
+    [sync, background]
+}
+
+#[test]
+fn no_name_server() {
+    let nobody = format!("127.0.0.1:{}", free_port());
+    for error in failures(&nobody) {
+        assert!(matches!(error, ClientError::NameServer { .. }), "{error}");
+        assert_eq!(error.code(), 10001);
+        assert!(error.to_string().contains(&nobody), "{error}");
+    }
+    let mut none = ProducerOptions::new("hostile");
+    none.client.name_servers = Default::default();
+    assert_eq!(none.start().err(), Some(ClientError::NoNameServer));
+    for error in failures("no port") {
+        assert!(error.to_string().contains("no port"), "{error}");
+    }
+}
+
+#[test]
+fn a_name_server_that_says_nothing_or_garbage() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    for error in failures(&silent.local_addr().unwrap().to_string()) {
+        assert!(matches!(error, ClientError::NameServer { .. }), "{error}");
+    }
+    // What a web server would answer.
+    let web = TcpListener::bind("127.0.0.1:0").unwrap();
+    let web_addr = web.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in web.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let _ = stream.read(&mut [0; 512]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    for error in failures(&web_addr) {
+        assert!(matches!(error, ClientError::NameServer { .. }), "{error}");
+    }
+    for (body, what) in [("{\"brokerDatas\":7}", "JSON"), ("", "JSON"), ("{{{{", "JSON")] {
+        let garbage = false_server(move |_, _| {
+            Some(Command::response(0).with_body(body.as_bytes().to_vec()))
+        });
+        for error in failures(&addr(&garbage)) {
+            assert!(matches!(error, ClientError::Decode { .. }), "{body}: {error}");
+            assert!(error.to_string().contains(what), "{error}");
+        }
+    }
+    let lost = false_server(|_, _| Some(Command::failure(17, "no route")));
+    for error in failures(&addr(&lost)) {
+        assert_eq!(error, ClientError::NoRoute { topic: "T".into() });
+    }
+    // The first is down, the second answers: nobody notices.
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let both = format!("{nobody};{}", addr(&lost));
+    for error in failures(&both) {
+        assert_eq!(error, ClientError::NoRoute { topic: "T".into() });
+    }
+}
+
+#[test]
+fn a_route_that_leads_nowhere() {
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let names = names(&nobody);
+    for error in failures(&addr(&names)) {
+        assert!(matches!(error, ClientError::SendFailed { .. }), "{error}");
+        assert_eq!(error.code(), 10001, "{error}");
+        assert!(error.to_string().contains(&nobody), "{error}");
+    }
+    let slaves = false_server(|_, _| {
+        let route = r#"{"brokerDatas":[{"brokerAddrs":{"1":"127.0.0.1:1"},"brokerName":"b","cluster":"c"}],
+            "queueDatas":[{"brokerName":"b","perm":6,"readQueueNums":2,"writeQueueNums":2}]}"#;
+        Some(Command::response(0).with_body(route.as_bytes().to_vec()))
+    });
+    for error in failures(&addr(&slaves)) {
+        assert!(matches!(error, ClientError::NoBroker { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_broker_that_never_answers_or_answers_wrong() {
+    let silent = false_server(|_, _| None);
+    let at = names(&addr(&silent));
+    for error in failures(&addr(&at)) {
+        assert_eq!(error.code(), 10002, "{error}");
+        assert!(error.to_string().contains("no answer"), "{error}");
+    }
+    let busy = false_server(|_, _| Some(Command::failure(2, "[TIMEOUT_CLEAN_QUEUE]")));
+    let at = names(&addr(&busy));
+    for error in failures(&addr(&at)) {
+        assert!(error.is_busy() && error.code() == 2, "{error}");
+        assert!(error.to_string().contains("[TIMEOUT_CLEAN_QUEUE]"), "{error}");
+    }
+    let headless = false_server(|_, _| Some(Command::response(0)));
+    let at = names(&addr(&headless));
+    for error in failures(&addr(&at)) {
+        assert!(error.to_string().contains("msgId"), "{error}");
+    }
+    let closes = false_server(|reply, _| {
+        reply.connection().close("a trick");
+        None
+    });
+    let at = names(&addr(&closes));
+    for error in failures(&addr(&at)) {
+        assert!(matches!(error, ClientError::SendFailed { .. }), "{error}");
+    }
+}
+
+#[test]
+fn answers_that_come_late_or_twice_reach_nobody() {
+    let stored = || {
+        let mut response = Command::response(0);
+        for (name, value) in [("msgId", "7F00000100002A9F0000000000000000"), ("queueId", "1")] {
+            response.fields.push_str(name, value);
+        }
+        response.fields.push_str("queueOffset", "5");
+        response
+    };
+    let count = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&count);
+    let broker = false_server(move |reply, request| {
+        if request.code != 310 {
+            return Some(Command::response(0));
+        }
+        match seen.fetch_add(1, Ordering::SeqCst) {
+            // Late: after the limit of the call.
+            0 => {
+                let reply = reply.clone();
+                std::thread::spawn(move || {
+                    std::thread::sleep(2 * SHORT);
+                    reply.send(stored());
+                });
+                None
+            }
+            // Twice.
+            _ => {
+                reply.send(stored());
+                reply.send(stored());
+                None
+            }
+        }
+    });
+    let at = names(&addr(&broker));
+    let mut options =
+        ProducerOptions::new("hostile").name_servers(addr(&at)).send_timeout(SHORT).retries(0u32);
+    options.client.api_timeout = SHORT;
+    let producer = options.start().unwrap();
+    let message = Message::new("T", "x");
+    assert_eq!(producer.send(&message).unwrap_err().code(), 10002);
+    std::thread::sleep(2 * SHORT);
+    let outcomes = Arc::new(AtomicUsize::new(0));
+    for _ in 0..20 {
+        assert_eq!(producer.send(&message).unwrap().queue_offset, 5);
+        let outcomes = Arc::clone(&outcomes);
+        producer
+            .send_async(&message, move |result| {
+                assert_eq!(result.unwrap().queue_offset, 5);
+                outcomes.fetch_add(1, Ordering::SeqCst);
+            })
+            .unwrap();
+    }
+    producer.shutdown();
+    assert_eq!(outcomes.load(Ordering::SeqCst), 20, "each outcome is told once, before the end");
+}
+
+#[test]
+fn illegal_arguments_are_refused_before_anybody_is_asked() {
+    let began = Instant::now();
+    let nobody = "127.0.0.1:1";
+    assert!(ProducerOptions::new("a group").name_servers(nobody).start().is_err());
+    assert!(ProducerOptions::new("DEFAULT_PRODUCER").name_servers(nobody).start().is_err());
+    let listener =
+        |_: &[_], _: &mut rocketmq::client::ConcurrentContext<'_>| ConsumeResult::Success;
+    let options = || ConsumerOptions::new("group").name_servers(nobody);
+    assert!(options().subscribe("a topic", "*").start_concurrent(listener).is_err());
+    assert!(options().subscribe("T", "||").start_concurrent(listener).is_err());
+    assert!(options().consume_threads(0usize).start_concurrent(listener).is_err());
+    let producer = producer(nobody);
+    let refused = |message: Message| {
+        let error = producer.send(&message).unwrap_err();
+        assert!(matches!(error, ClientError::Invalid(_)), "{error}");
+    };
+    refused(Message::new("", "x"));
+    refused(Message::new("T", ""));
+    refused(Message::new("a b", "x"));
+    refused(Message::new("SCHEDULE_TOPIC_XXXX", "x"));
+    refused(Message::new("T", vec![0; 4 * 1024 * 1024 + 1]));
+    refused(Message::new("T", "x").with_property("a\u{1}", "b"));
+    refused(Message::new("T", "x").with_property("a", "b".repeat(40_000)));
+    refused(Message::new("T", "x").with_property("DELAY", "soon"));
+    assert!(began.elapsed() < BOUND);
+    // The same group twice under one client id, and one id with two lists of name servers.
+    let named = |list: &str| {
+        let client = ClientOptions::default().name_servers(list).instance_name("hostile-twice");
+        ProducerOptions::new("twice").client(client)
+    };
+    let first = named(nobody).start().unwrap();
+    assert!(matches!(named(nobody).start().err(), Some(ClientError::Invalid(_))));
+    assert!(matches!(named("127.0.0.1:2").start().err(), Some(ClientError::Invalid(_))));
+    first.shutdown();
+    named("127.0.0.1:2").start().unwrap();
+}

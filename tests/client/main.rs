@@ -1,0 +1,11 @@
+//! The client against a real name server and broker: everything sent is accounted for, exactly.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod consuming;
+mod hostile;
+mod operator;
+mod polling;
+mod sending;
+mod site;

@@ -1,0 +1,110 @@
+//! Lite pull and pull consumers.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rocketmq::client::{
+    ClientError, ClientOptions, ConsumeFromWhere, LitePullConsumer, LitePullOptions, OffsetAt,
+    PullConsumer, PullStatus, Target,
+};
+use rocketmq::common::message::Message;
+
+use crate::site::{SOON, Site};
+use crate::support::until;
+
+fn options(site: &Site, group: &str) -> LitePullOptions {
+    LitePullOptions::new(group)
+        .name_servers(site.names())
+        .consume_from(ConsumeFromWhere::FirstOffset)
+}
+
+fn send(site: &Site, topic: &str, count: usize) {
+    let producer = site.producer();
+    for i in 0..count {
+        producer.send(&Message::new(topic, format!("{i}"))).unwrap();
+    }
+}
+
+fn poll_all(consumer: &LitePullConsumer, count: usize) -> Vec<String> {
+    let mut all = Vec::new();
+    until(&format!("{count} polled messages"), SOON, || {
+        let messages = consumer.poll_for(Duration::from_millis(200)).unwrap();
+        all.extend(messages.iter().map(|message| message.message_id()));
+        (all.len() >= count).then_some(())
+    });
+    all
+}
+
+#[test]
+fn a_group_polls_commits_and_goes_on_where_it_was() {
+    let site = Site::start("Polled", 4);
+    send(&site, "Polled", 90);
+    let consumer = options(&site, "pollers").auto_commit(false).start().unwrap();
+    consumer.subscribe("Polled", "*").unwrap();
+    let ids = poll_all(&consumer, 90);
+    assert_eq!((ids.len(), ids.iter().collect::<BTreeSet<_>>().len()), (90, 90));
+    assert!(consumer.poll_for(Duration::from_millis(100)).unwrap().is_empty());
+    consumer.commit_sync().unwrap();
+    consumer.shutdown();
+    assert_eq!(consumer.poll().err(), Some(ClientError::NotRunning));
+
+    send(&site, "Polled", 10);
+    let consumer = options(&site, "pollers").start().unwrap();
+    consumer.subscribe("Polled", "*").unwrap();
+    assert_eq!(poll_all(&consumer, 10).len(), 10);
+}
+
+#[test]
+fn assigned_queues_are_sought_paused_and_resumed() {
+    let site = Site::start("Assigned", 2);
+    let producer = site.producer();
+    let queues = producer.queues("Assigned").unwrap();
+    for i in 0..20 {
+        let message = Message::new("Assigned", format!("{i}"));
+        producer.send_to(&message, Target::Queue(&queues[0])).unwrap();
+    }
+    let consumer = options(&site, "assigned").start().unwrap();
+    consumer.assign([queues[0].clone()], "*").unwrap();
+    assert!(matches!(consumer.subscribe("Assigned", "*"), Err(ClientError::Invalid(_))));
+    poll_all(&consumer, 20);
+    consumer.seek(&queues[0], 15).unwrap();
+    assert_eq!(poll_all(&consumer, 5).len(), 5);
+    consumer.seek_to(&queues[0], OffsetAt::Min).unwrap();
+    assert_eq!(poll_all(&consumer, 20).len(), 20);
+    for wrong in [-1, 21] {
+        assert!(matches!(consumer.seek(&queues[0], wrong), Err(ClientError::Invalid(_))));
+    }
+    assert!(matches!(consumer.seek(&queues[1], 0), Err(ClientError::Invalid(_))));
+    consumer.pause(&queues[..1]);
+    // The pull that is under way at the broker still brings one message.
+    for i in 0..5 {
+        producer
+            .send_to(&Message::new("Assigned", format!("p{i}")), Target::Queue(&queues[0]))
+            .unwrap();
+    }
+    consumer.resume(&queues[..1]);
+    assert_eq!(poll_all(&consumer, 5).len(), 5);
+}
+
+#[test]
+fn single_pulls_say_what_they_found() {
+    let site = Site::start("Single", 1);
+    send(&site, "Single", 12);
+    let options = ClientOptions::default().name_servers(site.names());
+    let consumer = PullConsumer::start("single", options).unwrap();
+    let queue = consumer.queues("Single").unwrap().remove(0);
+    let found = consumer.pull(&queue, "*", 2, 5, None).unwrap();
+    assert_eq!((found.status, found.messages.len()), (PullStatus::Found, 5));
+    assert_eq!((found.next_offset, found.min_offset, found.max_offset), (7, 0, 12));
+    let none = consumer.pull(&queue, "*", 12, 5, None).unwrap();
+    assert_eq!((none.status, none.next_offset), (PullStatus::NoNewMessage, 12));
+    let beyond = consumer.pull(&queue, "*", 1000, 5, None).unwrap();
+    assert_eq!((beyond.status, beyond.next_offset), (PullStatus::OffsetIllegal, 12));
+    let unwanted = consumer.pull(&queue, "no-such-tag", 0, 5, None).unwrap();
+    assert_eq!(unwanted.status, PullStatus::NoMatch);
+    assert!(matches!(consumer.pull(&queue, "*", -1, 5, None), Err(ClientError::Invalid(_))));
+    consumer.commit(&queue, 7).unwrap();
+    assert_eq!(consumer.committed(&queue), Ok(Some(7)));
+    consumer.shutdown();
+    assert_eq!(consumer.committed(&queue), Err(ClientError::NotRunning));
+}

@@ -1,0 +1,109 @@
+//! A name server and a broker for one test, and what tests do with them again and again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rocketmq::client::{
+    ConsumeFromWhere, ConsumerOptions, Producer, ProducerOptions, ReceivedMessage,
+};
+
+use crate::support::java_peer::Servers;
+use crate::support::servers::{Server, wait_for_route};
+use crate::support::{TempDir, free_port, until};
+
+/// Longest wait for something that should happen soon. Generous: the machine may be busy.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// The servers of one test.
+pub struct Site {
+    pub dir: TempDir,
+    pub namesrv: Server,
+    pub broker: Server,
+}
+
+impl Site {
+    /// Starts them, with a topic of so many queues.
+    pub fn start(topic: &str, queues: i32) -> Self {
+        Self::with(topic, queues, &[])
+    }
+
+    /// The same with more broker settings.
+    pub fn with(topic: &str, queues: i32, more: &[(&str, &str)]) -> Self {
+        let dir = TempDir::new("client");
+        let make = Servers::from_env();
+        let namesrv = make.namesrv(dir.path());
+        let broker = make.broker_at(dir.path(), free_port(), Some(&namesrv.addr()), more);
+        let site = Self { dir, namesrv, broker };
+        site.create_topic(topic, queues);
+        site
+    }
+
+    /// One more topic.
+    pub fn create_topic(&self, topic: &str, queues: i32) {
+        self.broker.wire().create_topic(topic, queues);
+        wait_for_route(&self.namesrv.addr(), topic);
+    }
+
+    /// Address of the name server.
+    pub fn names(&self) -> String {
+        self.namesrv.addr()
+    }
+
+    /// A producer.
+    pub fn producer(&self) -> Producer {
+        self.producer_options().start().unwrap()
+    }
+
+    /// Options of a producer.
+    pub fn producer_options(&self) -> ProducerOptions {
+        ProducerOptions::new("test-producers")
+            .name_servers(self.names())
+            .send_timeout(Duration::from_secs(20))
+    }
+
+    /// Options of a consumer that begins with the first message.
+    pub fn consumer_options(&self, group: &str) -> ConsumerOptions {
+        ConsumerOptions::new(group)
+            .name_servers(self.names())
+            .consume_from(ConsumeFromWhere::FirstOffset)
+            .offset_directory(self.dir.join("offsets"))
+    }
+}
+
+/// What listeners received: how often each message id came, and with what body.
+#[derive(Clone, Default)]
+pub struct Ledger(Arc<Mutex<BTreeMap<String, Vec<Vec<u8>>>>>);
+
+impl Ledger {
+    /// Notes messages.
+    pub fn note(&self, messages: &[ReceivedMessage]) {
+        let mut table = self.0.lock().unwrap();
+        for message in messages {
+            table.entry(message.message_id()).or_default().push(message.body().to_vec());
+        }
+    }
+
+    /// Messages that came, each counted once.
+    pub fn distinct(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
+    /// All deliveries.
+    pub fn deliveries(&self) -> usize {
+        self.0.lock().unwrap().values().map(Vec::len).sum()
+    }
+
+    /// Waits until so many different messages came.
+    pub fn wait_for(&self, count: usize) {
+        until(&format!("{count} messages"), SOON, || {
+            assert!(self.distinct() <= count, "{} messages, not {count}", self.distinct());
+            (self.distinct() == count).then_some(())
+        });
+    }
+
+    /// Ids and bodies.
+    pub fn bodies(&self) -> BTreeMap<String, Vec<Vec<u8>>> {
+        self.0.lock().unwrap().clone()
+    }
+}
