@@ -2,13 +2,14 @@
 //! senders learn it before they give up by themselves (Java's BrokerFastFailure).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Broker;
 use crate::common::service_thread::Signal;
 use crate::common::thread_pool::{Shed, ThreadPool};
 
-/// Time between looks while something waits.
+/// Time between looks while something waits or the page cache is busy.
 const BUSY_INTERVAL: Duration = Duration::from_millis(10);
 /// Time between looks while nothing waits: half of the shortest default limit, so a request that
 /// arrives right after a look is still seen in time.
@@ -22,12 +23,14 @@ pub fn run(broker: &Arc<Broker>, signal: &Signal) {
     }
 }
 
-/// One look. Returns whether something waits.
+/// One look, which sees a busy page cache too. Returns whether it is, or something waits.
 fn look(broker: &Broker) -> bool {
     let config = broker.config.get();
     let pools = &broker.pools;
+    let busy = broker.store.is_os_page_cache_busy();
+    broker.page_cache_busy.store(busy, Ordering::Relaxed);
     if !config.broker_fast_failure_enable {
-        return false;
+        return busy;
     }
     while pools.send.queue_len() > 0 && broker.store.is_os_page_cache_busy() {
         if pools.send.shed(Duration::ZERO, Shed::PageCacheBusy, 1) == 0 {
@@ -40,7 +43,7 @@ fn look(broker: &Broker) -> bool {
         (&pools.heartbeat, config.wait_time_mills_in_heartbeat_queue),
         (&pools.end_transaction, config.wait_time_mills_in_transaction_queue),
     ];
-    let mut waiting = false;
+    let mut waiting = busy;
     for (pool, limit_ms) in limits {
         if pool.queue_len() > 0 {
             waiting = true;

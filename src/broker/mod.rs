@@ -42,6 +42,7 @@
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::common::config::Live;
 use crate::remoting::Command;
@@ -140,6 +141,9 @@ pub struct Broker {
     pub delay: Arc<delay::DelayedMessages>,
     /// Pools of the request kinds.
     pub pools: pools::Pools,
+    /// The append lock has been held for too long, as [`fast_failure`] saw it last: sends are
+    /// refused. (Each send asks; the lock's own state changes with each append.)
+    pub page_cache_busy: AtomicBool,
 }
 
 impl Broker {

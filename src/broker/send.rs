@@ -152,10 +152,8 @@ pub fn is_short(broker: &Broker, request: &Command) -> bool {
 
 /// Why sends and send-backs are refused before they are queued; `None` if they are not.
 pub fn rejects(broker: &Broker) -> Option<String> {
-    broker
-        .store
-        .is_os_page_cache_busy()
-        .then(|| "the page cache is busy, start flow control for a while".to_owned())
+    let busy = broker.page_cache_busy.load(Ordering::Relaxed);
+    busy.then(|| "the page cache is busy, start flow control for a while".to_owned())
 }
 
 /// Answers a send.

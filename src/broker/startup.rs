@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -221,6 +222,7 @@ fn open(
         held_pulls,
         delay,
         pools,
+        page_cache_busy: AtomicBool::new(false),
     });
     let _ = late.set(Arc::downgrade(&broker));
     let its_broker = Arc::downgrade(&broker);

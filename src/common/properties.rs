@@ -165,15 +165,63 @@ pub fn pairs(text: &str) -> impl DoubleEndedIterator<Item = (&str, &str)> {
     text.split(PROPERTY_SEPARATOR).filter_map(pair)
 }
 
-/// The value of `name` in the string form, without building the map (the last one wins).
+/// The value of `name` in the string form, without building the map (the last one wins). The store
+/// asks for four names of every message, so this goes from one separator to the next, eight bytes
+/// at a time.
 pub fn find<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    pairs(text).rev().find(|(known, _)| *known == name).map(|(_, value)| value)
+    let bytes = text.as_bytes();
+    let mut found = None;
+    let mut from = 0;
+    while let Some(at) = position(bytes, from, NAME_VALUE_SEPARATOR as u8) {
+        from = at + 1;
+        let named = bytes[..at].strip_suffix(name.as_bytes());
+        if named.is_some_and(|before| before.last().is_none_or(|b| *b == PROPERTY_SEPARATOR as u8))
+        {
+            let end = position(bytes, from, PROPERTY_SEPARATOR as u8).unwrap_or(bytes.len());
+            found = text.get(from..end).filter(|value| !value.is_empty()).or(found);
+            from = end;
+        }
+    }
+    found.filter(|_| !name.is_empty())
+}
+
+/// The first place of a byte, not before `from`.
+fn position(bytes: &[u8], from: usize, byte: u8) -> Option<usize> {
+    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let rest = bytes.get(from..)?;
+    let (words, tail) = rest.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        // Zero where the byte is; the lowest marked byte is a true one.
+        let differs = u64::from_le_bytes(*word) ^ (LOW * u64::from(byte));
+        let zeros = differs.wrapping_sub(LOW) & !differs & HIGH;
+        if zeros != 0 {
+            return Some(from + index * 8 + (zeros.trailing_zeros() / 8) as usize);
+        }
+    }
+    let in_tail = tail.iter().position(|known| *known == byte)?;
+    Some(bytes.len() - tail.len() + in_tail)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::common::xorshift::XorShift;
+
+    #[test]
+    fn finding_is_what_a_search_of_the_pairs_finds() {
+        let mut random = XorShift::new(1);
+        let alphabet = b"ab\x01\x02\x01\x02";
+        for _ in 0..20_000 {
+            let length = random.below(40);
+            let bytes = (0..length).map(|_| alphabet[random.below(alphabet.len())]);
+            let text = String::from_utf8(bytes.collect()).unwrap();
+            for name in ["a", "b", "ab", "ba", ""] {
+                let slowly = pairs(&text).rev().find(|(known, _)| *known == name);
+                assert_eq!(find(&text, name), slowly.map(|(_, value)| value), "{text:?} {name}");
+            }
+        }
+    }
 
     #[test]
     fn reads_both_forms_and_drops_what_java_drops() {
