@@ -186,6 +186,18 @@ impl StoreFolder {
         }
     }
 
+    /// Bytes of a consume-queue file; `None` without files.
+    pub fn queue_file_size(&self) -> Result<Option<usize>, StoreError> {
+        for (topic, queue_ids) in self.queues()? {
+            for queue_id in queue_ids {
+                if let Some(files) = self.units(&topic, queue_id)?.files {
+                    return Ok(Some(files.file_size()));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Topics and their queue ids.
     pub fn queues(&self) -> Result<BTreeMap<String, Vec<i32>>, StoreError> {
         super::queue_table::list_queues(&self.root.join("consumequeue"))

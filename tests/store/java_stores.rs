@@ -11,7 +11,7 @@ use rocketmq::store::{GetMessageStatus, PutStatus};
 
 use crate::folder::*;
 
-struct Expected {
+pub struct Expected {
     lines: Vec<Vec<String>>,
 }
 
@@ -26,7 +26,7 @@ fn data() -> PathBuf {
 }
 
 /// Unpacks a store into a folder; returns its root and what it should serve.
-fn unpack(name: &str, folder: &Folder) -> (PathBuf, Expected) {
+pub fn unpack(name: &str, folder: &Folder) -> (PathBuf, Expected) {
     let packed = data().join(format!("{name}.tar.gz"));
     let status =
         Command::new("tar").arg("-xzf").arg(packed).arg("-C").arg(folder.path()).status().unwrap();

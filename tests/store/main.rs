@@ -5,5 +5,6 @@ mod faults;
 mod folder;
 mod java_stores;
 mod model;
+mod mqstore;
 mod recovery;
 mod scripts;
