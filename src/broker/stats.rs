@@ -28,28 +28,22 @@ enum Kind {
     QueuePut,
     /// Messages and bytes read from the schedule topic, by `topic@queueId@group`.
     QueueGet,
-    /// Messages stored, by cluster.
-    BrokerPut,
-    /// Messages handed out, by cluster.
-    BrokerGet,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 6] = [
         Self::TopicPut,
         Self::GroupGet,
         Self::GroupGetLatency,
         Self::SendBack,
         Self::QueuePut,
         Self::QueueGet,
-        Self::BrokerPut,
-        Self::BrokerGet,
     ];
 }
 
 /// Java's name of a statistic, and which value of which kind it is. The names that Java has besides
-/// are never counted there either.
-const NAMES: [(&str, Kind, usize); 12] = [
+/// are never counted there either, but for [`BROKER_PUT`] and [`BROKER_GET`].
+const NAMES: [(&str, Kind, usize); 10] = [
     ("TOPIC_PUT_NUMS", Kind::TopicPut, 0),
     ("TOPIC_PUT_SIZE", Kind::TopicPut, 1),
     ("GROUP_GET_NUMS", Kind::GroupGet, 0),
@@ -60,9 +54,12 @@ const NAMES: [(&str, Kind, usize); 12] = [
     ("QUEUE_PUT_SIZE", Kind::QueuePut, 1),
     ("QUEUE_GET_NUMS", Kind::QueueGet, 0),
     ("QUEUE_GET_SIZE", Kind::QueueGet, 1),
-    ("BROKER_PUT_NUMS", Kind::BrokerPut, 0),
-    ("BROKER_GET_NUMS", Kind::BrokerGet, 0),
 ];
+
+/// Messages stored, by the only cluster there is.
+const BROKER_PUT: &str = "BROKER_PUT_NUMS";
+/// Messages handed out, by the only cluster there is.
+const BROKER_GET: &str = "BROKER_GET_NUMS";
 
 /// A length of history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +114,11 @@ impl Item {
         self.times.fetch_add(times, Ordering::Relaxed);
     }
 
+    /// Adds to the first value alone, which is then not said to have been counted any times.
+    fn add_uncounted(&self, value: i64) {
+        self.values[0].fetch_add(value, Ordering::Relaxed);
+    }
+
     fn sample(&self, window: Window, now_ms: i64) {
         let mut history = lock(&self.history);
         let samples = &mut history[window as usize];
@@ -132,6 +134,14 @@ impl Item {
             values: [0, 1].map(|which| self.values[which].load(Ordering::Relaxed)),
             times: self.times.load(Ordering::Relaxed),
         });
+    }
+
+    fn view(&self, which: usize) -> BrokerStatsData {
+        BrokerStatsData {
+            stats_day: self.figures(which, Window::Day),
+            stats_hour: self.figures(which, Window::Hour),
+            stats_minute: self.figures(which, Window::Minute),
+        }
     }
 
     /// What happened to a value within a window, as far as it was sampled.
@@ -163,6 +173,8 @@ type Set = RwLock<HashMap<Box<str>, Arc<Item>>>;
 #[derive(Debug)]
 pub struct BrokerStats {
     sets: [Set; Kind::ALL.len()],
+    broker_put: Item,
+    broker_get: Item,
     items: AtomicUsize,
     max_items: usize,
     cluster: String,
@@ -188,6 +200,8 @@ impl BrokerStats {
     pub fn new(config: &BrokerConfig) -> Self {
         Self {
             sets: Default::default(),
+            broker_put: Item::default(),
+            broker_get: Item::default(),
             items: AtomicUsize::new(0),
             max_items: config.max_stats_items,
             cluster: config.broker_cluster_name.clone(),
@@ -198,7 +212,7 @@ impl BrokerStats {
     /// A stored send of `messages` with `bytes` in the log.
     pub fn put(&self, topic: &str, queue_id: i32, messages: u32, bytes: u32) {
         self.put_for_topic(topic, queue_id, messages, bytes);
-        self.add(Kind::BrokerPut, &self.cluster, [messages.into(), 0], 0);
+        self.broker_put.add_uncounted(messages.into());
     }
 
     /// A send-back that waits in the schedule topic: counted by topic, not for the broker.
@@ -229,7 +243,7 @@ impl BrokerStats {
             let latency_key = if self.detailed { key } else { by_group };
             self.add(Kind::GroupGetLatency, latency_key, [took_ms, 0], 1);
         });
-        self.add(Kind::BrokerGet, &self.cluster, [messages.into(), 0], 0);
+        self.broker_get.add_uncounted(messages.into());
     }
 
     /// A delayed message that was read to be delivered, on behalf of the group of the delay
@@ -262,13 +276,18 @@ impl BrokerStats {
 
     /// The figures of a statistic, as VIEW_BROKER_STATS_DATA answers them.
     pub fn view(&self, name: &str, key: &str) -> Option<BrokerStatsData> {
-        let (_, kind, which) = NAMES.into_iter().find(|(known, ..)| *known == name)?;
-        let item = self.item(kind, key)?;
-        Some(BrokerStatsData {
-            stats_day: item.figures(which, Window::Day),
-            stats_hour: item.figures(which, Window::Hour),
-            stats_minute: item.figures(which, Window::Minute),
-        })
+        let of_broker = |item: &Item| {
+            let counted = key == self.cluster && item.values[0].load(Ordering::Relaxed) > 0;
+            counted.then(|| item.view(0))
+        };
+        match name {
+            BROKER_PUT => of_broker(&self.broker_put),
+            BROKER_GET => of_broker(&self.broker_get),
+            _ => {
+                let (_, kind, which) = NAMES.into_iter().find(|(known, ..)| *known == name)?;
+                Some(self.item(kind, key)?.view(which))
+            }
+        }
     }
 
     /// Takes a sample of everything for a window; called at start and at each of its periods.
@@ -278,6 +297,8 @@ impl BrokerStats {
                 item.sample(window, now_ms);
             }
         }
+        self.broker_put.sample(window, now_ms);
+        self.broker_get.sample(window, now_ms);
     }
 
     /// Forgets a deleted topic.
@@ -285,7 +306,6 @@ impl BrokerStats {
         self.forget(|kind, key| {
             let mut parts = key.split('@');
             match kind {
-                Kind::BrokerPut | Kind::BrokerGet => false,
                 Kind::GroupGetLatency if self.detailed => parts.nth(1) == Some(topic),
                 _ => parts.next() == Some(topic),
             }
@@ -295,7 +315,7 @@ impl BrokerStats {
     /// Forgets a deleted group.
     pub fn forget_group(&self, group: &str) {
         self.forget(|kind, key| match kind {
-            Kind::TopicPut | Kind::QueuePut | Kind::BrokerPut | Kind::BrokerGet => false,
+            Kind::TopicPut | Kind::QueuePut => false,
             _ => key.rsplit_once('@').is_some_and(|(_, last)| last == group),
         });
     }
