@@ -264,6 +264,10 @@ fn figures_and_exports() {
     assert!(!metadata.contains("TBW102") && !metadata.contains("TOOLS_CONSUMER"), "{metadata}");
     system.must(&format!("exportConfigs -c DefaultCluster -f {folder}"));
     assert!(read("configs.json").contains("\"brokerName\":\"broker-a\""));
+    system.must(&format!("exportMetrics -c DefaultCluster -f {folder}"));
+    let metrics = read("metrics.json");
+    assert!(metrics.contains("\"topicSize\":1,"), "{metrics}");
+    assert!(metrics.contains("\"groupSize\":1,"), "{metrics}");
 }
 
 #[test]

@@ -1,16 +1,18 @@
 //! Exports: what a cluster holds and how it is set, as JSON files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::call::Call;
+use super::stats::stats_of;
 use super::{SubCommand, ToolError, ToolResult, flag, optional, required};
 use crate::client::admin::addresses_of_cluster;
 use crate::common::clock;
 use crate::common::config::PropertyFile;
 use crate::common::json::{Json, Style, ToJson};
-use crate::common::topic::{DLQ_PREFIX, RETRY_PREFIX};
+use crate::common::topic::{DLQ_PREFIX, RETRY_PREFIX, SCHEDULE_TOPIC, TRANS_HALF_TOPIC};
 use crate::remoting::protocol::bodies::{SubscriptionGroupConfig, TopicConfig};
+use crate::remoting::protocol::version;
 
 /// The commands of this file.
 pub const COMMANDS: &[SubCommand] = &[
@@ -35,6 +37,15 @@ pub const COMMANDS: &[SubCommand] = &[
             optional('f', "filePath", "export configs.json path (/tmp/rocketmq/export)"),
         ],
         run: export_configs,
+    },
+    SubCommand {
+        name: "exportMetrics",
+        purpose: "Export metrics",
+        options: &[
+            required('c', "clusterName", "choose a cluster to export"),
+            optional('f', "filePath", "export metrics.json path (/tmp/rocketmq/export)"),
+        ],
+        run: export_metrics,
     },
 ];
 
@@ -183,6 +194,129 @@ fn export_configs(call: &mut Call<'_>) -> ToolResult {
     ]);
     let configs = Json::object([("brokerConfigs", Json::Object(brokers)), ("clusterScale", scale)]);
     write(call, "configs.json", &configs)
+}
+
+/// The load of a broker, or of all together: four kinds of traffic.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    normal_in: (f64, i64),
+    normal_out: (f64, i64),
+    delayed: (f64, i64),
+    transactions: (f64, i64),
+}
+
+impl Load {
+    fn kinds(&self) -> [(&'static str, (f64, i64)); 4] {
+        [
+            ("normalOneDayInNum", self.normal_in),
+            ("normalOneDayOutNum", self.normal_out),
+            ("scheduleOneDayInNum", self.delayed),
+            ("transOneDayInNum", self.transactions),
+        ]
+    }
+
+    fn add(&mut self, other: &Self) {
+        let sum = |one: &mut (f64, i64), more: (f64, i64)| *one = (one.0 + more.0, one.1 + more.1);
+        sum(&mut self.normal_in, other.normal_in);
+        sum(&mut self.normal_out, other.normal_out);
+        sum(&mut self.delayed, other.delayed);
+        sum(&mut self.transactions, other.transactions);
+    }
+
+    /// Messages of a day.
+    fn counts(&self) -> Json {
+        Json::object(self.kinds().map(|(name, (_, count))| (name, Json::Int(count))))
+    }
+
+    /// Messages a second, under these names.
+    fn rates(&self, names: [&'static str; 4]) -> Json {
+        let rates = self.kinds().map(|(_, (rate, _))| Json::Float(rate));
+        Json::object(names.into_iter().zip(rates))
+    }
+}
+
+fn export_metrics(call: &mut Call<'_>) -> ToolResult {
+    let cluster = call.required("clusterName")?;
+    let masters = addresses_of_cluster(&call.admin.cluster_info()?, &cluster, true)?;
+    let mut total = Load::default();
+    let mut reports = Vec::new();
+    for addr in &masters {
+        let entries = PropertyFile::parse(&call.admin.broker_config(addr)?).entries;
+        let setting = |key: &str| {
+            entries.iter().find(|entry| entry.key == key).map_or("", |entry| entry.value.as_str())
+        };
+        let load = load_of(call, addr)?;
+        total.add(&load);
+        let cpus = Json::Text(setting("clientCallbackExecutorThreads").to_owned());
+        let report = Json::object([
+            ("runtimeEnv", Json::object([("cpuNum", cpus)])),
+            ("runtimeQuota", quota_of(call, addr, &load)?),
+            ("runtimeVersion", versions_of(call, addr)?),
+        ]);
+        reports.push((Json::Text(setting("brokerName").to_owned()), report));
+    }
+    let names = ["totalNormalInTps", "totalNormalOutTps", "totalScheduleInTps", "totalTransInTps"];
+    let totals =
+        Json::object([("totalOneDayNum", total.counts()), ("totalTps", total.rates(names))]);
+    let metrics = Json::object([("evaluateReport", Json::Object(reports)), ("totalData", totals)]);
+    write(call, "metrics.json", &metrics)
+}
+
+fn load_of(call: &Call<'_>, addr: &str) -> Result<Load, ToolError> {
+    let runtime = call.admin.runtime_info(addr)?;
+    let number = |key: &str| -> i64 {
+        runtime.get(key).and_then(|text| text.parse().ok()).unwrap_or_default()
+    };
+    let rate = |key: &str| -> f64 {
+        let windows = runtime.get(key).map_or("", String::as_str);
+        windows.split_whitespace().next().and_then(|tps| tps.parse().ok()).unwrap_or_default()
+    };
+    let of_yesterday = |kind: &str| {
+        number(&format!("msg{kind}TotalTodayMorning"))
+            - number(&format!("msg{kind}TotalYesterdayMorning"))
+    };
+    Ok(Load {
+        normal_in: (rate("putTps"), of_yesterday("Put")),
+        normal_out: (rate("getTransferedTps"), of_yesterday("Get")),
+        delayed: stats_of(call, addr, "TOPIC_PUT_NUMS", SCHEDULE_TOPIC),
+        transactions: stats_of(call, addr, "TOPIC_PUT_NUMS", TRANS_HALF_TOPIC),
+    })
+}
+
+fn quota_of(call: &Call<'_>, addr: &str, load: &Load) -> Result<Json, ToolError> {
+    let runtime = call.admin.runtime_info(addr)?;
+    let text = |key: &str| runtime.get(key).map_or(Json::Null, |text| Json::Text(text.clone()));
+    let topics = user_topics(call, addr, call.admin.topic_configs(addr)?.topic_config_table)?;
+    let groups = call.admin.group_configs(addr)?.subscription_group_table;
+    let count = |count: usize| Json::Int(count as i64);
+    let ratios = ["commitLogDiskRatio", "consumeQueueDiskRatio"];
+    Ok(Json::object([
+        ("diskRatio", Json::object(ratios.map(|key| (key, text(key))))),
+        ("groupSize", count(groups.keys().filter(|name| is_user_group(name)).count())),
+        ("messageAverageSize", text("putMessageAverageSize")),
+        ("oneDayNum", load.counts()),
+        ("topicSize", count(topics.len())),
+        ("tps", load.rates(["normalInTps", "normalOutTps", "scheduleInTps", "transInTps"])),
+    ]))
+}
+
+/// The broker's release, and language and release of the clients of its groups.
+fn versions_of(call: &Call<'_>, addr: &str) -> Result<Json, ToolError> {
+    let mut clients = BTreeSet::new();
+    for group in call.admin.group_configs(addr)?.subscription_group_table.into_keys() {
+        // Groups that nobody consumes in right now have no connection: that is nothing unusual.
+        let members = call.admin.consumer_connection(addr, &group).unwrap_or_default();
+        for member in members.connection_set {
+            let language = member.language.unwrap_or_default();
+            clients.insert(format!("{language}%{}", version::name(member.version)));
+        }
+    }
+    let runtime = call.admin.runtime_info(addr)?;
+    let release = runtime.get("brokerVersionDesc").cloned().map_or(Json::Null, Json::Text);
+    Ok(Json::object([
+        ("clientInfo", Json::Array(clients.into_iter().map(Json::Text).collect())),
+        ("rocketmqVersion", release),
+    ]))
 }
 
 /// Writes a file below `-f` and says where.

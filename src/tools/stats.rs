@@ -99,16 +99,20 @@ fn print_topic_stats(call: &mut Call<'_>, topic: &str, route: &TopicRouteData) -
     Ok(())
 }
 
-/// Rate of the last minute and count of the last day, over the masters of a route. A statistic
-/// that a broker does not keep yet counts as zero.
+/// Rate of the last minute and count of the last day, over the masters of a route.
 fn sum_stats(call: &Call<'_>, route: &TopicRouteData, name: &str, key: &str) -> (f64, i64) {
     let masters = route.broker_datas.iter().filter_map(|broker| broker.broker_addrs.get(&0));
-    masters.fold((0.0, 0), |(tps, count), addr| {
-        let stats = call.admin.broker_stats(addr, name, key).unwrap_or_default();
-        let longest =
-            longest_window([stats.stats_day, stats.stats_hour, stats.stats_minute.clone()]);
-        (tps + stats.stats_minute.tps, count + longest.sum)
-    })
+    masters
+        .map(|addr| stats_of(call, addr, name, key))
+        .fold((0.0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+}
+
+/// Rate of the last minute and count of the last day on a broker. A statistic that it does not
+/// keep yet counts as zero.
+pub(super) fn stats_of(call: &Call<'_>, addr: &str, name: &str, key: &str) -> (f64, i64) {
+    let stats = call.admin.broker_stats(addr, name, key).unwrap_or_default();
+    let longest = longest_window([stats.stats_day, stats.stats_hour, stats.stats_minute.clone()]);
+    (stats.stats_minute.tps, longest.sum)
 }
 
 /// The first window that counted something: a day is only complete after a day.
