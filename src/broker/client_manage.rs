@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::channels::ClientChannel;
-use super::{Answer, Broker, success_with_fields};
+use super::{Answer, Broker, filter, success_with_fields};
 use crate::common::clock::now_ms;
 use crate::common::json::{FromJson, Json};
 use crate::common::service_thread::{ServiceThread, Signal};
@@ -81,6 +81,7 @@ fn register_consumer(broker: &Broker, consumer: &ConsumerData, client: &Arc<Clie
         );
     }
     let changed = broker.consumers.register(consumer, client);
+    broker.consumer_filters.register(group, &consumer.subscription_data_set);
     if changed && group_config.is_none_or(|config| config.notify_consumer_ids_changed_enable) {
         broker.member_changes.note(group);
     }
@@ -110,17 +111,19 @@ pub fn check_config(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command)
     let success = Ok(Some(Command::response(code::SUCCESS)));
     let body = CheckClientConfigBody::from_json(&Json::parse(request.body.as_bytes())?)?;
     let Some(subscription) = body.subscription_data else { return success };
-    let kind = subscription.expression_type.as_deref().unwrap_or("TAG");
-    if kind == "TAG" {
+    let kind = subscription.expression_type.as_deref();
+    if filter::is_tag_type(kind) {
         return success;
     }
+    let kind = kind.unwrap_or_default();
     if !broker.config.get().enable_property_filter {
-        return Ok(Some(Command::failure(
-            code::SYSTEM_ERROR,
-            format!("The broker does not support consumer to filter message by {kind}"),
-        )));
+        return Ok(Some(filter::expressions_disabled(kind).response()));
     }
-    success
+    let text = subscription.sub_string.as_deref().unwrap_or_default();
+    match broker.consumer_filters.compile(kind, text) {
+        Ok(_) => success,
+        Err(problem) => Ok(Some(Command::failure(code::SUBSCRIPTION_PARSE_FAILED, problem))),
+    }
 }
 
 /// What becomes of the tables when a connection ends.

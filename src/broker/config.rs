@@ -161,6 +161,9 @@ crate::config! {
         pub filter_support_retry: bool = "filterSupportRetry", false;
         /// Allow SQL92 subscriptions.
         pub enable_property_filter: bool = "enablePropertyFilter", false;
+        /// Understand CONTAINS, STARTSWITH and ENDSWITH in SQL92 subscriptions, as 5.x brokers do; in
+        /// 4.9 they are names.
+        pub enable_filter_string_operators: bool = "enableFilterStringOperators", false;
         /// Compress the body of registrations.
         pub compressed_register: bool = "compressedRegister", false;
         /// Register every period even if nothing changed; false asks the name servers first.

@@ -12,6 +12,7 @@
 //!    it before its producer says so), [`reply`] (somebody waits for exactly this one), [`query`]
 //!    (somebody looks for it).
 //! 4. The tables: [`topics`], [`subscription_groups`], [`consumer_offsets`], [`consumers`],
+//!    [`consumer_filters`],
 //!    [`producers`], [`queue_locks`], [`stats`].
 //! 5. How it starts and stops: [`startup`], [`pools`], [`fast_failure`].
 //!
@@ -55,6 +56,7 @@ pub mod channels;
 pub mod client_manage;
 pub mod config;
 pub mod config_file;
+pub mod consumer_filters;
 pub mod consumer_manage;
 pub mod consumer_offsets;
 pub mod consumers;
@@ -118,6 +120,8 @@ pub struct Broker {
     pub subscription_groups: subscription_groups::SubscriptionGroups,
     /// How far each group has read each queue.
     pub consumer_offsets: consumer_offsets::ConsumerOffsets,
+    /// The SQL92 filters of groups.
+    pub consumer_filters: Arc<consumer_filters::ConsumerFilters>,
     /// Consumers that are online, by group.
     pub consumers: consumers::Consumers,
     /// Producers that are online, by group.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config::BrokerConfig;
-use super::filter::{self, TagFilter};
+use super::filter::{self, RetryFilter, SqlFilter, TagFilter, expressions_disabled};
 use super::hold::{HeldPull, Hold};
 use super::{Answer, Broker, FAQ, Refusal};
 use crate::common::clock::now_ms;
@@ -16,7 +16,7 @@ use crate::common::record::RecordFields;
 use crate::common::sys_flag::{
     PULL_CLASS_FILTER, PULL_COMMIT_OFFSET, PULL_SUBSCRIPTION, PULL_SUSPEND,
 };
-use crate::common::topic::{OFFSET_MOVED_EVENT, PERM_READ};
+use crate::common::topic::{OFFSET_MOVED_EVENT, PERM_READ, RETRY_PREFIX};
 use crate::json_body;
 use crate::remoting::connection::ReplyTo;
 use crate::remoting::header::{FieldType, HeaderError};
@@ -147,7 +147,7 @@ pub fn run_again(broker: &Arc<Broker>, held: HeldPull<Suspended>) {
 struct Plan {
     group: Arc<SubscriptionGroupConfig>,
     /// `None` wants everything.
-    filter: Option<Arc<TagFilter>>,
+    filter: Option<Arc<dyn MessageFilter>>,
 }
 
 fn execute(
@@ -179,7 +179,7 @@ fn execute(
         header.queue_id,
         offset,
         header.max_messages.max(1),
-        plan.filter.as_deref().map(|filter| filter as &dyn MessageFilter),
+        plan.filter.as_deref(),
     );
     let Some(found) = found else {
         return Ok(Some(Command::failure(
@@ -193,7 +193,7 @@ fn execute(
             topic: header.topic.into(),
             queue_id: header.queue_id,
             offset,
-            filter: plan.filter.map(|filter| filter as Arc<dyn MessageFilter>),
+            filter: plan.filter,
             deadline: began + suspension(&config, header.suspend_timeout_ms),
             request: Suspended { request, reply },
         };
@@ -263,15 +263,28 @@ fn check(broker: &Broker, config: &BrokerConfig, header: &PullHeader<'_>) -> Res
         ));
     }
     let filter = if header.has(PULL_SUBSCRIPTION) {
-        inline_filter(header)?
+        inline_filter(broker, config, header)?
     } else {
-        heartbeat_filter(broker, &group, header)?
+        heartbeat_filter(broker, config, &group, header)?
     };
-    Ok(Plan { group, filter: (!filter.wants_everything()).then(|| Arc::new(filter)) })
+    let filter = match header.topic.strip_prefix(RETRY_PREFIX) {
+        Some(retried) if config.filter_support_retry && !header.has(PULL_CLASS_FILTER) => {
+            let filters = Arc::clone(&broker.consumer_filters);
+            Some(Arc::new(RetryFilter { inner: filter, group: retried.into(), filters }) as _)
+        }
+        _ => filter,
+    };
+    Ok(Plan { group, filter })
 }
 
+/// What a pull wants; `None` wants everything.
+type Wanted = Result<Option<Arc<dyn MessageFilter>>, Refusal>;
+
 /// The filter of a subscription in the request itself.
-fn inline_filter(header: &PullHeader<'_>) -> Result<TagFilter, Refusal> {
+///
+/// An expression that does not compile is refused, as one in a heartbeat is. (In Java it lets
+/// everything pass.)
+fn inline_filter(broker: &Broker, config: &BrokerConfig, header: &PullHeader<'_>) -> Wanted {
     let parse_failed = |problem: String| {
         Refusal::new(
             code::SUBSCRIPTION_PARSE_FAILED,
@@ -282,7 +295,7 @@ fn inline_filter(header: &PullHeader<'_>) -> Result<TagFilter, Refusal> {
         None | Some(filter::TAG) => {
             let filter = TagFilter::parse(header.subscription).map_err(parse_failed)?;
             let everything = header.has(PULL_CLASS_FILTER);
-            Ok(if everything { TagFilter::everything() } else { filter })
+            Ok(if everything { None } else { filter.for_pull() })
         }
         Some(kind) => {
             let text = header.subscription.unwrap_or_default();
@@ -291,9 +304,13 @@ fn inline_filter(header: &PullHeader<'_>) -> Result<TagFilter, Refusal> {
             }
             if kind.is_empty() {
                 let everything = text == filter::EVERYTHING;
-                return Ok(if everything { TagFilter::everything() } else { TagFilter::nothing() });
+                return Ok(if everything { None } else { TagFilter::nothing().for_pull() });
             }
-            Err(expressions_disabled(kind))
+            if !config.enable_property_filter {
+                return Err(expressions_disabled(kind));
+            }
+            let expression = broker.consumer_filters.compile(kind, text).map_err(parse_failed)?;
+            Ok(Some(Arc::new(SqlFilter::of_expression(expression))))
         }
     }
 }
@@ -301,9 +318,10 @@ fn inline_filter(header: &PullHeader<'_>) -> Result<TagFilter, Refusal> {
 /// The filter of the subscription that the group's heartbeats brought.
 fn heartbeat_filter(
     broker: &Broker,
+    config: &BrokerConfig,
     group_config: &SubscriptionGroupConfig,
     header: &PullHeader<'_>,
-) -> Result<TagFilter, Refusal> {
+) -> Wanted {
     let not_exist = |what: &str| {
         let group = header.group;
         Refusal::new(
@@ -330,17 +348,33 @@ fn heartbeat_filter(
         ));
     }
     let kind = subscription.expression_type.as_deref();
-    if !filter::is_tag_type(kind) {
+    if filter::is_tag_type(kind) {
+        return Ok(TagFilter::of_subscription(&subscription).for_pull());
+    }
+    let Some(registered) = broker.consumer_filters.get(header.topic, header.group) else {
+        return Err(Refusal::new(
+            code::FILTER_DATA_NOT_EXIST,
+            format!(
+                "the broker has no filter of group {} for topic {}: its expression \"{}\" may be wrong",
+                header.group,
+                header.topic,
+                subscription.sub_string.as_deref().unwrap_or_default()
+            ),
+        ));
+    };
+    if registered.client_version < header.sub_version {
+        return Err(Refusal::new(
+            code::FILTER_DATA_NOT_LATEST,
+            format!(
+                "the consumer's filter not latest: the request has version {}, the last heartbeat {}",
+                header.sub_version, registered.client_version
+            ),
+        ));
+    }
+    if !config.enable_property_filter {
         return Err(expressions_disabled(kind.unwrap_or_default()));
     }
-    Ok(TagFilter::of_subscription(&subscription))
-}
-
-fn expressions_disabled(kind: &str) -> Refusal {
-    Refusal::new(
-        code::SYSTEM_ERROR,
-        format!("The broker does not support consumer to filter message by {kind}"),
-    )
+    Ok(Some(Arc::new(SqlFilter::registered(broker, &registered))))
 }
 
 /// Code for the status of a look at a queue (spec: broker 5.5).

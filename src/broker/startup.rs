@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use super::config::BrokerConfig;
+use super::consumer_filters::{ConsumerFilters, DispatchBits};
 use super::consumer_offsets::ConsumerOffsets;
 use super::consumers::Consumers;
 use super::delay::{self, DelayedMessages};
@@ -177,8 +178,8 @@ fn free_port() -> io::Result<u16> {
 fn open(
     configuration: Configuration,
 ) -> Result<(Arc<Broker>, RemotingServer, RemotingServer), StartError> {
-    let Configuration { broker: config, store: store_config, server, client, unknown, file } =
-        configuration;
+    let Configuration { broker: config, store, server, client, unknown, file } = configuration;
+    let mut store_config = store;
     let root = PathBuf::from(&store_config.store_path_root_dir);
     let store_host = advertised(&config.broker_ip1, server.listen_port)?;
     let levels = DelayLevels::parse(&store_config.message_delay_level).map_err(StartError::Load)?;
@@ -188,6 +189,8 @@ fn open(
     let held_pulls = Arc::new(HeldPulls::new(waker(Arc::clone(&late))));
     let delay = Arc::new(DelayedMessages::new(levels, &root));
     let listener = Arrivals { held_pulls: Arc::clone(&held_pulls), delay: Arc::clone(&delay) };
+    // One bit map for all groups, as large as their bloom filter.
+    store_config.bit_map_length_consume_queue_ext = tables.consumer_filters.bloom().bits() as i32;
     let store_config = Arc::new(Live::new(store_config));
     let store = MessageStore::open(Arc::clone(&store_config), Arc::new(listener))
         .map_err(|error| StartError::Load(error.to_string()))?;
@@ -211,6 +214,7 @@ fn open(
         topics: tables.topics,
         subscription_groups: tables.subscription_groups,
         consumer_offsets: tables.consumer_offsets,
+        consumer_filters: tables.consumer_filters,
         config: Arc::clone(&settings.broker),
         settings,
         registration,
@@ -225,6 +229,10 @@ fn open(
         page_cache_busy: AtomicBool::new(false),
     });
     let _ = late.set(Arc::downgrade(&broker));
+    broker.store.set_filter_bits(Arc::new(DispatchBits {
+        filters: Arc::clone(&broker.consumer_filters),
+        config: Arc::clone(&broker.config),
+    }));
     let its_broker = Arc::downgrade(&broker);
     broker.topics.on_created(move || {
         if let Some(broker) = its_broker.upgrade() {
@@ -253,6 +261,7 @@ struct Tables {
     topics: Topics,
     subscription_groups: SubscriptionGroups,
     consumer_offsets: ConsumerOffsets,
+    consumer_filters: Arc<ConsumerFilters>,
 }
 
 fn load_tables(config: &BrokerConfig, root: &Path) -> Result<Tables, StartError> {
@@ -260,10 +269,15 @@ fn load_tables(config: &BrokerConfig, root: &Path) -> Result<Tables, StartError>
         topics: Topics::new(config, root),
         subscription_groups: SubscriptionGroups::new(config, root),
         consumer_offsets: ConsumerOffsets::new(config, root),
+        consumer_filters: Arc::new(
+            ConsumerFilters::new(config, root)
+                .map_err(|problem| StartError::Config(vec![problem]))?,
+        ),
     };
     tables.topics.load().map_err(StartError::Load)?;
     tables.subscription_groups.load().map_err(StartError::Load)?;
     tables.consumer_offsets.load().map_err(StartError::Load)?;
+    tables.consumer_filters.load().map_err(StartError::Load)?;
     Ok(tables)
 }
 
@@ -532,6 +546,7 @@ fn schedule(broker: &Arc<Broker>, scheduler: &Scheduler) {
         persist_consumer_offsets(broker);
     });
     let persist_delay = ms(store.flush_delay_offset_interval);
+    every("persist consumer filters", seconds(10), seconds(10), persist_consumer_filters);
     every("persist delay offsets", seconds(10), persist_delay, |broker| broker.delay.persist());
     let midnight = LocalTime::from_epoch_ms(now_ms()).start_of_day().to_epoch_ms() + DAY_MS;
     every("daily totals", ms(midnight - now_ms()), ms(DAY_MS), runtime_info::pass_midnight);
@@ -569,6 +584,14 @@ fn persist_consumer_offsets(broker: &Broker) {
     }
 }
 
+fn persist_consumer_filters(broker: &Arc<Broker>) {
+    let filters = &broker.consumer_filters;
+    filters.give_up_offline(|group| broker.consumers.get(group).is_some());
+    if let Err(error) = filters.persist(broker.config.get().filter_data_clean_time_span) {
+        log::error!("the consumer filters could not be written: {error}; tried again later");
+    }
+}
+
 impl RunningBroker {
     /// The address that it listens on for everything.
     pub fn main_addr(&self) -> SocketAddr {
@@ -598,7 +621,7 @@ impl RunningBroker {
     /// 1. No periodic task starts; the name servers forget this broker, so that clients go elsewhere.
     /// 2. Nobody connects any more; what was read is answered: held pulls, then the pools.
     /// 3. Background threads end, connections are closed.
-    /// 4. The store flushes and closes; consumer and delay offsets are persisted.
+    /// 4. The store flushes and closes; consumer and delay offsets and filters are persisted.
     pub fn shutdown(&self) {
         let services = std::mem::take(&mut *lock(&self.services));
         if services.is_empty() {
@@ -619,6 +642,7 @@ impl RunningBroker {
         broker.store.shutdown();
         broker.delay.persist();
         persist_consumer_offsets(broker);
+        persist_consumer_filters(broker);
         log::info!("the broker stopped within {} ms", began.elapsed().as_millis());
     }
 }

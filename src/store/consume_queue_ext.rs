@@ -43,6 +43,11 @@ impl ExtUnit {
         Some(bytes)
     }
 
+    /// Bytes it takes on the disk.
+    pub fn encoded_bytes(&self) -> usize {
+        FIXED_BYTES + self.bit_map.len()
+    }
+
     /// Reads the unit at the start of `bytes`.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let total = unit_bytes(bytes)?;

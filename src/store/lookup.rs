@@ -167,6 +167,11 @@ impl MessageStore {
         })
     }
 
+    /// The extension of a unit, found by its tags code; `None` if it has none.
+    pub fn unit_extension(&self, topic: &str, queue_id: i32, tags_code: i64) -> Option<ExtUnit> {
+        self.queue(topic, queue_id)?.ext()?.get(tags_code)
+    }
+
     /// Units of a queue from `index` on, at most `max`, at most to the end of a file; `None` if
     /// the store does not know the queue.
     pub fn queue_units(

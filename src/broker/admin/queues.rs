@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::{answer, done, refuse};
+use crate::broker::filter::{SqlFilter, TagFilter, is_tag_type};
 use crate::broker::records::with_record;
 use crate::broker::{Answer, Broker, put_message, send, transaction_check};
+use crate::common::json::{Json, Style};
 use crate::common::message_id::MessageId;
 use crate::common::properties::TRANSACTION_CHECK_TIMES;
 use crate::common::topic::{TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC};
@@ -12,9 +14,12 @@ use crate::remoting::protocol::admin_bodies::{ConsumeQueueEntries, ConsumeQueueE
 use crate::remoting::protocol::admin_headers::{
     QueryConsumeQueueRequestHeader, ResumeCheckHalfMessageRequestHeader,
 };
+use crate::remoting::protocol::heartbeat::SubscriptionData;
 use crate::remoting::protocol::response_code as code;
 use crate::remoting::{Command, Connection};
-use crate::store::message::NewMessage;
+use crate::store::consume_queue_ext::is_ext_address;
+use crate::store::message::{ExtUnit, NewMessage};
+use crate::store::{MessageFilter, QueueUnit};
 
 /// Units in one answer at most; Java ends at the end of a consume-queue file.
 const MAX_UNITS: i32 = 10_000;
@@ -32,27 +37,97 @@ pub fn query(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Ans
     let max_queue_index = store.max_offset(topic, *queue_id);
     let mut entries =
         ConsumeQueueEntries { min_queue_index, max_queue_index, ..ConsumeQueueEntries::default() };
+    let mut filter = None;
     if let Some(group) = header.consumer_group.as_deref().filter(|group| !group.is_empty()) {
         let subscription =
             broker.consumers.get(group).and_then(|online| online.subscription(topic));
+        let registered = broker.consumer_filters.describe(topic, group);
         entries.filter_data = Some(match subscription {
-            Some(_) => "null".to_owned(),
+            Some(_) => registered.unwrap_or_else(|| "null".to_owned()),
             None => format!("{group}@{topic} is not online!"),
         });
+        filter = subscription.as_deref().map(|wanted| subscribed(broker, group, wanted));
         entries.subscription_data = subscription.map(|subscription| (*subscription).clone());
     }
     if !(min_queue_index..max_queue_index).contains(index) {
         let remark = format!("Index {index} of {queue_id}@{topic} is not exist!");
         return Ok(Some(Command::response(code::SUCCESS).with_remark(remark)));
     }
-    let queue_data = units.into_iter().map(|unit| ConsumeQueueEntry {
-        physic_offset: unit.commit_log_offset,
-        physic_size: unit.size,
-        tags_code: unit.tags_code,
-        ..ConsumeQueueEntry::default()
+    let queue_data = units.into_iter().map(|unit| {
+        let ext = store.unit_extension(topic, *queue_id, unit.tags_code);
+        describe(&unit, ext.as_ref(), filter.as_ref())
     });
     entries.queue_data = Some(queue_data.collect());
     answer(&entries)
+}
+
+/// What a group's pulls want of the units of a topic; an inner `None` wants everything.
+fn subscribed(
+    broker: &Broker,
+    group: &str,
+    subscription: &SubscriptionData,
+) -> Option<Arc<dyn MessageFilter>> {
+    if is_tag_type(subscription.expression_type.as_deref()) {
+        return TagFilter::of_subscription(subscription).for_pull();
+    }
+    let registered = broker.consumer_filters.get(&subscription.topic, group)?;
+    Some(Arc::new(SqlFilter::registered(broker, &registered)))
+}
+
+/// A unit with its extension, and whether it alone lets the message pass the filter.
+fn describe(
+    unit: &QueueUnit,
+    ext: Option<&ExtUnit>,
+    filter: Option<&Option<Arc<dyn MessageFilter>>>,
+) -> ConsumeQueueEntry {
+    let lost = is_ext_address(unit.tags_code) && ext.is_none();
+    let tags_code = ext.map_or(unit.tags_code, |ext| ext.tags_code);
+    let passes = |filter: &Option<Arc<dyn MessageFilter>>| {
+        filter.as_ref().is_none_or(|filter| filter.matches_queue(Some(tags_code), ext))
+    };
+    ConsumeQueueEntry {
+        bit_map: ext.map(|ext| bits(&ext.bit_map)),
+        eval: !lost && filter.is_some_and(passes),
+        extend_data_json: ext.map(|ext| {
+            let members = [
+                ("filterBitMap", Json::Text(base64(&ext.bit_map))),
+                ("msgStoreTime", Json::Int(ext.store_timestamp)),
+                ("size", Json::Int(ext.encoded_bytes() as i64)),
+                ("tagsCode", Json::Int(ext.tags_code)),
+            ];
+            Json::object(members).write(Style::Fastjson)
+        }),
+        msg: lost.then(|| format!("Cq extend not exist!addr: {}", unit.tags_code)),
+        physic_offset: unit.commit_log_offset,
+        physic_size: unit.size,
+        tags_code: unit.tags_code,
+    }
+}
+
+/// A bit map as Java prints it: the last bit first, a new line behind every eighth byte.
+fn bits(bit_map: &[u8]) -> String {
+    let mut text = String::with_capacity(bit_map.len() * 9);
+    for (at, byte) in bit_map.iter().enumerate().rev() {
+        text.push_str(&format!("{byte:08b}"));
+        if at % 8 == 0 {
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Bytes as fastjson writes them.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let word = (0..3).fold(0, |word, at| word << 8 | u32::from(*group.get(at).unwrap_or(&0)));
+        for digit in 0..4 {
+            let value = word >> (18 - 6 * digit) & 63;
+            text.push(if digit <= group.len() { DIGITS[value as usize] as char } else { '=' });
+        }
+    }
+    text
 }
 
 /// RESUME_CHECK_HALF_MESSAGE: a half message that was given up is checked again from the start.
