@@ -198,26 +198,5 @@ impl MessageFilter for RetryFilter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::common::checksum::tags_code;
-
-    #[test]
-    fn expressions() {
-        let filter = TagFilter::parse(Some("TagA || TagB")).unwrap();
-        assert!(filter.matches_queue(Some(tags_code(Some("TagA"))), None));
-        assert!(filter.matches_queue(Some(tags_code(Some("TagB"))), None));
-        assert!(!filter.matches_queue(Some(tags_code(Some("TagC"))), None));
-        assert!(!filter.matches_queue(Some(0), None), "a message without a tag");
-        assert!(filter.matches_queue(None, None), "the code is not known");
-        for everything in [None, Some(""), Some("*")] {
-            assert!(TagFilter::parse(everything).unwrap().wants_everything());
-        }
-        assert!(TagFilter::parse(Some("||")).is_err());
-        assert!(TagFilter::parse(Some("||||")).is_err());
-        let nothing = TagFilter::parse(Some(" ")).unwrap();
-        assert!(!nothing.matches_queue(Some(0), None));
-        let trailing = TagFilter::parse(Some("||TagA||")).unwrap();
-        assert_eq!(trailing, TagFilter::parse(Some("TagA")).unwrap());
-    }
-}
+#[path = "filter_tests.rs"]
+mod tests;

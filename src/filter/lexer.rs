@@ -132,8 +132,8 @@ impl<'a> Lexer<'a> {
             self.at += blanks;
             let comment = if rest.starts_with("--") {
                 rest.find(['\n', '\r']).map(|end| end + 1)
-            } else if rest.starts_with("/*") {
-                rest[2..].find("*/").map(|end| end + 4)
+            } else if let Some(inside) = rest.strip_prefix("/*") {
+                inside.find("*/").map(|end| end + 4)
             } else {
                 None
             };
