@@ -155,21 +155,27 @@ impl Registration {
         let deadline = Instant::now() + UNREGISTER_LIMIT;
         std::thread::scope(|scope| {
             for link in &links {
-                scope.spawn(|| {
-                    link.thread.stop(deadline.saturating_duration_since(Instant::now()));
-                    let request = Command::request(request_code::UNREGISTER_BROKER)
-                        .with_header(&identity(broker));
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    let result = self.client.call(&link.shared.addr, request, left);
-                    if let Err(problem) = succeeded(result) {
-                        log::warn!(
-                            "not unregistered from name server {}: {problem}; it forgets this broker by itself",
-                            link.shared.addr
-                        );
-                    }
+                let named = std::thread::Builder::new().name("Unregister".to_owned());
+                let left = move || deadline.saturating_duration_since(Instant::now());
+                let spawned = named.spawn_scoped(scope, move || {
+                    link.thread.stop(left());
+                    self.unregister_from(&link.shared.addr, broker, left());
                 });
+                if let Err(error) = spawned {
+                    log::warn!("not unregistered from {}: {error}", link.shared.addr);
+                }
             }
         });
+    }
+
+    fn unregister_from(&self, addr: &str, broker: &Broker, limit: Duration) {
+        let request =
+            Command::request(request_code::UNREGISTER_BROKER).with_header(&identity(broker));
+        if let Err(problem) = succeeded(self.client.call(addr, request, limit)) {
+            log::warn!(
+                "not unregistered from name server {addr}: {problem}; it forgets this broker by itself"
+            );
+        }
     }
 }
 
