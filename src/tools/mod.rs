@@ -1,11 +1,11 @@
 //! `mqadmin`: the sub-commands of RocketMQ's operator tool, with its names, options and columns.
 //!
 //! A command is a [`SubCommand`]: a name, its options, and one function that asks an
-//! [`AdminClient`](crate::client::admin::AdminClient) and prints to a [`Printer`](print::Printer).
+//! [`AdminClient`](crate::client::admin::AdminClient) and prints to a [`Printer`].
 //! They are grouped in files by what they are about: [`topic`], [`group`], [`consumer_status`],
 //! [`offset`], [`broker`], [`name_server`], [`cluster`], [`stats`], [`message`], [`trace`],
 //! [`produce`], [`consume`], [`export`]. What they share is in
-//! [`call`] (options, name servers, times) and [`print`] (tables, as text or as JSON lines).
+//! [`call`] (options, name servers, times) and [`mod@print`] (tables, as text or as JSON lines).
 //!
 //! For scripts, beyond Java's tool: `--json` prints every row as a JSON object on a line of its
 //! own; the exit code is 0 for success, 1 for a failure (said on stderr) and 2 for a wrong command
