@@ -345,3 +345,62 @@ fn a_slow_listener_stops_the_pulls_not_the_consumer() {
     consumer.shutdown();
     assert_eq!(ledger.deliveries(), 500);
 }
+
+#[test]
+fn a_broker_that_crashes_and_comes_back_loses_nobody() {
+    let mut site = Site::start("Crashing", 4);
+    let acknowledged: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let ledger = Ledger::default();
+    let notes = ledger.clone();
+    let concurrent = site
+        .consumer_options("crash-concurrent")
+        .subscribe("Crashing", "*")
+        .start_concurrent(move |messages, _| {
+            notes.note(messages);
+            ConsumeResult::Success
+        })
+        .unwrap();
+    let ordered = Ledger::default();
+    let notes = ordered.clone();
+    let orderly = site
+        .consumer_options("crash-orderly")
+        .subscribe("Crashing", "*")
+        .start_orderly(move |messages, _| {
+            notes.note(messages);
+            OrderlyResult::Success
+        })
+        .unwrap();
+    let producer = site.producer_options().send_timeout(Duration::from_secs(2)).start().unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Acquire) {
+                match producer.send(&Message::new("Crashing", "x")) {
+                    Ok(result) => drop(acknowledged.lock().unwrap().insert(result.message_id)),
+                    Err(_) => std::thread::sleep(Duration::from_millis(20)),
+                }
+            }
+        });
+        let more = |count: usize| {
+            let before = acknowledged.lock().unwrap().len();
+            until("more acknowledged sends", SOON, || {
+                (acknowledged.lock().unwrap().len() >= before + count).then_some(())
+            });
+        };
+        for _ in 0..2 {
+            more(200);
+            site.broker.process.kill();
+            site.restart_broker();
+            more(200);
+        }
+        stop.store(true, Ordering::Release);
+    });
+    for ledger in [&ledger, &ordered] {
+        until("everything acknowledged", SOON, || {
+            let bodies = ledger.bodies();
+            acknowledged.lock().unwrap().iter().all(|id| bodies.contains_key(id)).then_some(())
+        });
+    }
+    concurrent.shutdown();
+    orderly.shutdown();
+}

@@ -39,6 +39,13 @@ impl Site {
         site
     }
 
+    /// Starts the broker again in the same folder, on the same port.
+    pub fn restart_broker(&mut self) {
+        let (names, port) = (self.names(), self.broker.port);
+        let more = [("brokerName", "broker-a")];
+        self.broker = Servers::from_env().broker_at(self.dir.path(), port, Some(&names), &more);
+    }
+
     /// One more topic.
     pub fn create_topic(&self, topic: &str, queues: i32) {
         self.broker.wire().create_topic(topic, queues);
