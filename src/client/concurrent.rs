@@ -1,4 +1,4 @@
-//! [`ConcurrentService`]: runs a listener on all threads of the pool, messages in any order.
+//! `ConcurrentService`: runs a listener on all threads of the pool, messages in any order.
 //!
 //! Pulled messages are cut into batches and queued; *drainers* on the pool take batch after batch.
 //! A drainer that takes one while more wait calls another, up to the pool's threads. So a fast

@@ -50,7 +50,7 @@ pub struct Facts {
     pub body_crc: u32,
     /// User flag.
     pub flag: i32,
-    /// Bits of [`sys_flag`](crate::common::sys_flag).
+    /// Bits of [`sys_flag`].
     pub sys_flag: i32,
     /// When the producer made it, ms.
     pub born_timestamp: i64,

@@ -57,7 +57,8 @@
 //! [`request_reply`]. To
 //! consume: [`allocate`] and `rebalance` (who gets which queue), [`process_queue`] (what is between
 //! pull and commit), [`pull`] and `push` (the pull loop), [`concurrent`], [`orderly`],
-//! `offset_store`; then [`lite_pull`] and [`pull_consumer`].
+//! `offset_store`; then [`lite_pull`] (its works are `polling`) and
+//! [`pull_consumer`].
 
 pub mod admin;
 pub mod allocate;
@@ -75,6 +76,7 @@ pub mod lite_pull;
 pub mod message;
 mod offset_store;
 pub mod orderly;
+mod polling;
 mod presence;
 pub mod process_queue;
 pub mod producer;
@@ -85,6 +87,7 @@ mod rebalance;
 pub mod request_reply;
 pub mod route;
 mod routing;
+mod running_info;
 pub mod sender;
 mod stats;
 pub mod subscription;

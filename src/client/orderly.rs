@@ -1,4 +1,4 @@
-//! [`OrderlyService`]: runs a listener on the messages of a queue one after the other.
+//! `OrderlyService`: runs a listener on the messages of a queue one after the other.
 //!
 //! A queue is locked for this client at its broker, and the lock renewed; without a fresh lock
 //! nothing is consumed, so that two members never have a queue at the same time. One task a queue

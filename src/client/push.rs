@@ -66,11 +66,12 @@ pub(crate) struct PushInner {
     pub retry_topic: Arc<str>,
     pub suspended: AtomicBool,
     queues: QueueTable,
-    started_ms: i64,
+    pub started_ms: i64,
     closed: AtomicBool,
     /// Limits of a queue's cache; those of a topic are divided among its queues.
-    max_cached: AtomicUsize,
-    max_cached_bytes: AtomicUsize,
+    pub max_cached: AtomicUsize,
+    /// See `max_cached`.
+    pub max_cached_bytes: AtomicUsize,
     myself: Weak<Self>,
 }
 
@@ -132,7 +133,7 @@ impl PushInner {
         self.subscriptions.read().unwrap_or_else(PoisonError::into_inner).get(topic).cloned()
     }
 
-    fn is_orderly(&self) -> bool {
+    pub fn is_orderly(&self) -> bool {
         matches!(self.service, Service::Orderly(_))
     }
 
@@ -548,19 +549,7 @@ impl ConsumerRole for PushInner {
     }
 
     fn running_info(&self) -> ConsumerRunningInfo {
-        let info = |queue: &Arc<ProcessQueue>| {
-            let commit = self.offsets.known(&queue.queue).ok().flatten().unwrap_or(-1);
-            (queue.queue.clone(), queue.info(commit))
-        };
-        let mut subscriptions = self.data().subscription_data_set;
-        subscriptions.sort_by(|a, b| (&a.topic, &a.sub_string).cmp(&(&b.topic, &b.sub_string)));
-        ConsumerRunningInfo {
-            jstack: None,
-            mq_table: self.queues.all().iter().map(info).collect(),
-            properties: self.described_options(),
-            status_table: self.stats.status(),
-            subscription_set: subscriptions,
-        }
+        self.describe()
     }
 
     fn consume_directly(&self, message: ReceivedMessage) -> Option<ConsumeDirectlyResult> {
@@ -572,38 +561,5 @@ impl ConsumerRole for PushInner {
         };
         result.spent_time_millis = began.elapsed().as_millis() as i64;
         Some(result)
-    }
-}
-
-impl PushInner {
-    /// Options and state as tools read them, under Java's names.
-    fn described_options(&self) -> BTreeMap<String, String> {
-        let options = &self.options;
-        [
-            ("consumerGroup", options.group.clone()),
-            ("messageModel", options.message_model.name().to_owned()),
-            ("consumeFromWhere", options.consume_from.name().to_owned()),
-            ("consumeThreadMin", options.consume_threads.to_string()),
-            ("consumeThreadMax", options.consume_threads.to_string()),
-            ("consumeMessageBatchMaxSize", options.consume_batch.to_string()),
-            ("pullBatchSize", options.pull_batch.to_string()),
-            ("pullInterval", options.pull_interval.as_millis().to_string()),
-            ("pullThresholdForQueue", self.max_cached.load(Ordering::Relaxed).to_string()),
-            (
-                "pullThresholdSizeForQueue",
-                (self.max_cached_bytes.load(Ordering::Relaxed) >> 20).to_string(),
-            ),
-            ("consumeConcurrentlyMaxSpan", options.max_span.to_string()),
-            ("maxReconsumeTimes", options.max_reconsume_times.to_string()),
-            ("consumeTimeout", (options.consume_timeout.as_secs() / 60).to_string()),
-            ("allocateMessageQueueStrategy", options.strategy.name()),
-            ("PROP_CONSUMEORDERLY", self.is_orderly().to_string()),
-            ("PROP_CONSUME_TYPE", ConsumeType::Passively.name().to_owned()),
-            ("PROP_THREADPOOL_CORE_SIZE", options.consume_threads.to_string()),
-            ("PROP_CONSUMER_START_TIMESTAMP", self.started_ms.to_string()),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
     }
 }

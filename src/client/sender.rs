@@ -1,4 +1,4 @@
-//! [`Sender`]: how a message gets to a broker: checks, encoding, choice of queue, attempts.
+//! `Sender`: how a message gets to a broker: checks, encoding, choice of queue, attempts.
 //!
 //! Producers send through it, and consumers when they have to give a message back by an ordinary
 //! send.
