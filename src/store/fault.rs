@@ -1,7 +1,7 @@
 //! Injected faults: makes a system call of the store fail on purpose, so that tests can see what a
 //! full or broken disk does.
 //!
-//! Every call that can fail for reasons of the disk asks [`check`] first. While nothing is
+//! Every call that can fail for reasons of the disk asks `check` first. While nothing is
 //! injected that is one relaxed load, on paths that make a system call anyway.
 
 use std::io;
