@@ -51,6 +51,14 @@ impl System {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// What a command prints as soon as `text` is in it.
+    fn eventually(&self, line: &str, text: &str) -> String {
+        until(&format!("{text:?} of {line}"), Duration::from_secs(20), || {
+            let printed = String::from_utf8(self.run(line).stdout).unwrap();
+            printed.contains(text).then_some(printed)
+        })
+    }
+
     /// Exit code and stderr of one that does not.
     fn fails(&self, line: &str) -> (i32, String) {
         let output = self.run(line);
@@ -202,13 +210,9 @@ fn members_of_groups_are_shown() {
         (consumed.load(Ordering::Relaxed) == 3).then_some(())
     });
 
-    let connection = system.must("consumerConnection -g G");
-    assert!(connection.contains(" JAVA ") || connection.contains(" RUST "), "{connection}");
-    assert!(connection.contains("ConsumeType: CONSUME_PASSIVELY"), "{connection}");
-    until("the offsets of the group", Duration::from_secs(20), || {
-        let output = system.run("consumerProgress -g G");
-        String::from_utf8_lossy(&output.stdout).contains("Diff Total: 0\n").then_some(())
-    });
+    let connection = system.eventually("consumerConnection -g G", "CONSUME_PASSIVELY");
+    assert!(connection.contains(" RUST "), "{connection}");
+    system.eventually("consumerProgress -g G", "Diff Total: 0\n");
     let progress = system.must("consumerProgress -g G -s true");
     assert_eq!(progress.lines().filter(|line| line.starts_with("T ")).count(), 2);
     assert!(!progress.contains("N/A  "), "every queue has its client: {progress}");
@@ -248,10 +252,7 @@ fn figures_and_exports() {
     let shares = system.must("allocateMQ -t T -i a,b");
     assert_eq!(shares.matches("queueId").count(), 3, "{shares}");
 
-    let entries = until("the consume queue", Duration::from_secs(10), || {
-        let entries = system.must("queryCq -t T -q 0 -i 0");
-        entries.contains("ConsumeQueueData").then_some(entries)
-    });
+    let entries = system.eventually("queryCq -t T -q 0 -i 0", "ConsumeQueueData");
     assert!(entries.contains("min: 0\n======"), "{entries}");
 
     let folder = system.dir.join("export");
