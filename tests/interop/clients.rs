@@ -3,7 +3,7 @@
 //! | call | prints, tab separated |
 //! |---|---|
 //! | `produce NAMESRV TOPIC GROUP COUNT SEED` | a `sent` or `failed` line for each message, then `done` |
-//! | `consume NAMESRV TOPIC GROUP` | `ready`, then a `got` line for each delivery, until stdin ends |
+//! | `consume NAMESRV TOPIC GROUP [SQL]` | `ready`, then a `got` line for each delivery, until stdin ends; `failed` if it cannot start (Java) |
 //!
 //! ```text
 //! sent   ID KEY QUEUE OFFSET BYTES SHA256       "-" where the client does not tell (oneway)
@@ -23,6 +23,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use rocketmq::client::PushConsumer;
+use rocketmq::client::subscription::Filter;
 
 use crate::ours;
 use crate::support::java_peer::{cache, cached, fetch_jars, run};
@@ -125,14 +126,41 @@ impl Prepared {
     pub fn consume(
         &self,
         home: &Path,
-        [namesrv, topic, group]: [&str; 3],
+        place: [&str; 3],
         member: usize,
         to: Sender<Got>,
     ) -> Consumer {
         if self.client == Client::Ours {
-            return Consumer::Library(ours::consume([namesrv, topic, group], member, to));
+            return Consumer::Library(ours::consume(place, Filter::all(), member, to));
         }
-        let mut child = self.start(home, &["consume", namesrv, topic, group]);
+        self.receive(home, &[&["consume"], &place[..]].concat(), member, to)
+    }
+
+    /// The same, of the messages that pass an SQL92 expression.
+    pub fn consume_by_sql(
+        &self,
+        home: &Path,
+        place: [&str; 3],
+        sql: &str,
+        member: usize,
+        to: Sender<Got>,
+    ) -> Consumer {
+        if self.client == Client::Ours {
+            return Consumer::Library(ours::consume(place, Filter::Sql(sql.into()), member, to));
+        }
+        self.receive(home, &[&["consume"], &place[..], &[sql]].concat(), member, to)
+    }
+
+    /// What a consumer says that does not start because of its expression.
+    pub fn refusal(&self, home: &Path, [namesrv, topic, group]: [&str; 3], sql: &str) -> String {
+        let mut child = self.start(home, &["consume", namesrv, topic, group, sql]);
+        child.stdin = None;
+        let output = child.wait_with_output().unwrap_or_else(|e| panic!("{:?}: {e}", self.client));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn receive(&self, home: &Path, words: &[&str], member: usize, to: Sender<Got>) -> Consumer {
+        let mut child = self.start(home, words);
         let output = child.stdout.take().map(BufReader::new);
         let input = child.stdin.take();
         let reader = std::thread::spawn(move || {

@@ -6,6 +6,7 @@
 //! client matrix against the official servers: that is how the matrix itself is tested.
 
 mod clients;
+mod filters;
 mod matrix;
 mod ours;
 mod peers;

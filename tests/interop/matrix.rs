@@ -33,9 +33,14 @@ pub struct Site {
 impl Site {
     /// A name server and a broker, each made by whom the caller says.
     pub fn start(namesrv: &Servers, broker: &Servers) -> Self {
+        Self::start_with(namesrv, broker, &[])
+    }
+
+    /// The same, with more keys for the broker.
+    pub fn start_with(namesrv: &Servers, broker: &Servers, keys: &[(&str, &str)]) -> Self {
         let dir = TempDir::new("interop");
         let namesrv = namesrv.namesrv(dir.path());
-        let broker = broker.broker_at(dir.path(), free_port(), Some(&namesrv.addr()), &[]);
+        let broker = broker.broker_at(dir.path(), free_port(), Some(&namesrv.addr()), keys);
         // A Java 5 broker that gets a topic while it registers for the first time may send the old
         // list of topics with the new version number, and then sees no reason to send it again.
         servers::wait_for_route(&namesrv.addr(), "TBW102");

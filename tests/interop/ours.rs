@@ -5,6 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use rocketmq::client::config::ConsumeFromWhere;
+use rocketmq::client::subscription::Filter;
 use rocketmq::client::{
     ConsumeResult, ConsumerOptions, ProducerOptions, PushConsumer, SendResult, SendStatus,
 };
@@ -78,8 +79,13 @@ fn stored(key: &str, digest: &str, result: &SendResult) -> Sent {
 }
 
 /// Starts a push consumer whose deliveries go to `to`.
-pub fn consume([namesrv, topic, group]: [&str; 3], member: usize, to: Sender<Got>) -> PushConsumer {
-    let mut options = ConsumerOptions::new(group).name_servers(namesrv).subscribe(topic, "*");
+pub fn consume(
+    [namesrv, topic, group]: [&str; 3],
+    filter: Filter,
+    member: usize,
+    to: Sender<Got>,
+) -> PushConsumer {
+    let mut options = ConsumerOptions::new(group).name_servers(namesrv).subscribe(topic, filter);
     options.consume_from = ConsumeFromWhere::FirstOffset;
     let started = options.start_concurrent(move |messages, _context| {
         for message in messages {

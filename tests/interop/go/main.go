@@ -41,7 +41,11 @@ func main() {
 		must(err)
 		produce(servers, topic, group, count, uint32(seed))
 	} else {
-		consume(servers, topic, group)
+		selector := consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}
+		if len(os.Args) > 5 {
+			selector = consumer.MessageSelector{Type: consumer.SQL92, Expression: os.Args[5]}
+		}
+		consume(servers, topic, group, selector)
 	}
 }
 
@@ -94,11 +98,11 @@ func produce(servers []string, topic, group string, count int, seed uint32) {
 	must(p.Shutdown())
 }
 
-func consume(servers []string, topic, group string) {
+func consume(servers []string, topic, group string, selector consumer.MessageSelector) {
 	c, err := rocketmq.NewPushConsumer(consumer.WithNameServer(servers), consumer.WithGroupName(group),
 		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset))
 	must(err)
-	must(c.Subscribe(topic, consumer.MessageSelector{Type: consumer.TAG, Expression: "*"},
+	must(c.Subscribe(topic, selector,
 		func(_ context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 			for _, m := range messages {
 				line("got", m.MsgId, m.GetKeys(), m.GetTags(), m.GetProperty("地区"), m.Queue.QueueId,

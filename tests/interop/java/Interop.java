@@ -3,8 +3,10 @@ import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.util.concurrent.Semaphore;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
@@ -23,7 +25,7 @@ public class Interop {
         if (args[0].equals("produce")) {
             produce(args[1], args[2], args[3], Integer.parseInt(args[4]), Integer.parseInt(args[5]));
         } else {
-            consume(args[1], args[2], args[3]);
+            consume(args[1], args[2], args[3], args.length > 4 ? MessageSelector.bySql(args[4]) : MessageSelector.byTag("*"));
         }
         OUT.flush();
         System.exit(0);
@@ -43,6 +45,7 @@ public class Interop {
             byte[] body = body(tape, i);
             Message message = new Message(topic, TAGS[i % TAGS.length], key, body);
             message.putUserProperty("地区", "上海 " + i);
+            message.putUserProperty("number", String.valueOf(i));
             // The last one is waited for, so that on the same connection the oneway ones are out.
             switch (i == count - 1 ? 0 : i % 3) {
                 case 0:
@@ -72,11 +75,11 @@ public class Interop {
         producer.shutdown();
     }
 
-    static void consume(String namesrv, String topic, String group) throws Exception {
+    static void consume(String namesrv, String topic, String group, MessageSelector selector) throws Exception {
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
         consumer.setNamesrvAddr(namesrv);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
-        consumer.subscribe(topic, "*");
+        consumer.subscribe(topic, selector);
         consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
             for (MessageExt m : messages) {
                 line("got", m.getMsgId(), m.getKeys(), m.getTags(), m.getUserProperty("地区"), m.getQueueId(),
@@ -84,7 +87,12 @@ public class Interop {
             }
             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
         });
-        consumer.start();
+        try {
+            consumer.start();
+        } catch (MQClientException refused) {
+            failed("-", refused);
+            return;
+        }
         line("ready");
         while (System.in.read() >= 0) {
         }
