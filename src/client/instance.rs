@@ -119,6 +119,8 @@ pub(crate) struct Instance {
     pub(super) introduced: Mutex<BTreeSet<String>>,
     /// A heartbeat beside the periodic ones is scheduled.
     pub(super) heartbeat_due: AtomicBool,
+    /// An update of routes beside the periodic ones is scheduled.
+    pub(super) routes_due: AtomicBool,
     stopped: AtomicBool,
 }
 
@@ -209,6 +211,7 @@ impl Instance {
             unreachable: Arc::default(),
             introduced: Mutex::default(),
             heartbeat_due: AtomicBool::new(false),
+            routes_due: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         });
         super::broker_requests::register(&instance);

@@ -23,6 +23,7 @@ use super::instance::Instance;
 use super::sender::AsyncSend;
 use crate::common::service_thread::{ServiceThread, Signal};
 use crate::common::sync::{catch_panic, lock};
+use crate::common::thread_pool::{Shed, Task};
 use crate::remoting::connection::AsyncCall;
 use crate::remoting::{Command, RemotingError};
 
@@ -227,7 +228,7 @@ impl Lane {
 
     fn call_drainer(self: &Arc<Self>, instance: &Arc<Instance>) {
         let (lane, weak) = (Arc::clone(self), Arc::downgrade(instance));
-        instance.remoting.run(Box::new(move || lane.drain(&weak)));
+        instance.remoting.run(Box::new(Drain { lane, instance: weak }));
     }
 
     fn drain(self: &Arc<Self>, instance: &Weak<Instance>) {
@@ -253,6 +254,23 @@ impl Lane {
                 catch_panic("callback of a send", || send.complete(&self.addr, result));
             }
         }
+    }
+}
+
+/// The task of a worker that tells outcomes. It also runs if the pool gives it up: callers were
+/// promised to be told.
+struct Drain {
+    lane: Arc<Lane>,
+    instance: Weak<Instance>,
+}
+
+impl Task for Drain {
+    fn run(self: Box<Self>) {
+        self.lane.drain(&self.instance);
+    }
+
+    fn shed(self: Box<Self>, _: Shed, _: Duration, _: usize) {
+        self.run();
     }
 }
 

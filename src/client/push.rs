@@ -219,6 +219,7 @@ impl PushInner {
         });
         if let Err(error) = issued {
             log::warn!("{}: pull of {:?}: {error}", self.options.group, queue.queue);
+            self.instance.update_routes_soon();
             self.pull_later(PullTurn { queue, next_offset, after_lock }, error_delay);
         }
     }
@@ -278,7 +279,12 @@ impl PushInner {
                 log::info!("{}: {:?}: {error}", self.options.group, turn.queue.queue);
                 self.instance.heartbeat_soon(FULL_DELAY);
             }
-            _ => log::warn!("{}: {:?}: {error}", self.options.group, turn.queue.queue),
+            _ => {
+                log::warn!("{}: {:?}: {error}", self.options.group, turn.queue.queue);
+                if matches!(error, ClientError::Remoting(_)) {
+                    self.instance.update_routes_soon();
+                }
+            }
         }
         self.pull_later(turn, delay);
     }

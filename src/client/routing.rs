@@ -1,6 +1,7 @@
 //! Where an instance finds topics and brokers: it asks the name servers, and remembers.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,12 @@ use crate::remoting::Command;
 use crate::remoting::protocol::bodies::{MessageQueue, TopicRouteData};
 use crate::remoting::protocol::headers::GetRouteInfoRequestHeader;
 use crate::remoting::protocol::{request_code, response_code};
+
+/// How long a name server is given to notice that a broker is gone.
+const FAILURE_DELAY: Duration = Duration::from_secs(1);
+
+/// How long after that failures do not lead to another update.
+const FAILURE_PAUSE: Duration = Duration::from_secs(5);
 
 impl Instance {
     fn fetch_route(&self, topic: &str) -> Result<TopicRouteData, ClientError> {
@@ -86,6 +93,26 @@ impl Instance {
         if rebalance {
             self.rebalance_soon();
         }
+    }
+
+    /// Asks for all routes in a second, unless that is scheduled already: a broker could not be
+    /// reached, and the name servers may know more.
+    pub fn update_routes_soon(self: &Arc<Self>) {
+        if self.is_stopped() || self.routes_due.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let instance = Arc::downgrade(self);
+        self.scheduler.once("routes", FAILURE_DELAY, move || {
+            let Some(instance) = instance.upgrade() else { return };
+            instance.update_all_routes();
+            // While the broker stays away every pull of it fails again: not for each of them.
+            let weak = Arc::downgrade(&instance);
+            instance.scheduler.once("routes", FAILURE_PAUSE, move || {
+                if let Some(instance) = weak.upgrade() {
+                    instance.routes_due.store(false, Ordering::Release);
+                }
+            });
+        });
     }
 
     /// A route that can be written. A topic that does not exist borrows the brokers of the

@@ -17,11 +17,12 @@ use crate::common::checksum::java_hash;
 use crate::common::clock::now_ms;
 use crate::common::message::Message;
 use crate::common::message_id::unique_key;
+use crate::common::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 use crate::common::shared_bytes::SharedBytes;
 use crate::common::topic::RETRY_PREFIX;
 use crate::common::{properties, sys_flag};
 use crate::remoting::protocol::bodies::MessageQueue;
-use crate::remoting::protocol::headers::{SendMessageRequestHeaderV2, SendMessageResponseHeader};
+use crate::remoting::protocol::headers::SendMessageResponseHeader;
 use crate::remoting::protocol::{request_code, response_code};
 use crate::remoting::{Body, Command};
 
@@ -141,18 +142,28 @@ impl Sender {
     /// Checks a message and works out what all attempts have in common.
     pub fn prepare(&self, message: &Message) -> Result<Prepared, ClientError> {
         check_message(message, self.options.max_message_bytes)?;
-        let mut own = message.properties.clone();
+        let own = &message.properties;
+        let mut text = own.encode();
+        let mut add = |name: &str, value: &str| {
+            if !text.is_empty() {
+                text.push(PROPERTY_SEPARATOR);
+            }
+            text.push_str(name);
+            text.push(NAME_VALUE_SEPARATOR);
+            text.push_str(value);
+        };
         let message_id = match own.get(properties::UNIQUE_KEY) {
             Some(id) => id.to_owned(),
             None => {
                 let id = unique_key();
-                own.set(properties::UNIQUE_KEY, id.as_str());
+                add(properties::UNIQUE_KEY, &id);
                 id
             }
         };
         if own.get(properties::WAIT).is_none() {
-            own.set(properties::WAIT, "true");
+            add(properties::WAIT, "true");
         }
+        check_properties_length(&text)?;
         let is_true = |name| own.get(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
         let mut flags = 0;
         if is_true(properties::TRANSACTION_PREPARED) {
@@ -165,8 +176,6 @@ impl Sender {
             reconsume_times = number(properties::RECONSUME_TIME).unwrap_or(0);
             max_reconsume_times = number(properties::MAX_RECONSUME_TIMES);
         }
-        let text = own.encode();
-        check_properties_length(&text)?;
         let body = if message.body.len() >= self.options.compress_over {
             flags |= sys_flag::COMPRESSED | sys_flag::COMPRESSION_ZLIB;
             let level = self.options.compress_level;
@@ -210,23 +219,27 @@ impl Sender {
     }
 
     fn request(&self, prepared: &Prepared, queue: &MessageQueue) -> Command {
-        let header = SendMessageRequestHeaderV2 {
-            producer_group: self.options.group.clone(),
-            topic: prepared.topic.clone(),
-            default_topic: self.options.create_topic_key.clone(),
-            default_topic_queue_nums: self.options.default_topic_queues,
-            queue_id: queue.queue_id,
-            sys_flag: prepared.sys_flag,
-            born_timestamp: now_ms(),
-            flag: prepared.flag,
-            properties: Some(prepared.properties.clone()),
-            reconsume_times: Some(prepared.reconsume_times),
-            unit_mode: Some(false),
-            max_reconsume_times: prepared.max_reconsume_times,
-            batch: Some(prepared.code == request_code::SEND_BATCH_MESSAGE),
-            broker_name: Some(queue.broker_name.clone()),
-        };
-        Command::request(prepared.code).with_header(&header).with_body(prepared.body.to_body())
+        let mut request = Command::request(prepared.code);
+        // The fields of `SendMessageRequestHeaderV2`, without a copy of each text.
+        let fields = &mut request.fields;
+        fields.push_str("a", &self.options.group);
+        fields.push_str("b", &prepared.topic);
+        fields.push_str("c", &self.options.create_topic_key);
+        fields.push_int("d", self.options.default_topic_queues.into());
+        fields.push_int("e", queue.queue_id.into());
+        fields.push_int("f", prepared.sys_flag.into());
+        fields.push_int("g", now_ms());
+        fields.push_int("h", prepared.flag.into());
+        fields.push_str("i", &prepared.properties);
+        fields.push_int("j", prepared.reconsume_times.into());
+        fields.push_str("k", "false");
+        if let Some(times) = prepared.max_reconsume_times {
+            fields.push_int("l", times.into());
+        }
+        let is_batch = prepared.code == request_code::SEND_BATCH_MESSAGE;
+        fields.push_str("m", if is_batch { "true" } else { "false" });
+        fields.push_str("n", &queue.broker_name);
+        request.with_body(prepared.body.to_body())
     }
 
     /// The route of a topic that is to be written.
@@ -281,9 +294,20 @@ impl Sender {
         })
     }
 
+    /// Whether a response says that the message was stored.
+    fn is_stored(response: &Command) -> bool {
+        matches!(
+            response.code,
+            response_code::SUCCESS
+                | response_code::FLUSH_DISK_TIMEOUT
+                | response_code::FLUSH_SLAVE_TIMEOUT
+                | response_code::SLAVE_NOT_AVAILABLE
+        )
+    }
+
     fn read_result(
-        prepared: &Prepared,
-        queue: &MessageQueue,
+        message_id: String,
+        queue: MessageQueue,
         addr: &str,
         response: Command,
     ) -> Result<SendResult, ClientError> {
@@ -300,9 +324,9 @@ impl Sender {
         let region = response.fields.get("MSG_REGION").unwrap_or("DefaultRegion");
         Ok(SendResult {
             status,
-            message_id: prepared.message_id.clone(),
+            message_id,
             offset_message_id: header.msg_id,
-            queue: MessageQueue { queue_id: header.queue_id, ..queue.clone() },
+            queue: MessageQueue { queue_id: header.queue_id, ..queue },
             queue_offset: header.queue_offset,
             transaction_id: header.transaction_id,
             region_id: region.to_owned(),
@@ -318,7 +342,7 @@ impl Sender {
     ) -> Result<SendResult, ClientError> {
         let addr = self.instance.vip(self.instance.master(&queue.broker_name, &queue.topic)?);
         let response = self.instance.call(&addr, self.request(prepared, queue), timeout)?;
-        Self::read_result(prepared, queue, &addr, response)
+        Self::read_result(prepared.message_id.clone(), queue.clone(), &addr, response)
     }
 
     fn may_retry(&self, error: &ClientError) -> bool {
@@ -370,6 +394,9 @@ impl Sender {
                 }
                 Err(error) => {
                     let again = self.may_retry(&error);
+                    if matches!(error, ClientError::Remoting(_)) {
+                        self.instance.update_routes_soon();
+                    }
                     let broker_name = queue.broker_name;
                     attempts.push(Attempt { broker_name, error: Box::new(error) });
                     if !again {
@@ -494,15 +521,19 @@ impl AsyncSend {
     }
 
     /// The present attempt has ended: with a response, or a failure of transport.
-    pub fn complete(self: Box<Self>, addr: &str, result: Result<Command, ClientError>) {
+    pub fn complete(mut self: Box<Self>, addr: &str, result: Result<Command, ClientError>) {
         match result {
             Ok(response) => {
-                let result = Sender::read_result(&self.prepared, &self.queue, addr, response);
-                self.sender.note(&self.queue.broker_name, self.issued, result.is_err());
+                let failed = !Sender::is_stored(&response);
+                self.sender.note(&self.queue.broker_name, self.issued, failed);
+                let id = std::mem::take(&mut self.prepared.message_id);
+                let queue = std::mem::take(&mut self.queue);
+                let result = Sender::read_result(id, queue, addr, response);
                 self.end(result);
             }
             Err(error) => {
                 self.sender.note(&self.queue.broker_name, self.issued, true);
+                self.sender.instance.update_routes_soon();
                 if let Some(send) = self.next_attempt(error) {
                     send.issue();
                 }
@@ -534,5 +565,58 @@ impl AsyncSend {
             self.queue = queue;
         }
         Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::ClientOptions;
+    use crate::remoting::protocol::headers::SendMessageRequestHeaderV2;
+
+    fn sender(options: ProducerOptions) -> Sender {
+        let client = ClientOptions::default().name_servers("127.0.0.1:1");
+        let instance = Instance::open(&client, client.client_id(false, false), false).unwrap();
+        Sender::new(options, instance)
+    }
+
+    #[test]
+    fn a_request_has_the_declared_header() {
+        let sender = sender(ProducerOptions::new("g").compress_over(100usize));
+        let queue = MessageQueue { broker_name: "b".into(), queue_id: 3, topic: "T".into() };
+        let message = Message::new("T", vec![b'x'; 200]).with_tag("a");
+        let prepared = sender.prepare(&message).unwrap();
+        let request = sender.request(&prepared, &queue);
+        let header: SendMessageRequestHeaderV2 = request.header().unwrap();
+        let mut again = Command::request(310).with_header(&header);
+        again.body = request.body.clone();
+        assert_eq!(request.fields, again.fields, "same fields, same order");
+        assert_eq!((header.queue_id, header.sys_flag, header.batch), (3, 0x301, Some(false)));
+        let text = header.properties.unwrap();
+        let id = prepared.message_id;
+        assert_eq!(text, format!("TAGS\u{1}a\u{2}UNIQ_KEY\u{1}{id}\u{2}WAIT\u{1}true"));
+        assert!(request.body.len() < 200);
+        sender.instance.close();
+    }
+
+    #[test]
+    fn retries_carry_their_count_and_replies_their_code() {
+        let sender = sender(ProducerOptions::new("g"));
+        let retry = Message::new("%RETRY%c", "x")
+            .with_property(properties::RECONSUME_TIME, "3")
+            .with_property(properties::MAX_RECONSUME_TIMES, "16");
+        let prepared = sender.prepare(&retry).unwrap();
+        for _ in 0..2 {
+            let request = sender.request(&prepared, &MessageQueue::default());
+            let header: SendMessageRequestHeaderV2 = request.header().unwrap();
+            assert_eq!((header.reconsume_times, header.max_reconsume_times), (Some(3), Some(16)));
+        }
+        let reply = Message::new("c_REPLY_TOPIC", "x").with_property("MSG_TYPE", "reply");
+        let prepared = sender.prepare(&reply).unwrap();
+        assert_eq!(prepared.code, request_code::SEND_REPLY_MESSAGE_V2);
+        let batch = sender.prepare_batch(&[Message::new("T", "x")]).unwrap();
+        let request = sender.request(&batch, &MessageQueue::default());
+        assert_eq!((request.code, request.fields.get("m")), (320, Some("true")));
+        sender.instance.close();
     }
 }
