@@ -14,7 +14,7 @@
 //! 4. The tables: [`topics`], [`subscription_groups`], [`consumer_offsets`], [`consumers`],
 //!    [`consumer_filters`],
 //!    [`producers`], [`queue_locks`], [`stats`].
-//! 5. How it starts and stops: [`startup`], [`pools`], [`fast_failure`].
+//! 5. How it starts and stops: [`startup`], [`routes`], [`pools`], [`fast_failure`].
 //!
 //! # Threads
 //!
@@ -74,6 +74,7 @@ pub mod records;
 pub mod refusal;
 pub mod registration;
 pub mod reply;
+pub mod routes;
 pub mod runtime_info;
 pub mod send;
 pub mod send_back;

@@ -12,7 +12,7 @@ use crate::common::thread_pool::ThreadPool;
 /// busy; Java's 4 threads for sends would often be held by readers that are not running.
 const READERS: usize = 64;
 
-/// The pools. What runs where is the table in [`startup`](super::startup).
+/// The pools. What runs where is the table in [`routes`](super::routes).
 #[derive(Debug)]
 pub struct Pools {
     /// Sends and send-backs.

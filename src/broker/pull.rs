@@ -2,12 +2,12 @@
 //! whose body is the records as they lie in the commit log. A pull that finds nothing is given to
 //! [`hold`](super::hold), which gives it back to [`run_again`].
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use super::config::BrokerConfig;
 use super::filter::{self, RetryFilter, SqlFilter, TagFilter, expressions_disabled};
-use super::hold::{HeldPull, Hold};
+use super::hold::{HeldPull, Hold, Wake};
 use super::{Answer, Broker, FAQ, Refusal};
 use crate::common::clock::now_ms;
 use crate::common::json::{Style, ToJson};
@@ -16,6 +16,7 @@ use crate::common::record::RecordFields;
 use crate::common::sys_flag::{
     PULL_CLASS_FILTER, PULL_COMMIT_OFFSET, PULL_SUBSCRIPTION, PULL_SUSPEND,
 };
+use crate::common::thread_pool::{Shed, Task};
 use crate::common::topic::{OFFSET_MOVED_EVENT, PERM_READ, RETRY_PREFIX};
 use crate::json_body;
 use crate::remoting::connection::ReplyTo;
@@ -140,6 +141,46 @@ pub fn run_again(broker: &Arc<Broker>, held: HeldPull<Suspended>) {
         Ok(Some(response)) => reply.send(response),
         Ok(None) => {}
         Err(error) => reply.send(Command::failure(code::SYSTEM_ERROR, error.to_string())),
+    }
+}
+
+/// What becomes of a held pull that ends: the thread that found out executes it, while a permit of
+/// the pull pool is free (its data has just been written, so it waits for nothing); else the pool
+/// does.
+pub fn waker(late: Arc<OnceLock<Weak<Broker>>>) -> Wake<Suspended> {
+    Box::new(move |held| {
+        let Some(broker) = late.get().and_then(Weak::upgrade) else { return };
+        let pool = Arc::clone(&broker.pools.pull);
+        if let Some(_permit) = pool.try_permit() {
+            run_again(&broker, held);
+        } else if let Err(task) = pool.submit(Box::new(EndedPull { broker, held })) {
+            task.shed(Shed::Refused, Duration::ZERO, pool.queue_len());
+        }
+    })
+}
+
+/// A held pull on its way through the pull pool.
+struct EndedPull {
+    broker: Arc<Broker>,
+    held: HeldPull<Suspended>,
+}
+
+impl Task for EndedPull {
+    fn run(self: Box<Self>) {
+        run_again(&self.broker, self.held);
+    }
+
+    fn shed(self: Box<Self>, reason: Shed, waited: Duration, queue_len: usize) {
+        let tag = match reason {
+            Shed::TooOld => "[TIMEOUT_CLEAN_QUEUE]",
+            Shed::PageCacheBusy => "[PCBUSY_CLEAN_QUEUE]",
+            Shed::Refused | Shed::Stopping => "[OVERLOAD]",
+        };
+        let remark = format!(
+            "{tag}broker busy, start flow control for a while, period in queue: {}ms, size of queue: {queue_len}",
+            waited.as_millis()
+        );
+        self.held.request.reply.send(Command::failure(code::SYSTEM_BUSY, remark));
     }
 }
 

@@ -1,5 +1,5 @@
-//! Starting and stopping a broker: what is loaded, opened and started in which order, which request
-//! is served by whom, and what happens at which period.
+//! Starting and stopping a broker: what is loaded, opened and started in which order, and what
+//! happens at which period. Which request is served by whom is in [`routes`].
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -13,7 +13,7 @@ use super::consumer_filters::{ConsumerFilters, DispatchBits};
 use super::consumer_offsets::ConsumerOffsets;
 use super::consumers::Consumers;
 use super::delay::{self, DelayedMessages};
-use super::hold::{HeldPull, HeldPulls};
+use super::hold::HeldPulls;
 use super::pools::Pools;
 use super::producers::Producers;
 use super::pull::Suspended;
@@ -24,8 +24,8 @@ use super::stats::{BrokerStats, Window};
 use super::subscription_groups::SubscriptionGroups;
 use super::topics::Topics;
 use super::{
-    Answer, Broker, address_server, admin, client_manage, consumer_manage, fast_failure, pull,
-    query, reply, runtime_info, send, send_back, transaction_check, transactions,
+    Broker, address_server, client_manage, consumer_manage, fast_failure, pull, routes,
+    runtime_info, transaction_check,
 };
 use crate::common::clock::now_ms;
 use crate::common::config::{Entry, Live};
@@ -33,11 +33,9 @@ use crate::common::os::{self, LocalTime};
 use crate::common::scheduler::Scheduler;
 use crate::common::service_thread::{ServiceThread, Signal};
 use crate::common::sync::lock;
-use crate::common::thread_pool::{Shed, Task, ThreadPool};
 use crate::remoting::config::{ClientConfig, ServerConfig};
-use crate::remoting::protocol::{request_code as request, response_code as code};
-use crate::remoting::server::{ConnectionEvents, RunningServer};
-use crate::remoting::{Command, Connection, Processor, RemotingClient, RemotingServer};
+use crate::remoting::server::RunningServer;
+use crate::remoting::{RemotingClient, RemotingServer};
 use crate::store::config::BrokerRole;
 use crate::store::delay_levels::DelayLevels;
 use crate::store::{Arrival, ArrivalListener, MessageStore, StoreConfig};
@@ -186,7 +184,7 @@ fn open(
     let tables = load_tables(&config, &root)?;
 
     let late: Arc<OnceLock<Weak<Broker>>> = Arc::default();
-    let held_pulls = Arc::new(HeldPulls::new(waker(Arc::clone(&late))));
+    let held_pulls = Arc::new(HeldPulls::new(pull::waker(Arc::clone(&late))));
     let delay = Arc::new(DelayedMessages::new(levels, &root));
     let listener = Arrivals { held_pulls: Arc::clone(&held_pulls), delay: Arc::clone(&delay) };
     // One bit map for all groups, as large as their bloom filter.
@@ -294,195 +292,12 @@ impl ArrivalListener for Arrivals {
     }
 }
 
-/// What becomes of a held pull that ends: the thread that found out executes it, while a permit of
-/// the pull pool is free (its data has just been written, so it waits for nothing); else the pool
-/// does.
-fn waker(late: Arc<OnceLock<Weak<Broker>>>) -> super::hold::Wake<Suspended> {
-    Box::new(move |held| {
-        let Some(broker) = late.get().and_then(Weak::upgrade) else { return };
-        let pool = Arc::clone(&broker.pools.pull);
-        if let Some(_permit) = pool.try_permit() {
-            pull::run_again(&broker, held);
-        } else if let Err(task) = pool.submit(Box::new(EndedPull { broker, held })) {
-            task.shed(Shed::Refused, Duration::ZERO, pool.queue_len());
-        }
-    })
-}
-
-/// A held pull on its way through the pull pool.
-struct EndedPull {
-    broker: Arc<Broker>,
-    held: HeldPull<Suspended>,
-}
-
-impl Task for EndedPull {
-    fn run(self: Box<Self>) {
-        pull::run_again(&self.broker, self.held);
-    }
-
-    fn shed(self: Box<Self>, reason: Shed, waited: Duration, queue_len: usize) {
-        let tag = match reason {
-            Shed::TooOld => "[TIMEOUT_CLEAN_QUEUE]",
-            Shed::PageCacheBusy => "[PCBUSY_CLEAN_QUEUE]",
-            Shed::Refused | Shed::Stopping => "[OVERLOAD]",
-        };
-        let remark = format!(
-            "{tag}broker busy, start flow control for a while, period in queue: {}ms, size of queue: {queue_len}",
-            waited.as_millis()
-        );
-        self.held.request.reply.send(Command::failure(code::SYSTEM_BUSY, remark));
-    }
-}
-
-/// A row of the table of requests.
-#[derive(Clone, Copy)]
-struct Row {
-    code: i32,
-    process: fn(&Arc<Broker>, &Arc<Connection>, Command) -> Answer,
-    pool: fn(&Pools) -> &Arc<ThreadPool>,
-    is_short: fn(&Broker, &Command) -> bool,
-    rejects: fn(&Broker) -> Option<String>,
-    /// Served on the fast port too.
-    on_fast_port: bool,
-}
-
-fn always_short(_: &Broker, _: &Command) -> bool {
-    true
-}
-
-fn never_short(_: &Broker, _: &Command) -> bool {
-    false
-}
-
-fn never_rejects(_: &Broker) -> Option<String> {
-    None
-}
-
-/// Which request is served by whom, in which pool. Everything else goes to the administrators'
-/// processor. A pull on the fast port is not served, as in Java.
-fn rows() -> Vec<Row> {
-    let row = |code, process, pool, is_short| Row {
-        code,
-        process,
-        pool,
-        is_short,
-        rejects: never_rejects,
-        on_fast_port: true,
-    };
-    let mut rows = Vec::new();
-    for code in [request::SEND_MESSAGE, request::SEND_MESSAGE_V2, request::SEND_BATCH_MESSAGE] {
-        rows.push(Row {
-            rejects: send::rejects,
-            ..row(code, send::process, |p| &p.send, send::is_short)
-        });
-    }
-    let give_back = request::CONSUMER_SEND_MSG_BACK;
-    rows.push(Row {
-        rejects: send::rejects,
-        ..row(give_back, send_back::process, |p| &p.send, never_short)
-    });
-    for code in [request::PULL_MESSAGE, request::LITE_PULL_MESSAGE] {
-        rows.push(Row {
-            on_fast_port: false,
-            ..row(code, pull::process, |p| &p.pull, pull::is_short)
-        });
-    }
-    for code in [request::SEND_REPLY_MESSAGE, request::SEND_REPLY_MESSAGE_V2] {
-        rows.push(row(code, reply::process, |p| &p.reply, never_short));
-    }
-    rows.extend([
-        row(request::QUERY_MESSAGE, query::by_key, |p| &p.query, never_short),
-        row(request::VIEW_MESSAGE_BY_ID, query::by_id, |p| &p.query, never_short),
-        row(request::END_TRANSACTION, transactions::process, |p| &p.end_transaction, never_short),
-        row(request::HEART_BEAT, client_manage::heartbeat, |p| &p.heartbeat, never_short),
-        row(
-            request::UNREGISTER_CLIENT,
-            client_manage::unregister,
-            |p| &p.client_manage,
-            never_short,
-        ),
-        row(
-            request::CHECK_CLIENT_CONFIG,
-            client_manage::check_config,
-            |p| &p.client_manage,
-            always_short,
-        ),
-        row(
-            request::GET_CONSUMER_LIST_BY_GROUP,
-            consumer_manage::consumer_list,
-            |p| &p.consumer_manage,
-            always_short,
-        ),
-        row(
-            request::QUERY_CONSUMER_OFFSET,
-            consumer_manage::query_offset,
-            |p| &p.consumer_manage,
-            never_short,
-        ),
-        row(
-            request::UPDATE_CONSUMER_OFFSET,
-            consumer_manage::commit_offset,
-            |p| &p.consumer_manage,
-            always_short,
-        ),
-    ]);
-    rows
-}
-
-/// A row as the server calls it.
-struct Serve {
-    broker: Arc<Broker>,
-    row: Row,
-}
-
-impl Processor for Serve {
-    fn process(&self, connection: &Arc<Connection>, request: Command) -> Answer {
-        (self.row.process)(&self.broker, connection, request)
-    }
-
-    fn rejects(&self, _request: &Command) -> Option<String> {
-        (self.row.rejects)(&self.broker)
-    }
-
-    fn is_short(&self, request: &Command) -> bool {
-        (self.row.is_short)(&self.broker, request)
-    }
-}
-
-/// What a closed connection means to the tables.
-struct Closed(Arc<Broker>);
-
-impl ConnectionEvents for Closed {
-    fn closed(&self, connection: &Arc<Connection>) {
-        client_manage::connection_closed(&self.0, connection);
-    }
-}
-
 fn start_servers(
     broker: &Arc<Broker>,
     mut main: RemotingServer,
     mut fast: RemotingServer,
 ) -> Result<(RunningServer, RunningServer), StartError> {
-    let serve = |row| -> Arc<dyn Processor> { Arc::new(Serve { broker: Arc::clone(broker), row }) };
-    for row in rows() {
-        let pool = (row.pool)(&broker.pools);
-        main.register(row.code, serve(row), Arc::clone(pool));
-        if row.on_fast_port {
-            fast.register(row.code, serve(row), Arc::clone(pool));
-        }
-    }
-    let rest = Row {
-        code: 0,
-        process: admin::process,
-        pool: |p| &p.admin,
-        is_short: never_short,
-        rejects: never_rejects,
-        on_fast_port: true,
-    };
-    for server in [&mut main, &mut fast] {
-        server.register_default(serve(rest), Arc::clone(&broker.pools.admin));
-        server.on_close(Arc::new(Closed(Arc::clone(broker))));
-    }
+    routes::register(broker, &mut main, &mut fast);
     broker.store.start().map_err(|error| StartError::Start(error.to_string()))?;
     let port = broker.settings.server.get().listen_port;
     let main = main.start().map_err(|error| not_listening(port, &error))?;
