@@ -7,6 +7,7 @@ use rocketmq::common::command_line::{
     start_logging, usage,
 };
 use rocketmq::common::config::ConfigStruct;
+use rocketmq::common::os;
 use rocketmq::namesrv::{Namesrv, NamesrvConfig};
 use rocketmq::remoting::config::ServerConfig;
 
@@ -30,7 +31,11 @@ const OPTIONS: [OptionSpec; 4] = [
 /// Java's port for name servers.
 const DEFAULT_PORT: u16 = 9876;
 
+/// Arenas of the allocator: each keeps what a large registration once took.
+const ALLOCATOR_ARENAS: i32 = 2;
+
 fn main() {
+    os::limit_allocator_arenas(ALLOCATOR_ARENAS);
     let arguments =
         Arguments::parse(&OPTIONS, std::env::args_os().skip(1)).unwrap_or_else(|problem| {
             eprintln!("{problem}");
