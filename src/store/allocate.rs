@@ -17,7 +17,7 @@ use crate::common::service_thread::{ServiceThread, Signal};
 const WAIT_FOR_FILE: Duration = Duration::from_millis(5000);
 /// Bytes whose pages are readied at once, ahead of the write position. Large enough that the
 /// thread is rarely woken, small enough that a file which stays nearly empty costs little.
-pub const POPULATE_BYTES: usize = 8 * 1024 * 1024;
+pub const POPULATE_BYTES: usize = 4 * 1024 * 1024;
 /// A folder whose disk is fuller gets no new files while another has room.
 const FULL_DISK_RATIO: f64 = 0.85;
 

@@ -47,7 +47,6 @@ pub trait FilterBits: Send + Sync {
 
 /// Turns records into consume-queue units and index entries.
 pub struct Dispatcher {
-    config: Arc<Live<StoreConfig>>,
     queues: Arc<QueueTable>,
     index: Arc<IndexService>,
     checkpoint: Arc<StoreCheckpoint>,
@@ -79,14 +78,13 @@ pub fn multi_queue_id(config: &StoreConfig, name: &str, queue_id: i32) -> i32 {
 impl Dispatcher {
     /// A dispatcher into those tables.
     pub fn new(
-        config: Arc<Live<StoreConfig>>,
         queues: Arc<QueueTable>,
         index: Arc<IndexService>,
         checkpoint: Arc<StoreCheckpoint>,
         delay_levels: DelayLevels,
     ) -> Self {
         let filter_bits = OnceLock::new();
-        Self { config, queues, index, checkpoint, delay_levels, filter_bits }
+        Self { queues, index, checkpoint, delay_levels, filter_bits }
     }
 
     /// Sets who computes filter bits; once.
@@ -107,21 +105,24 @@ impl Dispatcher {
     pub fn dispatch(
         &self,
         record: &RecordView<'_>,
+        config: &StoreConfig,
         last: &mut LastQueue,
     ) -> io::Result<Option<i64>> {
         let kind = record.sys_flag & sys_flag::TRANSACTION_MASK;
         let visible = matches!(kind, sys_flag::TRANSACTION_NOT | sys_flag::TRANSACTION_COMMIT);
-        let mut code = None;
-        if visible {
-            code = Some(self.add_unit(record, last)?);
-        }
-        if kind != sys_flag::TRANSACTION_ROLLBACK && self.config.get().message_index_enable {
+        let code = if visible { self.add_unit(record, config, last)? } else { None };
+        if kind != sys_flag::TRANSACTION_ROLLBACK && config.message_index_enable {
             self.index.add(record)?;
         }
         Ok(code)
     }
 
-    fn add_unit(&self, record: &RecordView<'_>, last: &mut LastQueue) -> io::Result<i64> {
+    fn add_unit(
+        &self,
+        record: &RecordView<'_>,
+        config: &StoreConfig,
+        last: &mut LastQueue,
+    ) -> io::Result<Option<i64>> {
         let queue = match &last.0 {
             Some(queue)
                 if queue.queue_id() == record.queue_id
@@ -130,10 +131,13 @@ impl Dispatcher {
             {
                 queue
             }
-            _ => {
-                let queue = self.queues.find_or_create(record.topic, record.queue_id);
-                last.0.insert(queue.map_err(io::Error::other)?)
-            }
+            _ => match self.queues.find_or_create(record.topic, record.queue_id) {
+                Ok(queue) => last.0.insert(queue),
+                Err(error) => {
+                    log::error!("the message at {} has no queue: {error}", record.physical_offset);
+                    return Ok(None);
+                }
+            },
         };
         let code = unit_tags_code(record, &self.delay_levels);
         let size = record.total_size as i32;
@@ -149,45 +153,49 @@ impl Dispatcher {
         }
         queue.append(unit, record.queue_offset)?;
         self.checkpoint.dispatched.store(record.store_timestamp, Ordering::Release);
-        if self.config.get().is_slave() {
+        if config.is_slave() {
             self.checkpoint.physical.store(record.store_timestamp, Ordering::Release);
         }
-        self.for_each_multi_queue(record, |topic, queue_id, offset| {
-            let queue = self.queues.find_or_create(topic, queue_id).map_err(io::Error::other)?;
-            queue.append(Unit { tags_code: code, ..unit }, offset)
-        })?;
-        Ok(code)
-    }
-
-    /// Visits the further queues of a message that goes into several: topic, queue id, offset.
-    pub fn for_each_multi_queue(
-        &self,
-        record: &RecordView<'_>,
-        mut visit: impl FnMut(&str, i32, i64) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let config = self.config.get();
-        if !config.enable_multi_dispatch {
-            return Ok(());
-        }
-        let Some(names) = properties::find(record.properties, MULTI_DISPATCH) else {
-            return Ok(());
-        };
-        let offsets = properties::find(record.properties, MULTI_QUEUE_OFFSET).unwrap_or_default();
-        if names.split(',').count() != offsets.split(',').count() {
-            log::error!(
-                "message at {}: {names:?} and {offsets:?} do not belong together; it goes into \
-                 none of these queues",
-                record.physical_offset
-            );
-            return Ok(());
-        }
-        for (name, offset) in names.split(',').zip(offsets.split(',')) {
-            if let Ok(offset) = offset.parse() {
-                visit(name, multi_queue_id(&config, name, record.queue_id), offset)?;
+        for_each_multi_queue(record, config, |topic, queue_id, offset| {
+            match self.queues.find_or_create(topic, queue_id) {
+                Ok(queue) => queue.append(Unit { tags_code: code, ..unit }, offset),
+                Err(error) => {
+                    log::error!("the message at {} lacks a queue: {error}", record.physical_offset);
+                    Ok(())
+                }
             }
-        }
-        Ok(())
+        })?;
+        Ok(Some(code))
     }
+}
+
+/// Visits the further queues of a message that goes into several: topic, queue id, offset.
+fn for_each_multi_queue(
+    record: &RecordView<'_>,
+    config: &StoreConfig,
+    mut visit: impl FnMut(&str, i32, i64) -> io::Result<()>,
+) -> io::Result<()> {
+    if !config.enable_multi_dispatch {
+        return Ok(());
+    }
+    let Some(names) = properties::find(record.properties, MULTI_DISPATCH) else {
+        return Ok(());
+    };
+    let offsets = properties::find(record.properties, MULTI_QUEUE_OFFSET).unwrap_or_default();
+    if names.split(',').count() != offsets.split(',').count() {
+        log::error!(
+            "message at {}: {names:?} and {offsets:?} do not belong together; it goes into none \
+             of these queues",
+            record.physical_offset
+        );
+        return Ok(());
+    }
+    for (name, offset) in names.split(',').zip(offsets.split(',')) {
+        if let Ok(offset) = offset.parse() {
+            visit(name, multi_queue_id(config, name, record.queue_id), offset)?;
+        }
+    }
+    Ok(())
 }
 
 /// What a round of dispatching came to.
@@ -299,13 +307,13 @@ impl ReputMessageService {
         if let Some(thread) = lock(&self.thread).take() {
             thread.stop(STOP_LIMIT);
         }
-        self.position() >= self.limit()
+        self.position() >= self.limit(&self.config.get())
     }
 
     /// End of what may be dispatched.
-    fn limit(&self) -> i64 {
+    fn limit(&self, config: &StoreConfig) -> i64 {
         let end = self.log.max_offset();
-        if self.sync && !self.config.get().dispatch_unflushed {
+        if self.sync && !config.dispatch_unflushed {
             end.min(self.log.flushed_offset())
         } else {
             end
@@ -339,7 +347,8 @@ impl ReputMessageService {
 
     /// Dispatches what is visible of one file.
     fn round(&self, last: &mut LastQueue) -> Round {
-        if self.config.get().duplication_enable {
+        let config = self.config.get();
+        if config.duplication_enable {
             return Round::Idle;
         }
         let mut position = self.position();
@@ -349,7 +358,7 @@ impl ReputMessageService {
             position = min;
             self.set_position(min);
         }
-        let limit = self.limit();
+        let limit = self.limit(&config);
         let Some(visible) = (position < limit).then(|| self.log.slice_from(position)).flatten()
         else {
             return Round::Idle;
@@ -363,7 +372,13 @@ impl ReputMessageService {
                 break;
             }
             match read_entry(rest, false) {
-                LogEntry::Record(record) => match self.dispatch(&record, rest, position, last) {
+                LogEntry::Record(record) if record.physical_offset != position => {
+                    let claimed = record.physical_offset;
+                    let next = position + i64::from(record.total_size);
+                    log::error!("the record at {position} says it is at {claimed}; passed over");
+                    position = next;
+                }
+                LogEntry::Record(record) => match self.dispatch(&record, rest, &config, last) {
                     Ok(()) => position += i64::from(record.total_size),
                     Err(error) => {
                         log::error!(
@@ -379,7 +394,7 @@ impl ReputMessageService {
                     position = self.log.roll_next_file(position);
                     break;
                 }
-                LogEntry::Bad(error) => match self.after_bad(&error, position, rest.len()) {
+                LogEntry::Bad(error) => match after_bad(&config, &error, position, rest.len()) {
                     Some(next) => position = next,
                     None => {
                         moved = Round::Idle;
@@ -397,16 +412,17 @@ impl ReputMessageService {
         &self,
         record: &RecordView<'_>,
         bytes: &[u8],
-        position: i64,
+        config: &StoreConfig,
         last: &mut LastQueue,
     ) -> io::Result<()> {
-        let in_place = RecordView { physical_offset: position, ..record.clone() };
-        let Some(tags_code) = self.dispatcher.dispatch(&in_place, last)? else { return Ok(()) };
+        let Some(tags_code) = self.dispatcher.dispatch(record, config, last)? else {
+            return Ok(());
+        };
         if self.flags.has(Flag::WriteLogicsQueueError) {
             self.flags.set(Flag::WriteLogicsQueueError, false);
         }
         let record_bytes = &bytes[..record.total_size as usize];
-        if self.config.get().is_slave() {
+        if config.is_slave() {
             self.stats.count_put(1, record_bytes.len());
             return Ok(());
         }
@@ -421,24 +437,29 @@ impl ReputMessageService {
             });
         };
         arrived(record.topic, record.queue_id, record.queue_offset);
-        self.dispatcher.for_each_multi_queue(record, |topic, queue_id, offset| {
+        for_each_multi_queue(record, config, |topic, queue_id, offset| {
             arrived(topic, queue_id, offset);
             Ok(())
         })
     }
+}
 
-    /// Where to go on after bytes that are no record; `None`: wait. On a slave an incomplete
-    /// record at the end is normal, the rest of it is on its way. On a master it is damage: the
-    /// record is skipped if its length is known, else what is visible of the file.
-    fn after_bad(&self, error: &RecordError, position: i64, bytes: usize) -> Option<i64> {
-        if self.config.get().is_slave() {
-            return None;
-        }
-        let next = match error {
-            RecordError::LengthMismatch(size) if *size > 0 => position + i64::from(*size),
-            _ => position + bytes as i64,
-        };
-        log::error!("commit log at {position}: {error}; dispatch goes on at {next}");
-        Some(next)
+/// Where to go on after bytes that are no record; `None`: wait. On a slave an incomplete record at
+/// the end is normal, the rest of it is on its way. On a master it is damage: the record is skipped
+/// if its length is known, else what is visible of the file.
+fn after_bad(
+    config: &StoreConfig,
+    error: &RecordError,
+    position: i64,
+    bytes: usize,
+) -> Option<i64> {
+    if config.is_slave() {
+        return None;
     }
+    let next = match error {
+        RecordError::LengthMismatch(size) if *size > 0 => position + i64::from(*size),
+        _ => position + bytes as i64,
+    };
+    log::error!("commit log at {position}: {error}; dispatch goes on at {next}");
+    Some(next)
 }

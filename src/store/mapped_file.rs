@@ -67,9 +67,8 @@ fn open_file(path: &Path, create: bool) -> io::Result<File> {
 }
 
 /// Assures blocks for a part of a file. A file system that cannot reserve is taken as it is.
-fn reserve_blocks(path: &Path, from: usize, bytes: usize) -> io::Result<()> {
+fn reserve_blocks(file: &File, path: &Path, from: usize, bytes: usize) -> io::Result<()> {
     fault::check(Operation::Allocate, path)?;
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
     // SAFETY: the descriptor is open for the whole call; the call reads and writes no memory of
     // ours.
     let errno = unsafe {
@@ -106,13 +105,32 @@ fn map_whole_read_only(path: &Path, size: usize) -> io::Result<MmapRaw> {
 }
 
 impl MappedFile {
-    /// Creates the file (sparse, `size` bytes) or takes one that stands there; empty.
+    /// Creates the file (sparse, `size` bytes) or takes one that stands there; empty. It is mapped,
+    /// and its first page has its block: nobody creates a file without appending to it.
+    ///
+    /// # Errors
+    /// The disk's; the file is then removed again.
     pub fn create(path: &Path, start: i64, size: usize) -> io::Result<Self> {
         let file = open_file(path, true)?;
-        if file.metadata()?.len() != size as u64 {
-            file.set_len(size as u64)?;
+        let first_page = size.min(PAGE_BYTES);
+        let prepared = (|| {
+            if file.metadata()?.len() != size as u64 {
+                file.set_len(size as u64)?;
+            }
+            reserve_blocks(&file, path, 0, first_page)?;
+            map_whole(&file, path, size)
+        })();
+        match prepared {
+            Ok(map) => {
+                let created = Self { map: OnceLock::from(map), ..Self::at(path, start, size, 0) };
+                created.reserved.store(first_page, Ordering::Release);
+                Ok(created)
+            }
+            Err(error) => {
+                let _ = std::fs::remove_file(path);
+                Err(error)
+            }
         }
-        Ok(Self::at(path, start, size, 0))
     }
 
     /// An existing file of which `position` bytes are taken as written, readable and flushed.
@@ -242,7 +260,8 @@ impl MappedFile {
         let to = to.min(self.size);
         let from = self.reserved.load(Ordering::Acquire);
         if from < to {
-            reserve_blocks(&self.path, from, to - from)?;
+            let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+            reserve_blocks(&file, &self.path, from, to - from)?;
             self.reserved.fetch_max(to, Ordering::AcqRel);
         }
         Ok(())
@@ -599,7 +618,8 @@ impl WordFile {
         let to = to.min(self.size());
         let from = self.reserved.load(Ordering::Acquire);
         if from < to {
-            reserve_blocks(&self.path, from, to - from)?;
+            let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+            reserve_blocks(&file, &self.path, from, to - from)?;
             self.reserved.fetch_max(to, Ordering::AcqRel);
         }
         Ok(())

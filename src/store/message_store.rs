@@ -162,7 +162,6 @@ impl MessageStore {
         let checkpoint = Arc::new(StoreCheckpoint::open(&root.join("checkpoint"))?);
         let index = Arc::new(IndexService::new(&snapshot, Arc::clone(&checkpoint)));
         let dispatcher = Arc::new(Dispatcher::new(
-            Arc::clone(&config),
             Arc::clone(&queues),
             Arc::clone(&index),
             Arc::clone(&checkpoint),
@@ -399,7 +398,9 @@ impl MessageStore {
     /// Whether the append lock has been held for too long.
     pub fn is_os_page_cache_busy(&self) -> bool {
         let held = self.log.lock_held_ms();
-        held > self.config.get().os_page_cache_busy_time_out_mills && held < ABSURD_LOCK_MS
+        held > 0
+            && held > self.config.get().os_page_cache_busy_time_out_mills
+            && held < ABSURD_LOCK_MS
     }
 
     /// Whether the transient store pool is used and has no free buffer: puts would stall.

@@ -35,10 +35,10 @@ impl MessageStore {
     /// Stores a message. Never waits for flush or replication.
     pub fn put(&self, message: &NewMessage<'_>) -> PutOutcome {
         let started = Instant::now();
-        if let Err(refused) = self.check_put(&message.record) {
+        let config = self.config.get();
+        if let Err(refused) = self.check_put(&message.record, &config) {
             return PutOutcome::Done(refused);
         }
-        let config = self.config.get();
         if let Err(refused) = check_sizes(&message.record, config.max_message_size) {
             return PutOutcome::Done(refused);
         }
@@ -61,10 +61,10 @@ impl MessageStore {
     pub fn put_batch(&self, batch: &NewBatch<'_>) -> Result<PutOutcome, StoreError> {
         let started = Instant::now();
         let shared = &batch.record;
-        if let Err(refused) = self.check_put(shared) {
+        let config = self.config.get();
+        if let Err(refused) = self.check_put(shared, &config) {
             return Ok(PutOutcome::Done(refused));
         }
-        let config = self.config.get();
         let refuse =
             |status, reason: &str| Ok(PutOutcome::Done(refused(status, reason.to_owned())));
         if shared.sys_flag & sys_flag::TRANSACTION_MASK != 0 {
@@ -101,13 +101,13 @@ impl MessageStore {
     }
 
     /// Whether the store takes messages, and this topic's name is short enough.
-    fn check_put(&self, record: &RecordFields<'_>) -> Result<(), PutResult> {
+    fn check_put(&self, record: &RecordFields<'_>, config: &StoreConfig) -> Result<(), PutResult> {
         let unavailable =
             |reason: &str| Err(refused(PutStatus::ServiceNotAvailable, reason.to_owned()));
         if !self.serving.load(Ordering::Acquire) {
             return unavailable("the store is not running");
         }
-        if self.config.get().broker_role == BrokerRole::Slave {
+        if config.is_slave() {
             return unavailable("a slave takes no messages");
         }
         if let Err(reason) = self.flags.check_writable() {

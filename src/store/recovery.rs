@@ -77,12 +77,14 @@ impl Recovery<'_> {
         );
         let end = self.read(&files[first..], |record| {
             count += 1;
-            self.dispatcher.dispatch(record, &mut last_queue).map(|_| ()).map_err(|error| {
-                StoreError(format!(
-                    "the message at {} cannot be given its consume-queue unit: {error}",
-                    record.physical_offset
-                ))
-            })
+            self.dispatcher.dispatch(record, self.config, &mut last_queue).map(|_| ()).map_err(
+                |error| {
+                    StoreError(format!(
+                        "the message at {} cannot be given its consume-queue unit: {error}",
+                        record.physical_offset
+                    ))
+                },
+            )
         })?;
         log::info!("recovered {count} messages; the commit log ends at {}", end.offset);
         self.cut(&files, &end)?;

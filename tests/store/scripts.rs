@@ -262,8 +262,12 @@ fn dump_log(folder: &StoreFolder) -> String {
 fn dump_queue(folder: &StoreFolder, topic: &str, queue: i32) -> String {
     let mut text = String::new();
     for (index, unit) in folder.units(topic, queue).unwrap().iter() {
-        writeln!(text, "#{index} {} bytes at {}, code {}", unit.size, unit.offset, unit.tags_code)
-            .unwrap();
+        writeln!(
+            text,
+            "{index:>6} {} bytes at {}, code {}",
+            unit.size, unit.offset, unit.tags_code
+        )
+        .unwrap();
     }
     text
 }
