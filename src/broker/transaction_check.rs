@@ -83,6 +83,9 @@ struct Pass<'a> {
     closed_ends: Vec<i64>,
     /// The ends that were read last.
     page: Page,
+    /// Half messages whose producer could not be asked, and why the last of them.
+    unasked: usize,
+    why_unasked: String,
 }
 
 /// What the last reading of ends found.
@@ -123,6 +126,8 @@ impl<'a> Pass<'a> {
             open_ends: HashMap::new(),
             closed_ends: Vec::new(),
             page: Page { next: first_end, last_born_ms: None },
+            unasked: 0,
+            why_unasked: String::new(),
         };
         (pass.first_half >= 0 && pass.first_end >= 0 && pass.read_ends()).then_some(pass)
     }
@@ -158,6 +163,14 @@ impl<'a> Pass<'a> {
             }
         }
         self.commit_offsets(at);
+        if self.unasked > 0 {
+            log::warn!(
+                "{} half messages are undecided and nobody could be asked about them: {}; the next \
+                 pass tries again",
+                self.unasked,
+                self.why_unasked
+            );
+        }
     }
 
     fn commit_offsets(&mut self, half: i64) {
@@ -318,7 +331,10 @@ impl<'a> Pass<'a> {
             put_message::rewrite(half.properties, &[], &[(TRANSACTION_CHECK_TIMES, &checks)]);
         match self.put_back(half, &properties) {
             Some(copy) => {
-                send_check(self.broker, half, &properties, &copy);
+                if let Err(problem) = send_check(self.broker, half, &properties, &copy) {
+                    self.unasked += 1;
+                    self.why_unasked = problem;
+                }
                 Step::Next
             }
             None => Step::Stop,
@@ -388,23 +404,17 @@ pub(super) fn fields<'a>(
 }
 
 /// CHECK_TRANSACTION_STATE (39) to one producer of the group, which answers END_TRANSACTION with
-/// the offsets of the copy. Nobody online is told the log; the next pass tries again.
-fn send_check(broker: &Broker, half: &RecordView<'_>, properties: &str, copy: &PutResult) {
+/// the offsets of the copy. The error says why nobody was asked.
+fn send_check(
+    broker: &Broker,
+    half: &RecordView<'_>,
+    properties: &str,
+    copy: &PutResult,
+) -> Result<(), String> {
     let group = find_property(properties, PRODUCER_GROUP).unwrap_or_default();
-    let (topic, queue_id) = match real_target(half) {
-        Ok(target) => target,
-        Err(problem) => {
-            log::error!("the half message at {}: {problem}", half.physical_offset);
-            return;
-        }
-    };
-    let Some(producer) = broker.producers.pick(group) else {
-        log::info!(
-            "no producer of group {group} is online to be asked about the half message at {}",
-            copy.commit_log_offset
-        );
-        return;
-    };
+    let (topic, queue_id) = real_target(half)?;
+    let nobody = || format!("no producer of group \"{group}\" is online");
+    let producer = broker.producers.pick(group).ok_or_else(nobody)?;
     let record = RecordFields {
         flag: 0,
         reconsume_times: 0,
@@ -425,7 +435,6 @@ fn send_check(broker: &Broker, half: &RecordView<'_>, properties: &str, copy: &P
         broker_name: None,
     };
     let request = Command::request(CHECK_TRANSACTION_STATE).with_header(&header).with_body(body);
-    if let Err(error) = producer.connection.oneway(request) {
-        log::info!("producer {} could not be asked: {error}", producer.client_id);
-    }
+    let sent = producer.connection.oneway(request);
+    sent.map_err(|error| format!("{}: {error}", producer.client_id))
 }
