@@ -4,8 +4,10 @@
 mod support;
 
 mod consuming;
+mod false_server;
 mod hostile;
 mod operator;
 mod polling;
+mod protocol;
 mod sending;
 mod site;
