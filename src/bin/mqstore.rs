@@ -311,6 +311,10 @@ fn list(store: &StoreFolder, json: bool, out: &mut dyn Write) -> Result<(), Fail
             writeln!(out, "index       {name}: {entries} entries, {begin} to {end}")?;
         }
     }
+    list_queues(store, json, out)
+}
+
+fn list_queues(store: &StoreFolder, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
     for (topic, queue_ids) in store.queues()? {
         for queue_id in queue_ids {
             let units = store.units(&topic, queue_id)?;

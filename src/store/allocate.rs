@@ -33,6 +33,10 @@ struct State {
     error: Option<String>,
     /// Pages to ready.
     populate: Option<(Arc<MappedFile>, usize)>,
+    /// Warmed file that was rolled away from.
+    unlock: Option<Arc<MappedFile>>,
+    /// Whether the last file could not be made; told once, not at every put.
+    failing: bool,
     stopped: bool,
 }
 
@@ -156,6 +160,14 @@ impl AllocateMappedFileService {
         }
     }
 
+    /// Tells that a file was rolled away from: if it was warmed, the system may page it out again.
+    pub fn rolled_away(&self, file: &Arc<MappedFile>) {
+        if self.config.get().warm_maped_file_enable {
+            self.lock().unlock = Some(Arc::clone(file));
+            self.signal.wakeup();
+        }
+    }
+
     /// Readies the pages of `file` from `from` on; returns up to where they will be ready.
     pub fn populate_ahead(&self, file: &Arc<MappedFile>, from: usize) -> usize {
         self.lock().populate = Some((Arc::clone(file), from));
@@ -165,6 +177,10 @@ impl AllocateMappedFileService {
 
     /// Does the most urgent piece of work; false if there is none.
     fn work(&self) -> bool {
+        let unlock = self.lock().unlock.take();
+        if let Some(file) = unlock {
+            file.unlock_from_memory();
+        }
         let (wanted, spare, populate) = {
             let mut state = self.lock();
             if state.stopped {
@@ -204,12 +220,17 @@ impl AllocateMappedFileService {
                     state.wanted = None;
                 }
                 state.ready = Some(file);
+                if std::mem::take(&mut state.failing) {
+                    log::info!("commit-log files can be made again");
+                }
             }
-            Err(reason) if somebody_waits => {
-                log::error!("{reason}; puts fail until it can be made");
-                state.error = Some(reason);
+            Err(reason) => {
+                if !state.failing {
+                    log::error!("{reason}; puts fail from when it is needed until it can be made");
+                }
+                state.failing = true;
+                state.error = somebody_waits.then_some(reason);
             }
-            Err(reason) => log::warn!("{reason}; tried again when it is needed"),
         }
         drop(state);
         self.done.notify_all();

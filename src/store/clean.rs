@@ -220,6 +220,62 @@ fn modified_ms(file: &MappedFile) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::common::record::RecordFields;
+    use crate::store::message_store::{Arrival, ArrivalListener, MessageStore};
+    use crate::store::testing::TempFolder;
+    use crate::store::{GetMessageStatus, NewMessage, PutStatus};
+
+    struct Nobody;
+
+    impl ArrivalListener for Nobody {
+        fn arrived(&self, _arrival: &Arrival<'_>) {}
+    }
+
+    /// A store with 20 files of 1000 bytes, two messages each, in one queue.
+    fn filled(folder: &TempFolder) -> Arc<MessageStore> {
+        let config = StoreConfig {
+            store_path_root_dir: folder.path().to_str().unwrap().to_owned(),
+            mapped_file_size_commit_log: 1000,
+            mapped_file_size_consume_queue: 100,
+            max_hash_slot_num: 10,
+            max_index_num: 9,
+            delete_when: "99".to_owned(),
+            disk_max_used_space_ratio: 95,
+            delete_commit_log_files_interval: 0,
+            delete_consume_queue_files_interval: 0,
+            clean_file_forcibly_enable: false,
+            ..StoreConfig::default()
+        };
+        let store = MessageStore::open(Arc::new(Live::new(config)), Arc::new(Nobody)).unwrap();
+        store.start().unwrap();
+        for _ in 0..40 {
+            let record = RecordFields {
+                topic: "T",
+                queue_id: 0,
+                flag: 0,
+                sys_flag: 0,
+                born_timestamp: 0,
+                born_host: ([127, 0, 0, 1], 1).into(),
+                store_host: ([127, 0, 0, 1], 2).into(),
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: &[7; 350],
+                properties: "KEYS\u{1}k",
+            };
+            let result = store.put(&NewMessage { record, wait_store: true }).wait();
+            assert_eq!(result.status, PutStatus::PutOk);
+        }
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while store.max_offset("T", 0) < 40 {
+            assert!(Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        store
+    }
+
+    fn set(store: &MessageStore, change: impl FnOnce(&mut StoreConfig)) {
+        store.config.update(change);
+    }
 
     #[test]
     fn delete_hours() {
@@ -227,5 +283,55 @@ mod tests {
         let hour = LocalTime::from_epoch_ms(now).hour;
         assert!(is_delete_hour(&format!("99;{hour:02}"), now));
         assert!(!is_delete_hour("99; x;", now));
+    }
+
+    #[test]
+    fn a_limit_of_bytes_deletes_the_oldest_and_what_refers_to_it() {
+        let folder = TempFolder::new("clean-bytes");
+        let store = filled(&folder);
+        let signal = Signal::default();
+        store.cleaner.round(&signal);
+        assert_eq!(store.commit_log_min_offset(), 0, "nothing has expired");
+        let held = store.get("g", "T", 0, 0, 1, None).unwrap();
+        set(&store, |config| config.max_store_bytes = 5000);
+        store.cleaner.round(&signal);
+        assert_eq!(store.commit_log_min_offset(), 10_000, "ten files a round");
+        store.cleaner.round(&signal);
+        assert_eq!(store.commit_log_min_offset(), 15_000);
+        assert_eq!((store.min_offset("T", 0), store.max_offset("T", 0)), (30, 40));
+        let files = std::fs::read_dir(folder.path().join("consumequeue/T/0")).unwrap().count();
+        assert_eq!(files, 2, "units 30 to 39 are two files of five");
+        let result = store.get("g", "T", 0, 0, 1, None).unwrap();
+        assert_eq!(result.status, GetMessageStatus::OffsetTooSmall);
+        assert_eq!(result.next_begin_offset, 30);
+        assert_eq!(store.query("T", "k", 64, 0, i64::MAX).count, 10);
+        // A reader keeps what it has, deleted or not.
+        let mut slices = Vec::new();
+        let records = held.records.unwrap();
+        records.slices(&mut slices);
+        assert!(crate::common::record::read_record(&slices[0], true).is_ok());
+    }
+
+    #[test]
+    fn expired_files_go_in_their_hour_or_on_demand_but_never_the_last() {
+        let folder = TempFolder::new("clean-time");
+        let store = filled(&folder);
+        let signal = Signal::default();
+        set(&store, |config| config.file_reserved_time = 0);
+        store.cleaner.round(&signal);
+        assert_eq!(store.commit_log_min_offset(), 0, "it is not the hour");
+        store.delete_expired_files_now();
+        (0..3).for_each(|_| store.cleaner.round(&signal));
+        assert_eq!(store.commit_log_min_offset(), 19_000);
+        assert_eq!(store.max_offset("T", 0), 40);
+    }
+
+    #[test]
+    fn a_demand_for_free_bytes_that_cannot_be_met_keeps_the_last_file() {
+        let folder = TempFolder::new("clean-free");
+        let store = filled(&folder);
+        set(&store, |config| config.min_free_bytes = i64::MAX);
+        (0..5).for_each(|_| store.cleaner.round(&Signal::default()));
+        assert_eq!(store.commit_log_min_offset(), 19_000);
     }
 }

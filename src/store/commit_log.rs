@@ -316,6 +316,7 @@ impl CommitLog {
             close_file(appender).map_err(|error| {
                 AppendError::Failed(format!("the commit-log file cannot be closed: {error}"))
             })?;
+            self.allocator.rolled_away(appender.file());
             appending.appender = None;
         }
         let start = self.files.last().map_or(0, |last| last.end());

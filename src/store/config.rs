@@ -122,7 +122,7 @@ crate::config! {
         pub flush_commit_log_least_pages: i32 = "flushCommitLogLeastPages", 4;
         /// Pages of 4 KiB worth a commit of the transient store pool.
         pub commit_commit_log_least_pages: i32 = "commitCommitLogLeastPages", 4;
-        /// Pages between two flushes while a file is warmed (SYNC_FLUSH).
+        /// Pages between two flushes while Java warms a file; without effect here, warming writes nothing.
         pub flush_least_pages_when_warm_maped_file: i32 = "flushLeastPagesWhenWarmMapedFile", 4096;
         /// Pages of 4 KiB worth flushing a consume queue.
         pub flush_consume_queue_least_pages: i32 = "flushConsumeQueueLeastPages", 2;
@@ -166,7 +166,7 @@ crate::config! {
         pub ha_slave_fallbehind_max: i32 = "haSlaveFallbehindMax", 268_435_456;
         /// Role of the broker.
         pub broker_role: BrokerRole = "brokerRole", BrokerRole::AsyncMaster;
-        /// When a message is acknowledged.
+        /// When a message is acknowledged; read at the start only.
         pub flush_disk_type: FlushDiskType = "flushDiskType", FlushDiskType::AsyncFlush;
         /// How long a put waits for the disk (SYNC_FLUSH), ms.
         pub sync_flush_timeout: i32 = "syncFlushTimeout", 5000;

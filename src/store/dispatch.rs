@@ -345,19 +345,23 @@ impl ReputMessageService {
         }
     }
 
+    /// Where dispatch goes on: files may have been deleted meanwhile.
+    fn begin_of_round(&self) -> i64 {
+        let (position, min) = (self.position(), self.log.min_offset());
+        if position < min {
+            log::warn!("dispatch stood at {position}, before the commit log's begin {min}");
+            self.set_position(min);
+        }
+        position.max(min)
+    }
+
     /// Dispatches what is visible of one file.
     fn round(&self, last: &mut LastQueue) -> Round {
         let config = self.config.get();
         if config.duplication_enable {
             return Round::Idle;
         }
-        let mut position = self.position();
-        let min = self.log.min_offset();
-        if position < min {
-            log::warn!("dispatch stood at {position}, before the commit log's begin {min}");
-            position = min;
-            self.set_position(min);
-        }
+        let mut position = self.begin_of_round();
         let limit = self.limit(&config);
         let Some(visible) = (position < limit).then(|| self.log.slice_from(position)).flatten()
         else {

@@ -124,7 +124,7 @@ pub struct MessageStore {
     pub(super) flush: Arc<FlushService>,
     pub(super) flags: Arc<RunningFlags>,
     pub(super) stats: Arc<StoreStats>,
-    cleaner: Arc<clean::Cleaner>,
+    pub(super) cleaner: Arc<clean::Cleaner>,
     pub(super) replicator: OnceLock<Arc<dyn Replicator>>,
     /// Memory of the machine, bytes.
     pub(super) memory_bytes: u64,
@@ -147,16 +147,7 @@ impl MessageStore {
         let lock_file = take_lock(&root)?;
         let delay_levels = super::delay_levels::DelayLevels::parse(&snapshot.message_delay_level)
             .map_err(StoreError)?;
-        let file_size = snapshot.mapped_file_size_commit_log.max(0) as usize;
-        let pool = if snapshot.uses_transient_pool() {
-            let count = snapshot.transient_store_pool_size.max(0) as usize;
-            let pool = TransientStorePool::new(count, file_size);
-            Some(pool.map_err(|error| StoreError(format!("transient store pool: {error}")))?)
-        } else {
-            None
-        };
-        let allocator =
-            Arc::new(AllocateMappedFileService::new(Arc::clone(&config), file_size, pool));
+        let allocator = Arc::new(new_allocator(&config, &snapshot)?);
         let log = Arc::new(CommitLog::new(Arc::clone(&config), Arc::clone(&allocator))?);
         let queues = Arc::new(QueueTable::new(&snapshot));
         let checkpoint = Arc::new(StoreCheckpoint::open(&root.join("checkpoint"))?);
@@ -486,6 +477,22 @@ impl Drop for MessageStore {
     fn drop(&mut self) {
         self.shutdown();
     }
+}
+
+/// The allocation service, with the transient store pool if that is used.
+fn new_allocator(
+    config: &Arc<Live<StoreConfig>>,
+    snapshot: &StoreConfig,
+) -> Result<AllocateMappedFileService, StoreError> {
+    let file_size = snapshot.mapped_file_size_commit_log.max(0) as usize;
+    let pool = if snapshot.uses_transient_pool() {
+        let count = snapshot.transient_store_pool_size.max(0) as usize;
+        let pool = TransientStorePool::new(count, file_size);
+        Some(pool.map_err(|error| StoreError(format!("transient store pool: {error}")))?)
+    } else {
+        None
+    };
+    Ok(AllocateMappedFileService::new(Arc::clone(config), file_size, pool))
 }
 
 /// Takes the lock that keeps a second broker, ours or Java's, out of the store.

@@ -7,4 +7,5 @@ mod java_stores;
 mod model;
 mod mqstore;
 mod recovery;
+mod replica;
 mod scripts;
