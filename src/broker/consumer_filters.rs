@@ -627,6 +627,17 @@ mod tests {
     }
 
     #[test]
+    fn the_operators_of_5_are_understood_on_request() {
+        let folder = Folder::new();
+        let passes = |enable_filter_string_operators| {
+            let config = BrokerConfig { enable_filter_string_operators, ..BrokerConfig::default() };
+            let filters = ConsumerFilters::new(&config, folder.path()).unwrap();
+            filters.compile(SQL92, "a CONTAINS 'b'").unwrap().passes("a\u{1}abc")
+        };
+        assert!(passes(true) && !passes(false));
+    }
+
+    #[test]
     fn files_are_taken_over_or_not() {
         let folder = Folder::new();
         let file = |bits: &str, expression: &str, dead: i64| {

@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::clients::{Client, Got};
 use crate::matrix::{Site, TOPIC};
-use crate::prepared;
 use crate::support::java_peer::Servers;
+use crate::support::servers::{Server, wait_for_route};
+use crate::support::wire::{borrowed, code, send_fields};
+use crate::support::{TempDir, free_port, until};
+use crate::{needed, prepared};
 
 const COUNT: usize = 1000;
 const TAGS: [&str; 5] = ["a", "b", "标签", "d", "ü"];
@@ -17,6 +20,9 @@ const KEYS: [(&str, &str); 3] = [
     ("enableCalcFilterBitMap", "true"),
     ("enableConsumeQueueExt", "true"),
 ];
+
+/// Tells the units of a queue, and what a group's filter says of each.
+const QUERY_CONSUME_QUEUE: i32 = 321;
 
 /// An expression and which numbers pass it.
 type Case = (&'static str, fn(usize) -> bool);
@@ -99,4 +105,65 @@ fn a_java_consumer_with_a_bad_expression_is_told_where() {
         let said = java.refusal(site.dir.path(), place, "number > 5 AND TAGS = = 'a'");
         assert!(said.contains("failed") && said.contains("column 23"), "{:?}: {said}", java.client);
     }
+}
+
+/// A broker's store, with the filter of a group that went and came back.
+fn bit_maps_move(from: &Servers, to: &Servers) {
+    let Some([java]) = prepared([Client::Java498]) else { return };
+    let dir = TempDir::new("interop-filters");
+    let namesrv = Servers::Ours.namesrv(dir.path());
+    let store = dir.path().join("store");
+    let (root, log) = (store.display().to_string(), store.join("commitlog").display().to_string());
+    let keys = [&KEYS[..], &[("storePathRootDir", &root), ("storePathCommitLog", &log)]].concat();
+    let port = free_port();
+    let place = [&namesrv.addr(), TOPIC, "Moving"];
+    let (sql, passes) = FILTERS[0];
+    let (sender, deliveries) = channel();
+
+    let mut first = from.broker_at(dir.path(), port, Some(&namesrv.addr()), &keys);
+    wait_for_route(&namesrv.addr(), "TBW102");
+    first.wire().create_topic(TOPIC, 2);
+    wait_for_route(&namesrv.addr(), TOPIC);
+    // A queue is told of once it has a message; this one does not pass.
+    first.wire().must(code::SEND, &borrowed(&send_fields(TOPIC, 0, "probe")), b"probe");
+    let consumer = java.consume_by_sql(dir.path(), place, sql, 0, sender.clone());
+    let fields = [("topic", TOPIC), ("queueId", "0"), ("index", "0"), ("count", "2000")];
+    let units = |server: &Server| {
+        let fields = [&fields[..], &[("consumerGroup", "Moving")]].concat();
+        let reply = server.wire().call(QUERY_CONSUME_QUEUE, &fields, b"");
+        String::from_utf8_lossy(&reply.body).into_owned()
+    };
+    until("the filter is registered", Duration::from_secs(30), || {
+        units(&first).contains("bitPos").then_some(())
+    });
+    consumer.close();
+    java.produce(dir.path(), &namesrv.addr(), TOPIC, COUNT as u32);
+    first.process.stop(Duration::from_secs(40));
+
+    let second = to.broker_at(dir.path(), port, Some(&namesrv.addr()), &keys);
+    let consumer = java.consume_by_sql(dir.path(), place, sql, 0, sender);
+    let mut got = BTreeSet::new();
+    let count = (0..COUNT).filter(|number| passes(*number)).count();
+    while let Ok(Got { key, .. }) =
+        deliveries.recv_timeout(Duration::from_secs(if got.len() < count { 60 } else { 2 }))
+    {
+        got.insert(key.strip_prefix("7-").and_then(|number| number.parse().ok()).unwrap_or(0));
+    }
+    assert_eq!(got, (0..COUNT).filter(|number| passes(*number)).collect());
+    // The group's bits, which the first broker set, keep messages away before their records are read.
+    let units = units(&second);
+    assert!(units.contains("\"eval\":true") && units.contains("\"eval\":false"), "{units:.2000}");
+    consumer.close();
+}
+
+#[test]
+fn bit_maps_move_to_a_java_broker() {
+    let Some(official) = needed("the Java server 4.9.7", Servers::java("4.9.7")) else { return };
+    bit_maps_move(&Servers::Ours, &official);
+}
+
+#[test]
+fn bit_maps_move_from_a_java_broker() {
+    let Some(official) = needed("the Java server 4.9.7", Servers::java("4.9.7")) else { return };
+    bit_maps_move(&official, &Servers::Ours);
 }
