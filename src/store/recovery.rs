@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::checkpoint::StoreCheckpoint;
 use super::commit_log::{CommitLog, LogEntry, MIN_RECORD_BYTES, read_entry};
@@ -17,6 +18,9 @@ use super::mapped_file::MappedFile;
 use super::message_store::StoreError;
 use super::queue_table::QueueTable;
 use crate::common::record::{MESSAGE_MAGIC, RecordView, read_record};
+
+/// How often recovery tells how far it has come.
+const PROGRESS_PERIOD: Duration = Duration::from_secs(2);
 
 /// What recovery works on.
 pub struct Recovery<'a> {
@@ -129,6 +133,7 @@ impl Recovery<'_> {
             damage: None,
             last_timestamp: 0,
         };
+        let mut progress = Progress::new(files);
         for file in files {
             let bytes = file
                 .bytes_from(0)
@@ -140,6 +145,7 @@ impl Recovery<'_> {
                     LogEntry::Record(record) if record.physical_offset == end.offset => {
                         visit(&record)?;
                         end.last_timestamp = record.store_timestamp;
+                        progress.reached(end.offset);
                         at += record.total_size as usize;
                         end.offset = file.start() + at as i64;
                     }
@@ -209,6 +215,36 @@ impl Recovery<'_> {
 
     fn cut_queues(&self, end: i64) -> Result<(), StoreError> {
         self.queues.snapshot().iter().try_for_each(|queue| queue.truncate_after(end))
+    }
+}
+
+/// Tells how far reading has come, now and then.
+struct Progress {
+    begin: i64,
+    end: i64,
+    records: u64,
+    told: Instant,
+}
+
+impl Progress {
+    fn new(files: &[Arc<MappedFile>]) -> Self {
+        let begin = files.first().map_or(0, |file| file.start());
+        let end = files.last().map_or(0, |file| file.end());
+        Self { begin, end, records: 0, told: Instant::now() }
+    }
+
+    fn reached(&mut self, offset: i64) {
+        self.records += 1;
+        // The clock is asked rarely: a record takes less than a microsecond.
+        if self.records.is_multiple_of(4096) && self.told.elapsed() >= PROGRESS_PERIOD {
+            self.told = Instant::now();
+            log::info!(
+                "recovering: {} of at most {} MiB read, {} messages",
+                (offset - self.begin) >> 20,
+                (self.end - self.begin) >> 20,
+                self.records
+            );
+        }
     }
 }
 
