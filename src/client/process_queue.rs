@@ -39,7 +39,7 @@ pub struct ProcessQueue {
     /// See `broker_name`.
     pub topic: Arc<str>,
     /// Listeners that run with messages of the queue.
-    at_work: (Mutex<usize>, Condvar),
+    at_work: Activity,
     /// How often the queue could not be unlocked because its listener ran.
     pub try_unlock_times: AtomicI64,
     /// Where its first pull begins.
@@ -143,7 +143,7 @@ impl ProcessQueue {
             last_pull_ms: AtomicI64::new(now),
             last_consume_ms: AtomicI64::new(now),
             last_lock_ms: AtomicI64::new(now),
-            at_work: Default::default(),
+            at_work: Activity::default(),
             try_unlock_times: AtomicI64::new(0),
             start_offset: AtomicI64::new(0),
             suggested_broker: AtomicI64::new(super::route::MASTER_ID),
@@ -259,13 +259,12 @@ impl ProcessQueue {
 
     /// Given up: results of its messages are ignored from now on.
     pub fn drop_queue(&self) {
-        let _count = lock(&self.at_work.0);
-        self.dropped.store(true, Ordering::Release);
+        self.dropped.store(true, Ordering::SeqCst);
     }
 
     /// Whether it was given up.
     pub fn is_dropped(&self) -> bool {
-        self.dropped.load(Ordering::Acquire)
+        self.dropped.load(Ordering::SeqCst)
     }
 
     /// The broker granted (or did not grant) the lock of the queue.
@@ -299,21 +298,16 @@ impl ProcessQueue {
 
     /// A listener runs with messages of the queue until the result is dropped; `None` if the queue
     /// was given up.
-    pub fn work(&self) -> Option<Work<'_>> {
-        let mut count = lock(&self.at_work.0);
-        if self.is_dropped() {
-            return None;
-        }
-        *count += 1;
-        Some(Work(self))
+    pub fn work(&self) -> Option<Active<'_>> {
+        let work = self.at_work.begin();
+        // Seen after the count went up: whoever drops the queue and then waits sees either.
+        (!self.is_dropped()).then_some(work)
     }
 
     /// Waits until no listener runs, `limit` at most; `true` if so. After
     /// [`drop_queue`](Self::drop_queue) none starts any more.
     pub fn wait_idle(&self, limit: Duration) -> bool {
-        let count = lock(&self.at_work.0);
-        let waited = self.at_work.1.wait_timeout_while(count, limit, |count| *count > 0);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 == 0
+        self.at_work.wait_idle(limit)
     }
 
     /// What tools are told of it.
@@ -340,14 +334,36 @@ impl ProcessQueue {
     }
 }
 
-/// A listener that runs.
-#[derive(Debug)]
-pub struct Work<'a>(&'a ProcessQueue);
+/// How many of something run, to be waited for.
+#[derive(Debug, Default)]
+pub struct Activity {
+    count: Mutex<usize>,
+    ended: Condvar,
+}
 
-impl Drop for Work<'_> {
+/// One that runs; it ends with this.
+#[derive(Debug)]
+pub struct Active<'a>(&'a Activity);
+
+impl Activity {
+    /// One begins.
+    pub fn begin(&self) -> Active<'_> {
+        *lock(&self.count) += 1;
+        Active(self)
+    }
+
+    /// Waits until none runs, `limit` at most; `true` if so.
+    pub fn wait_idle(&self, limit: Duration) -> bool {
+        let count = lock(&self.count);
+        let waited = self.ended.wait_timeout_while(count, limit, |count| *count > 0);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 == 0
+    }
+}
+
+impl Drop for Active<'_> {
     fn drop(&mut self) {
-        *lock(&self.0.at_work.0) -= 1;
-        self.0.at_work.1.notify_all();
+        *lock(&self.0.count) -= 1;
+        self.0.ended.notify_all();
     }
 }
 

@@ -18,7 +18,7 @@ use super::instance::{ConsumerRole, Instance};
 use super::message::ReceivedMessage;
 use super::offset_store::OffsetStore;
 use super::orderly::OrderlyService;
-use super::process_queue::ProcessQueue;
+use super::process_queue::{Activity, ProcessQueue};
 use super::pull::{Pull, PullResult, PullStatus};
 use super::rebalance::{self, QueueOwner, QueueTable, Rules, first_offset};
 use super::sender::Sender;
@@ -40,6 +40,8 @@ const FLOW_CONTROL_DELAY: Duration = Duration::from_millis(20);
 const GIVE_UP_WAIT: Duration = Duration::from_millis(500);
 /// How long a reset waits for listeners.
 const RESET_WAIT: Duration = Duration::from_secs(10);
+/// How long a shutdown waits for a round of rebalancing that runs.
+const ROUND_WAIT: Duration = Duration::from_secs(5);
 /// Deliveries of a concurrent consumer before the dead-letter topic, by default.
 const DEFAULT_RECONSUME_TIMES: i32 = 16;
 
@@ -66,6 +68,10 @@ pub(crate) struct PushInner {
     pub retry_topic: Arc<str>,
     pub suspended: AtomicBool,
     queues: QueueTable,
+    /// Rounds of rebalancing that run.
+    rounds: Activity,
+    /// A queue could not be taken in the last round.
+    incomplete: AtomicBool,
     pub started_ms: i64,
     closed: AtomicBool,
     /// Limits of a queue's cache; those of a topic are divided among its queues.
@@ -111,6 +117,8 @@ impl PushInner {
             retry_topic: parts.retry_topic,
             suspended: AtomicBool::new(false),
             queues: QueueTable::default(),
+            rounds: Activity::default(),
+            incomplete: AtomicBool::new(false),
             started_ms: now_ms(),
             closed: AtomicBool::new(false),
             myself: Weak::clone(myself),
@@ -377,6 +385,35 @@ impl PushInner {
         if changed { new } else { Vec::new() }
     }
 
+    fn try_take(&self, queue: &MessageQueue) -> Option<Arc<ProcessQueue>> {
+        if self.is_closed() {
+            return None;
+        }
+        let needs_lock = self.is_orderly() && self.is_clustering();
+        if needs_lock {
+            match self.instance.lock_queues(&self.options.group, vec![queue.clone()]) {
+                Ok(locked) if locked.contains(queue) => {}
+                Ok(_) => return None,
+                Err(error) => {
+                    log::warn!("{}: lock of {queue:?}: {error}", self.options.group);
+                    return None;
+                }
+            }
+        }
+        self.offsets.forget(queue);
+        match self.pull_from(queue) {
+            Ok(offset) => {
+                let taken = ProcessQueue::new(queue.clone(), true);
+                taken.start_offset.store(offset, Ordering::Relaxed);
+                Some(Arc::new(taken))
+            }
+            Err(error) => {
+                log::warn!("{}: first offset of {queue:?}: {error}", self.options.group);
+                None
+            }
+        }
+    }
+
     /// A new version of a topic's subscription.
     fn touch_subscription(&self, topic: &str) {
         let mut table = self.subscriptions.write().unwrap_or_else(PoisonError::into_inner);
@@ -403,11 +440,13 @@ impl PushInner {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        // Whoever could still lock queues comes to an end before all are unlocked.
+        self.scheduler.stop();
+        self.rounds.wait_idle(ROUND_WAIT);
         match &self.service {
             Service::Concurrent(service) => service.stop(self.options.shutdown_wait),
             Service::Orderly(service) => service.stop(self, self.options.shutdown_wait),
         }
-        self.scheduler.stop();
         self.offsets.persist_now(&self.queues.names());
         self.queues.drop_all();
         self.instance.remove_consumer(&self.options.group);
@@ -421,29 +460,11 @@ impl QueueOwner for PushInner {
     }
 
     fn take(&self, queue: &MessageQueue) -> Option<Arc<ProcessQueue>> {
-        let needs_lock = self.is_orderly() && self.is_clustering();
-        if needs_lock {
-            match self.instance.lock_queues(&self.options.group, vec![queue.clone()]) {
-                Ok(locked) if locked.contains(queue) => {}
-                Ok(_) => return None,
-                Err(error) => {
-                    log::warn!("{}: lock of {queue:?}: {error}", self.options.group);
-                    return None;
-                }
-            }
+        let taken = self.try_take(queue);
+        if taken.is_none() {
+            self.incomplete.store(true, Ordering::Relaxed);
         }
-        self.offsets.forget(queue);
-        match self.pull_from(queue) {
-            Ok(offset) => {
-                let taken = ProcessQueue::new(queue.clone(), true);
-                taken.start_offset.store(offset, Ordering::Relaxed);
-                Some(Arc::new(taken))
-            }
-            Err(error) => {
-                log::warn!("{}: first offset of {queue:?}: {error}", self.options.group);
-                None
-            }
-        }
+        taken
     }
 
     fn give_up(&self, queues: Vec<Arc<ProcessQueue>>) -> Vec<Arc<ProcessQueue>> {
@@ -487,9 +508,11 @@ impl ConsumerRole for PushInner {
 
     fn rebalance(&self) {
         let Some(consumer) = self.myself.upgrade() else { return };
+        let _round = self.rounds.begin();
         if self.is_closed() || self.suspended.load(Ordering::Acquire) {
             return;
         }
+        self.incomplete.store(false, Ordering::Relaxed);
         let rules = Rules {
             instance: &self.instance,
             group: &self.options.group,
@@ -499,7 +522,9 @@ impl ConsumerRole for PushInner {
         let topics = self.topics();
         let mut new = Vec::new();
         for topic in &topics {
-            new.extend(self.rebalance_topic(&rules, topic));
+            if !self.is_closed() {
+                new.extend(self.rebalance_topic(&rules, topic));
+            }
         }
         let orphans = self.queues.all();
         let orphans = orphans.into_iter().filter(|queue| !topics.contains(&queue.queue.topic));
@@ -513,7 +538,8 @@ impl ConsumerRole for PushInner {
             let turn = PullTurn { queue, next_offset, after_lock: true };
             consumer.pull_later(turn, Duration::ZERO);
         }
-        if self.queues.all().iter().any(|queue| queue.is_dropped()) {
+        let unfinished = self.queues.all().iter().any(|queue| queue.is_dropped());
+        if unfinished || self.incomplete.load(Ordering::Relaxed) {
             let instance = Arc::downgrade(&self.instance);
             self.scheduler.once("rebalance", SUSPENDED_DELAY, move || {
                 if let Some(instance) = instance.upgrade() {

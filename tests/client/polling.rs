@@ -93,6 +93,10 @@ fn single_pulls_say_what_they_found() {
     let options = ClientOptions::default().name_servers(site.names());
     let consumer = PullConsumer::start("single", options).unwrap();
     let queue = consumer.queues("Single").unwrap().remove(0);
+    // What is acknowledged is visible a moment later.
+    until("the messages", SOON, || {
+        (consumer.offset_at(&queue, OffsetAt::Max) == Ok(12)).then_some(())
+    });
     let found = consumer.pull(&queue, "*", 2, 5, None).unwrap();
     assert_eq!((found.status, found.messages.len()), (PullStatus::Found, 5));
     assert_eq!((found.next_offset, found.min_offset, found.max_offset), (7, 0, 12));
