@@ -28,13 +28,14 @@ const GROUP_MAX_LENGTH: usize = 255;
 
 /// HEART_BEAT: everything a client is a member of (spec: broker 6.1).
 pub fn heartbeat(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Command) -> Answer {
-    let data = HeartbeatData::from_json(&Json::parse(request.body.as_bytes())?)?;
-    let Some(client_id) = data.client_id else {
-        return Ok(Some(Command::failure(code::SYSTEM_ERROR, "the heartbeat has no clientID")));
-    };
+    let json = Json::parse(request.body.as_bytes())?;
+    let data = HeartbeatData::from_json(&json)?;
+    if let Some(problem) = heartbeat_problem(&json, &data) {
+        return Ok(Some(Command::failure(code::SYSTEM_ERROR, problem)));
+    }
     let client = ClientChannel::new(
         Arc::clone(connection),
-        client_id,
+        data.client_id.unwrap_or_default(),
         request.language,
         request.version,
         now_ms(),
@@ -51,6 +52,29 @@ pub fn heartbeat(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Co
         connection_closed(broker, connection);
     }
     Ok(Some(Command::response(code::SUCCESS)))
+}
+
+/// What Java's handler stumbles over: sets that are there but null, groups and subscriptions of
+/// nothing.
+fn heartbeat_problem(json: &Json, data: &HeartbeatData) -> Option<String> {
+    if *json == Json::Null {
+        return Some("the heartbeat is null, expected an object".to_owned());
+    }
+    let null_set = ["consumerDataSet", "producerDataSet"]
+        .into_iter()
+        .find(|name| json.get(name) == Some(&Json::Null));
+    if let Some(name) = null_set {
+        return Some(format!("the heartbeat's {name} is null, expected an array"));
+    }
+    let nameless = data.consumer_data_set.iter().any(|consumer| consumer.group_name.is_none())
+        || data.producer_data_set.iter().any(|producer| producer.group_name.is_none());
+    if nameless {
+        return Some("the heartbeat has a group without groupName".to_owned());
+    }
+    if data.client_id.is_none() && !data.producer_data_set.is_empty() {
+        return Some("the heartbeat has no clientID".to_owned());
+    }
+    None
 }
 
 fn usable_group(group: &str, client: &ClientChannel) -> bool {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::{Answer, Broker, success_with_fields};
 use crate::common::json::{Style, ToJson};
-use crate::remoting::header::{FieldType, HeaderError};
+use crate::remoting::header::FieldType;
 use crate::remoting::protocol::bodies::ConsumerList;
 use crate::remoting::protocol::headers::{
     ConsumerGroupHeader, OffsetResponseHeader, QueryConsumerOffsetRequestHeader,
 };
 use crate::remoting::protocol::response_code as code;
-use crate::remoting::{Command, Connection, Fields};
+use crate::remoting::{Command, Connection};
 
 /// GET_CONSUMER_LIST_BY_GROUP: the client ids of a group's members.
 pub fn consumer_list(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
@@ -36,7 +36,9 @@ pub fn consumer_list(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command
 pub fn query_offset(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
     let header: QueryConsumerOffsetRequestHeader = request.header()?;
     let QueryConsumerOffsetRequestHeader { consumer_group, topic, queue_id, .. } = &header;
-    let committed = broker.consumer_offsets.get(consumer_group, topic, *queue_id);
+    let committed = (!consumer_group.is_empty() || request.fields.get("consumerGroup").is_some())
+        .then(|| broker.consumer_offsets.get(consumer_group, topic, *queue_id))
+        .flatten();
     let offset = committed.filter(|offset| *offset >= 0).or_else(|| {
         let may_start_at_0 = request.fields.get("setZeroIfNotFound") != Some("false")
             && broker.store.min_offset(topic, *queue_id) <= 0
@@ -58,16 +60,13 @@ pub fn query_offset(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command)
 /// read in place.
 pub fn commit_offset(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
     let fields = &request.fields;
-    let group = required(fields, "consumerGroup")?;
-    let topic = required(fields, "topic")?;
     let queue_id = FieldType::read(fields.get("queueId"), "queueId")?;
     let offset = FieldType::read(fields.get("commitOffset"), "commitOffset")?;
-    broker.consumer_offsets.commit(group, topic, queue_id, offset);
+    // Java keeps the offset of nobody, or of nothing, under the name "null".
+    if let (Some(group), Some(topic)) = (fields.get("consumerGroup"), fields.get("topic")) {
+        broker.consumer_offsets.commit(group, topic, queue_id, offset);
+    }
     Ok(Some(success_with_fields()))
-}
-
-fn required<'a>(fields: &'a Fields, name: &'static str) -> Result<&'a str, HeaderError> {
-    fields.get(name).ok_or(HeaderError::Missing(name))
 }
 
 /// Stops groups whose next message is too far from the end of the log, so that they do not push

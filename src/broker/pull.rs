@@ -13,9 +13,7 @@ use crate::common::clock::now_ms;
 use crate::common::json::{Style, ToJson};
 use crate::common::properties::{KEYS, TAGS};
 use crate::common::record::RecordFields;
-use crate::common::sys_flag::{
-    PULL_CLASS_FILTER, PULL_COMMIT_OFFSET, PULL_SUBSCRIPTION, PULL_SUSPEND,
-};
+use crate::common::sys_flag::{PULL_COMMIT_OFFSET, PULL_SUBSCRIPTION, PULL_SUSPEND};
 use crate::common::thread_pool::{Shed, Task};
 use crate::common::topic::{OFFSET_MOVED_EVENT, PERM_READ, RETRY_PREFIX};
 use crate::json_body;
@@ -89,7 +87,10 @@ impl<'a> PullHeader<'a> {
         }
         let text = |at: usize| values[at].ok_or(HeaderError::Missing(NAMES[at]));
         let int = |at: usize| i32::read(values[at], NAMES[at]);
-        let optional = |at: usize| Option::<i64>::read(values[at], NAMES[at]);
+        // They may be absent, but not unreadable, as in Java.
+        let optional = |at: usize| {
+            values[at].map_or(Ok(None), |text| i64::read(Some(text), NAMES[at]).map(Some))
+        };
         Ok(Self {
             group: text(0)?,
             topic: text(1)?,
@@ -334,9 +335,7 @@ fn inline_filter(broker: &Broker, config: &BrokerConfig, header: &PullHeader<'_>
     };
     match header.expression_type {
         None | Some(filter::TAG) => {
-            let filter = TagFilter::parse(header.subscription).map_err(parse_failed)?;
-            let everything = header.has(PULL_CLASS_FILTER);
-            Ok(if everything { None } else { filter.for_pull() })
+            Ok(TagFilter::parse(header.subscription).map_err(parse_failed)?.for_pull())
         }
         Some(kind) => {
             let text = header.subscription.unwrap_or_default();

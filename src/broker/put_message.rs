@@ -183,7 +183,7 @@ pub struct Placement<'a> {
 /// | delayed | `SCHEDULE_TOPIC_XXXX`, queue = level − 1 | as sent, `CLUSTER`, `REAL_TOPIC`, `REAL_QID` |
 /// | half | `RMQ_SYS_TRANS_HALF_TOPIC`, queue 0 | the same; the transaction bits are cleared |
 ///
-/// A delay level above the table means the highest. A half message keeps its `DELAY`, which counts
+/// A delay level above the table becomes the highest. A half message keeps its `DELAY`, which counts
 /// when it is committed; Java sends it through the delay topic and loses it.
 pub fn place<'a>(
     topic: &'a str,
@@ -207,7 +207,7 @@ pub fn place<'a>(
             topic: Cow::Borrowed(SCHEDULE_TOPIC),
             queue_id: level - 1,
             sys_flag,
-            properties: Cow::Owned(redirected(properties, topic, queue_id, Some(cluster))),
+            properties: Cow::Owned(delayed(properties, topic, queue_id, Some(cluster), level)),
         });
     }
     Ok(Placement {
@@ -233,7 +233,7 @@ pub fn place_again<'a>(
             topic: Cow::Borrowed(SCHEDULE_TOPIC),
             queue_id: level - 1,
             sys_flag,
-            properties: Cow::Owned(redirected(properties, topic, queue_id, None)),
+            properties: Cow::Owned(delayed(properties, topic, queue_id, None, level)),
         },
         None => Placement {
             topic: Cow::Borrowed(topic),
@@ -263,6 +263,21 @@ fn redirected(properties: &str, topic: &str, queue_id: i32, cluster: Option<&str
     match cluster {
         Some(cluster) => rewrite(properties, &[], &[(CLUSTER, cluster), real[0], real[1]]),
         None => rewrite(properties, &[], &real),
+    }
+}
+
+/// The properties of a delayed message: `DELAY` is the level that counts.
+fn delayed(
+    properties: &str,
+    topic: &str,
+    queue_id: i32,
+    cluster: Option<&str>,
+    level: i32,
+) -> String {
+    let text = redirected(properties, topic, queue_id, cluster);
+    match Wishes::of(properties).delay_level() {
+        Ok(wanted) if wanted > level => rewrite(&text, &[], &[(DELAY, &level.to_string())]),
+        _ => text,
     }
 }
 

@@ -4,45 +4,27 @@
 use std::sync::Arc;
 
 use super::{Answer, Broker};
-use crate::header;
+use crate::remoting::protocol::admin_headers::{
+    QueryMessageRequestHeader, UNIQUE_KEY_QUERY, ViewMessageRequestHeader,
+};
 use crate::remoting::protocol::response_code as code;
 use crate::remoting::{Body, Command, Connection};
-
-header! {
-    /// QUERY_MESSAGE (12).
-    pub struct QueryMessageRequestHeader {
-        /// Topic.
-        pub topic: String => "topic",
-        /// User key or unique key.
-        pub key: String => "key",
-        /// Messages wanted at most.
-        pub max_num: i32 => "maxNum",
-        /// Stored not before, ms.
-        pub begin_timestamp: i64 => "beginTimestamp",
-        /// Stored not after, ms.
-        pub end_timestamp: i64 => "endTimestamp",
-        /// The key is a unique key: the limit is the broker's.
-        pub unique_key_query: bool => "_UNIQUE_KEY_QUERY" = false,
-    }
-}
-
-header! {
-    /// VIEW_MESSAGE_BY_ID (33).
-    pub struct ViewMessageRequestHeader {
-        /// Commit-log offset.
-        pub offset: i64 => "offset",
-    }
-}
 
 /// Answers QUERY_MESSAGE.
 pub fn by_key(broker: &Arc<Broker>, _connection: &Arc<Connection>, request: Command) -> Answer {
     let header: QueryMessageRequestHeader = request.header()?;
     let store = broker.store.config();
-    let wanted = if header.unique_key_query { store.default_query_max_num } else { header.max_num };
+    // The limit of a unique key is the broker's.
+    let is_unique = request.fields.get(UNIQUE_KEY_QUERY) == Some("true");
+    let wanted = if is_unique { store.default_query_max_num } else { header.max_num };
+    if wanted < 0 {
+        let problem = format!("the header field maxNum is {wanted}, expected at least 0");
+        return Ok(Some(Command::failure(code::SYSTEM_ERROR, problem)));
+    }
     let found = broker.store.query(
         &header.topic,
         &header.key,
-        wanted.min(store.max_msgs_num_batch).max(0),
+        wanted.min(store.max_msgs_num_batch),
         header.begin_timestamp,
         header.end_timestamp,
     );

@@ -116,19 +116,24 @@ impl<'a> SendHeader<'a> {
             value => Ok(value),
         };
         let int = |at: usize| i32::read(required(at)?, names[at]);
+        // Java reads the short names by hand and stumbles over what it cannot read.
+        let optional = |at: usize| match values[at] {
+            Some(text) if !long => i32::read(Some(text), names[at]).map(Some),
+            text => Option::read(text, names[at]),
+        };
         Ok(Self {
             producer_group: values[0].unwrap_or_default(),
             topic,
             default_topic: values[2].unwrap_or_default(),
-            default_topic_queue_nums: Option::read(values[3], names[3])?.unwrap_or(0),
+            default_topic_queue_nums: optional(3)?.unwrap_or(0),
             queue_id: int(4)?,
             sys_flag: int(5)?,
             born_timestamp: i64::read(required(6)?, names[6])?,
             flag: int(7)?,
             properties: values[8].unwrap_or_default(),
-            reconsume_times: Option::read(values[9], names[9])?.unwrap_or(0),
+            reconsume_times: optional(9)?.unwrap_or(0),
             unit_mode: values[10].is_some_and(is_true),
-            max_reconsume_times: Option::read(values[11], names[11])?,
+            max_reconsume_times: optional(11)?,
             batch: values[12].is_some_and(|text| is_true(text) || text == "1"),
         })
     }

@@ -24,7 +24,7 @@ use super::transactions::{ENDED_TAG, real_target};
 use crate::common::clock::now_ms;
 use crate::common::message_id::MessageId;
 use crate::common::properties::{
-    CHECK_IMMUNITY_TIME, PRODUCER_GROUP, TAGS, TRANSACTION_CHECK_TIMES, UNIQUE_KEY,
+    CHECK_IMMUNITY_TIME, PRODUCER_GROUP, TAGS, TRANSACTION_CHECK_TIMES, UNIQUE_KEY, WAIT,
     find as find_property,
 };
 use crate::common::record::{RecordFields, RecordView, encode_record, patch_record};
@@ -415,11 +415,13 @@ fn send_check(
     let (topic, queue_id) = real_target(half)?;
     let nobody = || format!("no producer of group \"{group}\" is online");
     let producer = broker.producers.pick(group).ok_or_else(nobody)?;
+    // As the producer gets it from Java: putting the copy back has left its mark.
+    let as_told = put_message::rewrite(properties, &[], &[(WAIT, "false")]);
     let record = RecordFields {
         flag: 0,
         reconsume_times: 0,
         prepared_transaction_offset: 0,
-        ..fields(half, topic, queue_id, properties)
+        ..fields(half, topic, queue_id, &as_told)
     };
     let mut body = Vec::new();
     encode_record(&record, &mut body);

@@ -269,7 +269,11 @@ impl FromJson for bool {
         match json {
             Json::Bool(value) => Ok(*value),
             Json::Int(number) => Ok(*number == 1),
-            Json::Text(text) => Ok(text.eq_ignore_ascii_case("true") || text == "1"),
+            Json::Text(text) => match text.to_ascii_lowercase().as_str() {
+                "true" | "1" | "y" | "t" => Ok(true),
+                "false" | "0" | "n" | "f" | "" => Ok(false),
+                _ => Err(JsonError::shape(json, "true or false")),
+            },
             other => Err(JsonError::shape(other, "true or false")),
         }
     }

@@ -251,8 +251,11 @@ impl NameServer {
         let (Some(namespace), Some(key)) = (header.namespace, header.key) else {
             return Err("namespace or key is null".into());
         };
-        // The binary header form cannot carry an empty value: it arrives as none.
-        self.kv.put(&namespace, &key, &header.value.unwrap_or_default())?;
+        // The binary header form cannot carry an empty value: it arrives as none, and leaves none.
+        match &header.value {
+            Some(value) => self.kv.put(&namespace, &key, value)?,
+            None => self.kv.delete(&namespace, &key)?,
+        }
         log::info!("KV entry {key} of {namespace} set");
         Ok(success())
     }

@@ -95,8 +95,9 @@ impl FieldType for String {
 }
 
 impl<T: FieldType> FieldType for Option<T> {
+    /// An unreadable value counts as none, as in Java.
     fn read(text: Option<&str>, name: &'static str) -> Result<Self, HeaderError> {
-        text.map(|text| T::read(Some(text), name)).transpose()
+        text.map_or(Ok(None), |text| or_default(T::read(Some(text), name).map(Some), || None))
     }
 
     fn write(&self, name: &'static str, fields: &mut Fields) {
@@ -106,10 +107,24 @@ impl<T: FieldType> FieldType for Option<T> {
     }
 }
 
+/// A field that need not be there: an unreadable value is told the log and counts as absent, as in
+/// Java, whose handlers never see it.
+pub fn or_default<T>(
+    read: Result<T, HeaderError>,
+    default: impl FnOnce() -> T,
+) -> Result<T, HeaderError> {
+    Ok(read.unwrap_or_else(|error| {
+        if matches!(error, HeaderError::Invalid { .. }) {
+            log::debug!("{error}; it is passed over");
+        }
+        default()
+    }))
+}
+
 /// Declares a header.
 ///
 /// `name: Type => "wireName"` is required, `Option<Type>` is optional, `= value` after the wire
-/// name is the value of an absent field.
+/// name is the value of an absent or unreadable field.
 ///
 /// ```
 /// rocketmq::header! {
@@ -139,9 +154,10 @@ macro_rules! header {
             {
                 let _ = fields;
                 Ok(Self {
-                    $($field: match fields.get($wire) {
-                        $(None => $default,)?
-                        text => $crate::remoting::header::FieldType::read(text, $wire)?,
+                    $($field: {
+                        let read = $crate::remoting::header::FieldType::read(fields.get($wire), $wire);
+                        $(let read = $crate::remoting::header::or_default(read, || $default);)?
+                        read?
                     }),*
                 })
             }
@@ -152,4 +168,35 @@ macro_rules! header {
             }
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::header! {
+        struct Sample {
+            needed: i32 => "needed",
+            optional: Option<i64> => "optional",
+            defaulted: bool => "defaulted" = true,
+            limit: i32 => "limit" = 7,
+        }
+    }
+
+    fn read(fields: &[(&str, &str)]) -> Result<Sample, HeaderError> {
+        let mut all = Fields::default();
+        fields.iter().for_each(|(name, value)| all.push_str(name, value));
+        Sample::decode(&all)
+    }
+
+    #[test]
+    fn unreadable_fields_count_as_absent_unless_they_are_needed() {
+        let plain = read(&[("needed", "1")]).unwrap();
+        assert_eq!(plain, Sample { needed: 1, optional: None, defaulted: true, limit: 7 });
+        let odd = read(&[("needed", "1"), ("optional", "x"), ("limit", "9999999999")]).unwrap();
+        assert_eq!(odd, plain);
+        assert_eq!(read(&[("limit", "2")]), Err(HeaderError::Missing("needed")));
+        let told = read(&[("needed", "1.5")]).unwrap_err().to_string();
+        assert_eq!(told, "the header field needed is \"1.5\", expected a 32-bit integer");
+    }
 }

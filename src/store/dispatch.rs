@@ -28,6 +28,9 @@ use crate::common::sync::lock;
 use crate::common::sys_flag;
 use crate::common::topic::{LMQ_PREFIX, SCHEDULE_TOPIC};
 
+/// Records that become visible before who waits for them is told: a batch arrives together, and a
+/// long backlog does not keep anybody waiting for its end.
+const TOLD_TOGETHER: usize = 256;
 /// Pause before a unit that could not be written is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Tries after which the store takes no more messages until the unit can be written.
@@ -196,6 +199,13 @@ fn for_each_multi_queue(
         }
     }
     Ok(())
+}
+
+/// A record that is in its queues.
+struct Dispatched<'a> {
+    record: RecordView<'a>,
+    bytes: &'a [u8],
+    tags_code: i64,
 }
 
 /// What a round of dispatching came to.
@@ -370,6 +380,7 @@ impl ReputMessageService {
         let bytes = &visible[..visible.len().min((limit - position) as usize)];
         let start = position;
         let mut moved = Round::Moved;
+        let mut arrivals = Vec::new();
         loop {
             let rest = &bytes[((position - start) as usize).min(bytes.len())..];
             if rest.is_empty() {
@@ -382,8 +393,17 @@ impl ReputMessageService {
                     log::error!("the record at {position} says it is at {claimed}; passed over");
                     position = next;
                 }
-                LogEntry::Record(record) => match self.dispatch(&record, rest, &config, last) {
-                    Ok(()) => position += i64::from(record.total_size),
+                LogEntry::Record(record) => match self.dispatch(&record, &config, last) {
+                    Ok(tags_code) => {
+                        position += i64::from(record.total_size);
+                        if let Some(tags_code) = tags_code {
+                            let bytes = &rest[..record.total_size as usize];
+                            arrivals.push(Dispatched { record, bytes, tags_code });
+                        }
+                        if arrivals.len() >= TOLD_TOGETHER {
+                            self.tell(&mut arrivals, &config);
+                        }
+                    }
                     Err(error) => {
                         log::error!(
                             "the message at {position} cannot be dispatched: {error}; tried again \
@@ -409,42 +429,52 @@ impl ReputMessageService {
             self.position.store(position, Ordering::Release);
         }
         self.position.store(position, Ordering::Release);
+        self.tell(&mut arrivals, &config);
         moved
     }
 
+    /// Makes a record visible in its queues. Returns its tags code if anybody is to be told.
     fn dispatch(
         &self,
         record: &RecordView<'_>,
-        bytes: &[u8],
         config: &StoreConfig,
         last: &mut LastQueue,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<i64>> {
         let Some(tags_code) = self.dispatcher.dispatch(record, config, last)? else {
-            return Ok(());
+            return Ok(None);
         };
         if self.flags.has(Flag::WriteLogicsQueueError) {
             self.flags.set(Flag::WriteLogicsQueueError, false);
         }
-        let record_bytes = &bytes[..record.total_size as usize];
         if config.is_slave() {
-            self.stats.count_put(1, record_bytes.len());
-            return Ok(());
+            self.stats.count_put(1, record.total_size as usize);
+            return Ok(None);
         }
-        let arrived = |topic: &str, queue_id: i32, offset: i64| {
-            self.listener.arrived(&Arrival {
-                topic,
-                queue_id,
-                next_offset: offset + 1,
-                tags_code,
-                store_timestamp: record.store_timestamp,
-                record: record_bytes,
+        Ok(Some(tags_code))
+    }
+
+    /// Tells who waits that records are visible.
+    fn tell(&self, arrivals: &mut Vec<Dispatched<'_>>, config: &StoreConfig) {
+        for Dispatched { record, bytes, tags_code } in arrivals.drain(..) {
+            let arrived = |topic: &str, queue_id: i32, offset: i64| {
+                self.listener.arrived(&Arrival {
+                    topic,
+                    queue_id,
+                    next_offset: offset + 1,
+                    tags_code,
+                    store_timestamp: record.store_timestamp,
+                    record: bytes,
+                });
+            };
+            arrived(record.topic, record.queue_id, record.queue_offset);
+            let told = for_each_multi_queue(&record, config, |topic, queue_id, offset| {
+                arrived(topic, queue_id, offset);
+                Ok(())
             });
-        };
-        arrived(record.topic, record.queue_id, record.queue_offset);
-        for_each_multi_queue(record, config, |topic, queue_id, offset| {
-            arrived(topic, queue_id, offset);
-            Ok(())
-        })
+            if let Err(error) = told {
+                log::error!("who waits for the message at {}: {error}", record.physical_offset);
+            }
+        }
     }
 }
 

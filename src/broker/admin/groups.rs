@@ -1,11 +1,13 @@
 //! Consumer groups, who is connected, and locks of ordered queues (spec: admin 1.5).
 
+use std::error::Error;
 use std::sync::Arc;
 
 use super::{answer, body, done, refuse, refuse_on_slave};
 use crate::broker::channels::ClientChannel;
 use crate::broker::{Answer, Broker};
 use crate::common::clock::now_ms;
+use crate::common::json::{FromJson, Json};
 use crate::remoting::protocol::admin_bodies::{
     ConnectionInfo, ConsumerConnection, ProducerConnection, ProducerInfo, ProducerTable,
     SubscriptionOfGroup,
@@ -25,15 +27,20 @@ pub fn update(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> An
     if let Some(refusal) = refuse_on_slave(broker) {
         return refusal;
     }
-    let group: SubscriptionGroupConfig = body(&request)?;
-    if group.group_name.is_empty() {
+    let json: Json = body(&request)?;
+    let has_name = json.get("groupName").is_some_and(|name| *name != Json::Null);
+    if !has_name {
         return refuse(code::SYSTEM_ERROR, "the body has no groupName");
     }
+    let group = SubscriptionGroupConfig::from_json(&json)?;
     let max_queues = broker.config.get().max_queues_per_topic;
-    if !(0..=max_queues).contains(&group.retry_queue_nums) {
+    if group.retry_queue_nums > max_queues {
         return refuse(
             code::SYSTEM_ERROR,
-            format!("retryQueueNums is {}: it must be 0 to {max_queues}", group.retry_queue_nums),
+            format!(
+                "retryQueueNums is {}: it must be at most {max_queues}",
+                group.retry_queue_nums
+            ),
         );
     }
     log::info!("consumer group {} set by request", group.group_name);
@@ -154,16 +161,40 @@ pub fn all_producers(broker: &Arc<Broker>, _: &Arc<Connection>, _: Command) -> A
 
 /// LOCK_BATCH_MQ: some of the queues, all or none; never an error.
 pub fn lock_queues(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
-    let LockBatchBody { client_id, consumer_group, mq_set } = body(&request)?;
-    let (client, group) = (client_id.unwrap_or_default(), consumer_group.unwrap_or_default());
+    let LockBatchBody { client_id, consumer_group, mq_set } = locks(&request)?;
+    if mq_set.is_empty() {
+        return answer(&LockBatchResult::default());
+    }
+    let group = consumer_group.ok_or("the body has no consumerGroup")?;
+    let client = client_id.ok_or("the body has no clientId")?;
     let lock_ok_mq_set = broker.queue_locks.lock(&group, &client, &mq_set, now_ms());
     answer(&LockBatchResult { lock_ok_mq_set })
 }
 
+/// What is to be locked or unlocked, each queue once.
+fn locks(request: &Command) -> Result<LockBatchBody, Box<dyn Error + Send + Sync>> {
+    let json: Json = body(request)?;
+    let queues = json.get("mqSet");
+    let is_null = |json: &Json| *json == Json::Null;
+    if is_null(&json) || queues.is_some_and(is_null) {
+        return Err("the body has no mqSet".into());
+    }
+    if let Some(Json::Array(queues)) = queues
+        && queues.iter().any(is_null)
+    {
+        return Err("a queue of mqSet is null".into());
+    }
+    let mut locks = LockBatchBody::from_json(&json)?;
+    locks.mq_set.sort();
+    locks.mq_set.dedup();
+    Ok(locks)
+}
+
 /// UNLOCK_BATCH_MQ.
 pub fn unlock_queues(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
-    let LockBatchBody { client_id, consumer_group, mq_set } = body(&request)?;
-    let (client, group) = (client_id.unwrap_or_default(), consumer_group.unwrap_or_default());
+    let LockBatchBody { client_id, consumer_group, mq_set } = locks(&request)?;
+    let group = consumer_group.ok_or("the body has no consumerGroup")?;
+    let client = client_id.ok_or("the body has no clientId")?;
     broker.queue_locks.unlock(&group, &client, &mq_set);
     done()
 }

@@ -7,6 +7,7 @@ use super::topics::queue;
 use super::{answer, done};
 use crate::broker::delay::DelayOffsetTable;
 use crate::broker::{Answer, Broker};
+use crate::remoting::header::HeaderError;
 use crate::remoting::protocol::admin_bodies::{
     ConsumeStats, ConsumeStatsList, CorrectionOffsets, OffsetWrapper,
 };
@@ -141,8 +142,12 @@ pub fn clone_group(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) 
         request.header()?;
     let topics = match topic.filter(|topic| !topic.trim().is_empty()) {
         Some(topic) => BTreeSet::from([topic]),
+        None if src_group.is_empty() => return Err(HeaderError::Missing("srcGroup").into()),
         None => broker.consumer_offsets.topics_of_group(&src_group),
     };
+    if dest_group.is_empty() {
+        return done();
+    }
     let online = if offline { None } else { broker.consumers.get(&src_group) };
     for topic in topics {
         if broker.topics.contains(&topic)

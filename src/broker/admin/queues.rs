@@ -38,7 +38,7 @@ pub fn query(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Ans
     let mut entries =
         ConsumeQueueEntries { min_queue_index, max_queue_index, ..ConsumeQueueEntries::default() };
     let mut filter = None;
-    if let Some(group) = header.consumer_group.as_deref().filter(|group| !group.is_empty()) {
+    if let Some(group) = header.consumer_group.as_deref() {
         let subscription =
             broker.consumers.get(group).and_then(|online| online.subscription(topic));
         let registered = broker.consumer_filters.describe(topic, group);

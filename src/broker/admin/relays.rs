@@ -15,6 +15,7 @@ use crate::common::json::{FromJson, Json, Style, ToJson};
 use crate::common::message_id::MessageId;
 use crate::remoting::command::Language;
 use crate::remoting::connection::ReplyTo;
+use crate::remoting::header::HeaderError;
 use crate::remoting::protocol::admin_bodies::{OffsetList, OffsetOfQueue};
 use crate::remoting::protocol::bodies::{ConsumerStatus, OffsetTable};
 use crate::remoting::protocol::headers::{
@@ -51,13 +52,12 @@ pub fn consume_directly(
 ) -> Answer {
     let header: ConsumeMessageDirectlyRequestHeader = request.header()?;
     request.fields.set("brokerName", &broker.config.get().broker_name);
-    if let Some(text) = &header.msg_id {
-        let id: MessageId = text.parse()?;
-        let Some(record) = broker.store.record_at(id.offset) else {
-            return refuse(code::SYSTEM_ERROR, format!("no message here with the id {text}"));
-        };
-        request.body = Body::Shared(record);
-    }
+    let text = header.msg_id.ok_or(HeaderError::Missing("msgId"))?;
+    let id: MessageId = text.parse()?;
+    let Some(record) = broker.store.record_at(id.offset) else {
+        return refuse(code::SYSTEM_ERROR, format!("no message here with the id {text}"));
+    };
+    request.body = Body::Shared(record);
     let client_id = header.client_id.unwrap_or_default();
     relay(broker, connection, request, &header.consumer_group, &client_id)
 }

@@ -15,9 +15,7 @@ use crate::common::topic::{
 use crate::remoting::protocol::admin_bodies::{
     ConsumeTimeSpans, GroupList, QueueTimeSpan, TopicOffset, TopicStatsTable,
 };
-use crate::remoting::protocol::admin_headers::{
-    CreateTopicRequestHeader, TopicAndGroupHeader, TopicHeader,
-};
+use crate::remoting::protocol::admin_headers::{CreateTopicRequestHeader, TopicHeader};
 use crate::remoting::protocol::bodies::{MessageQueue, TopicConfig, TopicList};
 use crate::remoting::protocol::response_code as code;
 use crate::remoting::{Command, Connection};
@@ -77,7 +75,7 @@ fn name_problem(broker: &Broker, topic: &str) -> Option<String> {
 }
 
 fn queues_problem(name: &str, value: i32, max: i32) -> Option<String> {
-    (!(0..=max).contains(&value)).then(|| format!("{name} is {value}: it must be 0 to {max}"))
+    (value > max).then(|| format!("{name} is {value}: it must be at most {max}"))
 }
 
 fn filter_type_problem(value: &str) -> Option<String> {
@@ -178,7 +176,8 @@ pub fn consumed_by(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) 
 /// QUERY_CONSUME_TIME_SPAN: from when to when the messages of each queue are, and where in that
 /// time a group is.
 pub fn time_spans(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
-    let TopicAndGroupHeader { topic, group } = request.header()?;
+    let TopicHeader { topic } = request.header()?;
+    let group = request.fields.get("group").unwrap_or_default();
     let Some(config) = broker.topics.get(&topic) else {
         return refuse(code::TOPIC_NOT_EXIST, format!("topic[{topic}] not exist"));
     };
@@ -186,7 +185,7 @@ pub fn time_spans(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -
         let store = &broker.store;
         let min_time_stamp = store.earliest_store_timestamp(&topic, queue_id);
         let max_offset = store.max_offset(&topic, queue_id);
-        let offset = broker.consumer_offsets.get(&group, &topic, queue_id).unwrap_or(-1);
+        let offset = broker.consumer_offsets.get(group, &topic, queue_id).unwrap_or(-1);
         let max_time_stamp = store.store_timestamp(&topic, queue_id, max_offset - 1);
         let consume_time_stamp = if offset > 0 {
             store.store_timestamp(&topic, queue_id, offset - 1)

@@ -15,7 +15,7 @@ crate::header! {
         /// Permission bits.
         pub perm: i32 => "perm",
         /// `SINGLE_TAG` or `MULTI_TAG`.
-        pub topic_filter_type: String => "topicFilterType" = "SINGLE_TAG".to_owned(),
+        pub topic_filter_type: String => "topicFilterType",
         /// Bits: 1 unit, 2 unit subscription.
         pub topic_sys_flag: Option<i32> => "topicSysFlag",
         /// Ignored by brokers: the order table of the name server decides.
@@ -98,9 +98,9 @@ crate::header! {
     /// CLONE_GROUP_OFFSET (314).
     pub struct CloneGroupOffsetRequestHeader {
         /// From.
-        pub src_group: String => "srcGroup",
+        pub src_group: String => "srcGroup" = String::new(),
         /// To.
-        pub dest_group: String => "destGroup",
+        pub dest_group: String => "destGroup" = String::new(),
         /// Only this topic.
         pub topic: Option<String> => "topic",
         /// Topics that the group does not subscribe to right now count too.
@@ -124,9 +124,9 @@ crate::header! {
     /// QUERY_MESSAGE (12); beside it the field [`UNIQUE_KEY_QUERY`].
     pub struct QueryMessageRequestHeader {
         /// Topic.
-        pub topic: String => "topic",
+        pub topic: String => "topic" = String::new(),
         /// Key, or unique key.
-        pub key: String => "key",
+        pub key: String => "key" = String::new(),
         /// Messages wanted at most.
         pub max_num: i32 => "maxNum",
         /// Stored not before, ms.
@@ -164,11 +164,11 @@ crate::header! {
         /// Topic.
         pub topic: String => "topic",
         /// Queue.
-        pub queue_id: i32 => "queueId",
+        pub queue_id: i32 => "queueId" = 0,
         /// First entry.
-        pub index: i64 => "index",
+        pub index: i64 => "index" = 0,
         /// Entries wanted.
-        pub count: i32 => "count",
+        pub count: i32 => "count" = 0,
         /// Show what this group's filter makes of them.
         pub consumer_group: Option<String> => "consumerGroup",
     }

@@ -165,7 +165,7 @@ crate::header! {
     /// QUERY_CONSUMER_OFFSET (14).
     pub struct QueryConsumerOffsetRequestHeader {
         /// Consumer group.
-        pub consumer_group: String => "consumerGroup",
+        pub consumer_group: String => "consumerGroup" = String::new(),
         /// Topic.
         pub topic: String => "topic",
         /// Queue.
@@ -268,7 +268,7 @@ crate::header! {
         /// Answer of a check.
         pub from_transaction_check: bool => "fromTransactionCheck" = false,
         /// Unique key.
-        pub msg_id: String => "msgId",
+        pub msg_id: String => "msgId" = String::new(),
         /// Transaction.
         pub transaction_id: Option<String> => "transactionId",
         /// Broker name.

@@ -1,6 +1,7 @@
 //! Body of HEART_BEAT, with the leniency its senders need: enums by name or ordinal, longs as text,
 //! missing collections.
 
+use crate::common::clock::now_ms;
 use crate::common::json::{FromJson, Json, JsonError, ToJson};
 use crate::json_body;
 
@@ -39,8 +40,12 @@ macro_rules! named_enum {
                 found.ok_or_else(|| JsonError { at: 0, what: format!("not a {}", stringify!($name)) })
             }
 
+            /// A name that is not known is none; an ordinal that is not known is an error.
             fn optional(json: &Json) -> Result<Option<Self>, JsonError> {
-                Ok(Self::from_json(json).ok())
+                match json {
+                    Json::Text(_) => Ok(Self::from_json(json).ok()),
+                    _ => Self::from_json(json).map(Some),
+                }
             }
         }
     };
@@ -95,8 +100,8 @@ json_body! {
         pub expression_type: Option<String> => "expressionType" = Some("TAG".to_owned()),
         /// Expression.
         pub sub_string: Option<String> => "subString",
-        /// Version: ms in Java, ns in Go.
-        pub sub_version: i64 => "subVersion",
+        /// Version: ms in Java, ns in Go; of a client that gives none, when it came.
+        pub sub_version: i64 => "subVersion" = now_ms(),
         /// Tags.
         pub tags_set: Vec<String> => "tagsSet",
         /// Topic.
