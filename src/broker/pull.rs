@@ -13,7 +13,9 @@ use crate::common::clock::now_ms;
 use crate::common::json::{Style, ToJson};
 use crate::common::properties::{KEYS, TAGS};
 use crate::common::record::RecordFields;
-use crate::common::sys_flag::{PULL_COMMIT_OFFSET, PULL_SUBSCRIPTION, PULL_SUSPEND};
+use crate::common::sys_flag::{
+    PULL_CLASS_FILTER, PULL_COMMIT_OFFSET, PULL_SUBSCRIPTION, PULL_SUSPEND,
+};
 use crate::common::thread_pool::{Shed, Task};
 use crate::common::topic::{OFFSET_MOVED_EVENT, PERM_READ, RETRY_PREFIX};
 use crate::json_body;
