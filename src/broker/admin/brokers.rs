@@ -2,6 +2,7 @@
 //! 1.6, 1.7).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{answer, done, refuse};
 use crate::broker::settings::Refused;
@@ -37,7 +38,9 @@ pub fn update_config(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command
     }
     if changed.iter().any(|key| key == "brokerPermission") {
         broker.topics.bump_version();
-        broker.registration.trigger(true);
+        // When it is answered, the name servers that can be reached send clients elsewhere.
+        let limit = broker.config.get().register_broker_timeout_mills.max(0) as u64;
+        broker.registration.register_and_wait(Duration::from_millis(limit));
     }
     done()
 }

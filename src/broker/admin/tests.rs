@@ -36,7 +36,7 @@ fn every_bad_request_is_told_what_is_wrong() {
         (46, &[], &[], "{", 1, "ends before"),
         (38, &[], &[], "", 1, "consumerGroup is missing"),
         (38, &[("consumerGroup", "nobody")], &[], "", 1, "no consumer for this group, nobody"),
-        (14, QUEUE, &[], "", 1, "consumerGroup is missing"),
+        (14, &[("topic", "T")], &[], "", 1, "queueId is missing"),
         (14, QUEUE, &[("consumerGroup", "g"), ("queueId", "x")], "", 1, "queueId is \"x\""),
         (15, QUEUE, &[("consumerGroup", "g")], "", 1, "commitOffset is missing"),
         (15, QUEUE, &[("consumerGroup", "g"), ("commitOffset", "1.5")], "", 1, "64-bit integer"),
