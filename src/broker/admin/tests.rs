@@ -44,7 +44,7 @@ fn every_bad_request_is_told_what_is_wrong() {
         (17, TOPIC, &[("topic", "a.b")], "", 1, "illegal characters"),
         (17, TOPIC, &[("topic", "TBW102")], "", 1, "conflict with system topic"),
         (17, TOPIC, &[("topic", "broker-a")], "", 1, "conflict with system topic"),
-        (17, TOPIC, &[("readQueueNums", "-1")], "", 1, "readQueueNums is -1: it must be 0 to"),
+        (17, TOPIC, &[("readQueueNums", "2000000000")], "", 1, "it must be at most"),
         (17, TOPIC, &[("writeQueueNums", "2147483647")], "", 1, "writeQueueNums is 2147483647"),
         (17, TOPIC, &[("topicFilterType", "TAG")], "", 1, "SINGLE_TAG or MULTI_TAG"),
         (17, TOPIC, &[("perm", "rw")], "", 1, "perm is \"rw\""),
