@@ -414,9 +414,14 @@ impl ConsumeQueue {
         deleted
     }
 
+    /// Whether something was added since the last flush.
+    pub fn is_dirty(&self) -> bool {
+        self.dirty.load(Ordering::Acquire)
+    }
+
     /// Forces what was added to the disk, if it is at least `least_pages` pages (0: anything).
     pub fn flush(&self, least_pages: usize) -> io::Result<()> {
-        if !self.dirty.load(Ordering::Acquire) {
+        if !self.is_dirty() {
             return Ok(());
         }
         let files = self.files.snapshot();

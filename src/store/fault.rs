@@ -1,5 +1,5 @@
-//! Injected faults: makes a system call of the store fail on purpose, so that tests can see what a
-//! full or broken disk does.
+//! Injected faults: makes a system call of the store fail or take long on purpose, so that tests can
+//! see what a full, broken or slow disk does.
 //!
 //! Every call that can fail for reasons of the disk asks `check` first. While nothing is
 //! injected that is one relaxed load, on paths that make a system call anyway.
@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// The calls that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,13 @@ struct Injected {
     id: usize,
     operation: Operation,
     below: PathBuf,
-    errno: i32,
+    effect: Effect,
+}
+
+#[derive(Clone, Copy)]
+enum Effect {
+    Fail(i32),
+    Delay(Duration),
 }
 
 static ACTIVE: AtomicUsize = AtomicUsize::new(0);
@@ -43,9 +50,18 @@ pub struct Fault {
 
 /// Makes `operation` fail with `errno` for every path below `below`.
 pub fn inject(operation: Operation, below: &Path, errno: i32) -> Fault {
+    add(operation, below, Effect::Fail(errno))
+}
+
+/// Makes `operation` take `delay` longer for every path below `below`.
+pub fn inject_delay(operation: Operation, below: &Path, delay: Duration) -> Fault {
+    add(operation, below, Effect::Delay(delay))
+}
+
+fn add(operation: Operation, below: &Path, effect: Effect) -> Fault {
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let mut injected = INJECTED.lock().unwrap_or_else(PoisonError::into_inner);
-    injected.push(Injected { id, operation, below: below.to_owned(), errno });
+    injected.push(Injected { id, operation, below: below.to_owned(), effect });
     ACTIVE.store(injected.len(), Ordering::Relaxed);
     Fault { id }
 }
@@ -64,11 +80,17 @@ pub(super) fn check(operation: Operation, path: &Path) -> io::Result<()> {
         return Ok(());
     }
     let injected = INJECTED.lock().unwrap_or_else(PoisonError::into_inner);
-    match injected
+    let effect = injected
         .iter()
         .find(|fault| fault.operation == operation && path.starts_with(&fault.below))
-    {
-        Some(fault) => Err(io::Error::from_raw_os_error(fault.errno)),
+        .map(|fault| fault.effect);
+    drop(injected);
+    match effect {
+        Some(Effect::Fail(errno)) => Err(io::Error::from_raw_os_error(errno)),
+        Some(Effect::Delay(delay)) => {
+            std::thread::sleep(delay);
+            Ok(())
+        }
         None => Ok(()),
     }
 }

@@ -16,7 +16,7 @@ use crate::common::service_thread::{ServiceThread, Signal};
 pub fn flush_queues(queues: &QueueTable, checkpoint: &StoreCheckpoint, least_pages: usize) {
     let dispatched = checkpoint.dispatched.load(Ordering::Acquire);
     let mut failed = false;
-    for queue in queues.snapshot() {
+    for queue in queues.dirty() {
         if let Err(error) = queue.flush(least_pages) {
             failed = true;
             log::error!(

@@ -125,6 +125,12 @@ impl QueueTable {
         topics.values().flatten().cloned().collect()
     }
 
+    /// The queues that have something to flush; cheap when there are none among many.
+    pub fn dirty(&self) -> Vec<Arc<ConsumeQueue>> {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        topics.values().flatten().filter(|queue| queue.is_dirty()).cloned().collect()
+    }
+
     /// Topics with their queue ids.
     pub fn topics(&self) -> BTreeMap<String, Vec<i32>> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);

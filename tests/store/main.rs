@@ -4,6 +4,7 @@ mod basics;
 mod faults;
 mod folder;
 mod java_stores;
+mod kill;
 mod model;
 mod mqstore;
 mod recovery;
