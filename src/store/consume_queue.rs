@@ -140,6 +140,38 @@ fn scan(path: &Path, size: usize, accept: impl Fn(Unit) -> bool) -> io::Result<S
     Ok(result)
 }
 
+/// The same as [`scan`] for a file of which `position` bytes are known to be units.
+fn last_unit(file: &MappedFile, position: usize) -> io::Result<Scan> {
+    let mut result = Scan { position, last_end: None, last_tags_code: None };
+    if let Some(at) = position.checked_sub(Unit::BYTES) {
+        let mut bytes = [0; Unit::BYTES];
+        File::open(file.path())?.read_exact_at(&mut bytes, at as u64)?;
+        if let Some(unit) = Unit::decode(&bytes).filter(|unit| *unit != Unit::BLANK) {
+            result.last_end = Some(unit.end());
+            result.last_tags_code = Some(unit.tags_code);
+        }
+    }
+    Ok(result)
+}
+
+/// How many of the first `count` units of a file satisfy `before`, which holds for a prefix of them:
+/// offsets grow along a queue. Found by halving, without mapping the file.
+fn count_before(path: &Path, count: usize, before: impl Fn(Unit) -> bool) -> io::Result<usize> {
+    let file = File::open(path)?;
+    let (mut low, mut high) = (0, count);
+    let mut bytes = [0; Unit::BYTES];
+    while low < high {
+        let middle = low + (high - low) / 2;
+        file.read_exact_at(&mut bytes, (middle * Unit::BYTES) as u64)?;
+        if Unit::decode(&bytes).is_some_and(&before) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
 impl ConsumeQueue {
     /// A queue without files. `file_size` is a multiple of 20.
     pub fn new(topic: Arc<str>, queue_id: i32, folder: &Path, file_size: usize) -> Self {
@@ -223,14 +255,24 @@ impl ConsumeQueue {
         self.ext().map_or(Ok(()), ConsumeQueueExt::load)
     }
 
-    /// Finds the end: the first invalid unit of the last three files.
-    pub fn recover(&self) -> Result<(), StoreError> {
+    /// Finds the end. After a clean stop that is the end of the last file's units; after a crash
+    /// the first invalid unit of the last three files, because any page may be missing.
+    pub fn recover(&self, clean_exit: bool) -> Result<(), StoreError> {
         let files = self.files.snapshot();
         let mut end = files.first().map_or(0, |file| file.start());
         let mut last_tags_code = None;
         for file in &files[files.len().saturating_sub(3)..] {
-            let found = scan(file.path(), file.size(), |_| true)
-                .map_err(|error| StoreError::io("read", file.path(), &error))?;
+            let is_last = files.last().is_some_and(|last| Arc::ptr_eq(last, file));
+            let found = match (clean_exit, is_last) {
+                (true, false) => last_unit(file, file.size()),
+                (true, true) => {
+                    let units = file.size() / Unit::BYTES;
+                    count_before(file.path(), units, Unit::is_valid)
+                        .and_then(|count| last_unit(file, count * Unit::BYTES))
+                }
+                (false, _) => scan(file.path(), file.size(), |_| true),
+            };
+            let found = found.map_err(|error| StoreError::io("read", file.path(), &error))?;
             end = file.start() + found.position as i64;
             if let Some(physical) = found.last_end {
                 self.max_physical.store(physical, Ordering::Release);
@@ -368,11 +410,12 @@ impl ConsumeQueue {
     /// `min_physical`.
     pub fn correct_min_offset(&self, min_physical: i64) {
         let Some(first) = self.files.first() else { return };
-        let readable = first.readable();
-        let found =
-            scan(first.path(), readable, |unit| unit.offset < min_physical || unit == Unit::BLANK);
-        let position = match found {
-            Ok(found) if found.position < readable => found.position,
+        let count = first.readable() / Unit::BYTES;
+        let gone = count_before(first.path(), count, |unit| {
+            unit == Unit::BLANK || (unit.is_valid() && unit.offset < min_physical)
+        });
+        let position = match gone {
+            Ok(gone) if gone < count => gone * Unit::BYTES,
             // Everything in the first file is gone, or it cannot be read: stay where it begins.
             _ => return self.raise_min(first.start()),
         };
@@ -570,7 +613,7 @@ mod tests {
         assert_eq!(first.max_physical(), 2500);
         let second = queue(&folder, 10);
         second.load().unwrap();
-        second.recover().unwrap();
+        second.recover(false).unwrap();
         assert_eq!((second.max_offset(), second.max_physical()), (25, 2500));
         second.append(unit(25), 25).unwrap();
         assert_eq!(second.unit(25), Some(unit(25)));
@@ -597,7 +640,7 @@ mod tests {
         assert_eq!(bytes[140..160], unit(57).encode());
         let again = queue(&folder, 10);
         again.load().unwrap();
-        again.recover().unwrap();
+        again.recover(true).unwrap();
         again.correct_min_offset(0);
         assert_eq!((again.min_offset(), again.max_offset()), (57, 58));
         assert_eq!(again.max_physical(), 5800);

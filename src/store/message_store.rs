@@ -214,7 +214,7 @@ impl MessageStore {
         self.log.load()?;
         self.queues.load()?;
         self.index.load(clean_exit)?;
-        self.queues.snapshot().iter().try_for_each(|queue| queue.recover())?;
+        self.queues.snapshot().iter().try_for_each(|queue| queue.recover(clean_exit))?;
         let recovery = Recovery {
             config,
             log: &self.log,

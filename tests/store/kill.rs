@@ -71,7 +71,9 @@ fn kill_again_and_again(name: &str, rounds: usize) {
         // What was still in the pipe was acknowledged too; the last line may be cut.
         let rest: Vec<String> = lines.map_while(Result::ok).collect();
         let whole = rest.len().saturating_sub(1);
-        rest.into_iter().take(whole).for_each(|line| drop(take(line)));
+        for line in rest.into_iter().take(whole) {
+            take(line);
+        }
 
         let root = folder.path().as_os_str();
         let test = TestStore::open(config(folder.path(), &settings(root)));
