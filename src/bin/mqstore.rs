@@ -260,7 +260,7 @@ fn line(out: &mut dyn Write, value: Json) -> io::Result<()> {
 }
 
 fn list(store: &StoreFolder, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
-    let end = store.visit_log(store.log_begin(), |_| ControlFlow::Continue(()));
+    let end = store.log_end();
     let clean = store.is_clean();
     if json {
         line(

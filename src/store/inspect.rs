@@ -122,6 +122,17 @@ impl StoreFolder {
         self.log.as_ref().and_then(MappedFileQueue::min_offset).unwrap_or(-1)
     }
 
+    /// End of the commit log: only its last files are read. 0 without files.
+    pub fn log_end(&self) -> i64 {
+        let files = self.log.as_ref().map(MappedFileQueue::snapshot).unwrap_or_default();
+        let mut ends = files.iter().rev().map(|file| {
+            let end = self.visit_log(file.start(), |_| ControlFlow::Continue(()));
+            (file.start(), end)
+        });
+        // A file in which nothing begins is a spare one.
+        ends.find(|(start, end)| end > start).map_or(0, |(_, end)| end)
+    }
+
     /// Visits the commit log from `from` on (which must be a record's begin, or before the log's)
     /// until `visit` breaks or nothing follows. Returns the end of what was read.
     pub fn visit_log(

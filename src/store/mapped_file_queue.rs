@@ -118,7 +118,7 @@ impl MappedFileQueue {
             {
                 return Err(StoreError(format!(
                     "{} starts at {}, but its predecessor ends at {expected}: a file between them \
-                     is missing",
+                     is missing; put it back (consume queues can be built again: mqstore rebuild)",
                     file.path.display(),
                     file.start
                 )));
