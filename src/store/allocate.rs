@@ -1,6 +1,6 @@
 //! [`AllocateMappedFileService`]: makes the commit log's next file while the current one is being
-//! written, and readies pages ahead of the write position. So an append waits neither for a file
-//! nor for page faults.
+//! written, and readies blocks and pages ahead of the write position. So an append waits neither for
+//! a file nor for page faults, and a full disk is an error and not a signal.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,9 @@ const WAIT_FOR_FILE: Duration = Duration::from_millis(5000);
 /// Bytes whose pages are readied at once, ahead of the write position. Large enough that the
 /// thread is rarely woken, small enough that a file which stays nearly empty costs little.
 pub const POPULATE_BYTES: usize = 4 * 1024 * 1024;
+/// Blocks of a commit-log file are reserved in steps of that many bytes, ahead of the write
+/// position: few calls and few extents, and a store that has little in it takes little of the disk.
+const RESERVE_BYTES: usize = 64 * 1024 * 1024;
 /// A folder whose disk is fuller gets no new files while another has room.
 const FULL_DISK_RATIO: f64 = 0.85;
 
@@ -194,7 +197,11 @@ impl AllocateMappedFileService {
         if let Some((file, from)) = populate.as_ref()
             && !file.has_write_buffer()
         {
-            file.populate(*from, from.saturating_add(POPULATE_BYTES));
+            let to = from.saturating_add(POPULATE_BYTES);
+            // An error will come again, to the append that needs the blocks.
+            if file.reserve(to.next_multiple_of(RESERVE_BYTES)).is_ok() {
+                file.populate(*from, to);
+            }
         }
         if let Some(start) = wanted.or(spare) {
             self.make(start, wanted.is_some());
@@ -247,7 +254,7 @@ impl AllocateMappedFileService {
         let file = MappedFile::create(&path, start, self.file_size)
             .map_err(|error| failed("created", error))?;
         let ready = file
-            .reserve(self.file_size)
+            .reserve(RESERVE_BYTES)
             .and_then(|()| flush_folder(&folder))
             .map_err(|error| failed("given its blocks", error));
         if let Err(reason) = ready {
@@ -257,8 +264,10 @@ impl AllocateMappedFileService {
         match self.pool.as_ref().and_then(TransientStorePool::borrow) {
             Some(buffer) if config.uses_transient_pool() => file.set_write_buffer(buffer),
             _ if config.warm_maped_file_enable => {
-                file.populate(0, self.file_size);
-                file.lock_in_memory();
+                if file.reserve(self.file_size).is_ok() {
+                    file.populate(0, self.file_size);
+                    file.lock_in_memory();
+                }
             }
             _ => file.populate(0, POPULATE_BYTES),
         }

@@ -69,14 +69,23 @@ fn open_file(path: &Path, create: bool) -> io::Result<File> {
 /// Assures blocks for a part of a file. A file system that cannot reserve is taken as it is.
 fn reserve_blocks(file: &File, path: &Path, from: usize, bytes: usize) -> io::Result<()> {
     fault::check(Operation::Allocate, path)?;
-    // SAFETY: the descriptor is open for the whole call; the call reads and writes no memory of
-    // ours.
-    let errno = unsafe {
-        libc::posix_fallocate(file.as_raw_fd(), from as libc::off_t, bytes as libc::off_t)
-    };
-    match errno {
-        0 | libc::EOPNOTSUPP | libc::ENOSYS => Ok(()),
-        errno => Err(io::Error::from_raw_os_error(errno)),
+    // Not `posix_fallocate`: where the file system cannot reserve, that one writes bytes itself, and
+    // could overwrite what is being appended.
+    loop {
+        // SAFETY: the descriptor is open for the whole call; the call reads and writes no memory of
+        // ours.
+        let result = unsafe {
+            libc::fallocate(file.as_raw_fd(), 0, from as libc::off_t, bytes as libc::off_t)
+        };
+        if result == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::EOPNOTSUPP | libc::ENOSYS) => return Ok(()),
+            _ => return Err(error),
+        }
     }
 }
 
@@ -372,7 +381,7 @@ impl MappedFile {
         let readable = self.readable();
         let filled = buffer.filled.load(Ordering::Acquire).min(wrote);
         if readable < wrote {
-            self.reserve(wrote)?;
+            self.reserve(wrote.next_multiple_of(RESERVE_BYTES.1))?;
             let map = self.map()?;
             if readable < filled {
                 // SAFETY: `readable..filled` lies in both regions (each of `size` bytes, checked

@@ -253,11 +253,6 @@ impl MessageStore {
         let from = self.queues.max_physical().max(self.log.min_offset()).max(0);
         self.reput.set_position(from);
         self.allocator.start().map_err(failed)?;
-        if let Some(last) = self.log.files().last()
-            && let Err(error) = last.reserve(last.size())
-        {
-            log::warn!("{} cannot be given all its blocks: {error}", last.path().display());
-        }
         self.reput.start().map_err(failed)?;
         self.wait_for_dispatch(from);
         self.rebuild_offset_table();
