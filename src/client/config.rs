@@ -199,6 +199,8 @@ options! {
         pub async_retries: u32 = 2;
         /// Asynchronous sends of this client id on their way at a time; past it callers wait.
         pub async_in_flight: usize = 10_000;
+        /// Bytes of their bodies; past it callers wait.
+        pub async_in_flight_bytes: usize = 32 * 1024 * 1024;
         /// Try another broker when a broker stored a message, but could not flush or replicate it
         /// in time (may duplicate).
         pub retry_when_not_ok: bool = false;

@@ -29,6 +29,8 @@ use crate::remoting::{Command, RemotingError};
 
 /// Sends in one write at most.
 const MAX_BATCH: usize = 256;
+/// Bytes of bodies after which a write takes no more sends.
+const BATCH_BYTES: usize = 256 * 1024;
 /// Outcomes that one worker takes at a time.
 const OUTCOMES_AT_ONCE: usize = 64;
 /// How long a stop waits for the thread of a lane.
@@ -68,13 +70,18 @@ struct Outcomes {
 
 impl Lanes {
     /// Waits for room for one more send.
-    pub fn enter(&self, limit: usize, deadline: &Deadline) -> Result<(), ClientError> {
-        self.in_flight.enter(limit, deadline)
+    pub fn enter(
+        &self,
+        bytes: usize,
+        limit: Limit,
+        deadline: &Deadline,
+    ) -> Result<(), ClientError> {
+        self.in_flight.enter(bytes, limit, deadline)
     }
 
-    /// A send has ended, however.
-    pub fn leave(&self) {
-        self.in_flight.leave();
+    /// A send of so many bytes has ended, however.
+    pub fn leave(&self, bytes: usize) {
+        self.in_flight.leave(bytes);
     }
 
     /// Waits until no send is on its way, `limit` at most.
@@ -165,7 +172,13 @@ impl Lane {
                     lock(&self.waiting).append(&mut sends);
                     return;
                 }
-                let rest = sends.split_off(sends.len().min(MAX_BATCH));
+                let mut bytes = 0;
+                let fits = sends.iter().take(MAX_BATCH).take_while(|send| {
+                    let before = bytes;
+                    bytes += send.body_bytes();
+                    before < BATCH_BYTES
+                });
+                let rest = sends.split_off(fits.count());
                 self.issue(&instance, sends);
                 sends = rest;
             }
@@ -274,32 +287,45 @@ impl Task for Drain {
     }
 }
 
-/// A count with a limit, to wait at.
+/// How many sends may be on their way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    /// Sends.
+    pub count: usize,
+    /// Bytes of their bodies; one more is let in while less are on their way.
+    pub bytes: usize,
+}
+
+/// What is on its way, with a limit to wait at.
 #[derive(Default)]
 struct InFlight {
     count: AtomicUsize,
+    bytes: AtomicUsize,
     waiters: AtomicUsize,
     turnstile: Mutex<()>,
     left: Condvar,
 }
 
 impl InFlight {
-    fn try_enter(&self, limit: usize) -> bool {
-        if self.count.fetch_add(1, Ordering::SeqCst) < limit {
-            return true;
+    fn try_enter(&self, bytes: usize, limit: Limit) -> bool {
+        if self.count.fetch_add(1, Ordering::SeqCst) < limit.count {
+            if self.bytes.fetch_add(bytes, Ordering::SeqCst) < limit.bytes {
+                return true;
+            }
+            self.bytes.fetch_sub(bytes, Ordering::SeqCst);
         }
         self.count.fetch_sub(1, Ordering::SeqCst);
         false
     }
 
-    fn enter(&self, limit: usize, deadline: &Deadline) -> Result<(), ClientError> {
-        if self.try_enter(limit) {
+    fn enter(&self, bytes: usize, limit: Limit, deadline: &Deadline) -> Result<(), ClientError> {
+        if self.try_enter(bytes, limit) {
             return Ok(());
         }
         let mut guard = lock(&self.turnstile);
         self.waiters.fetch_add(1, Ordering::SeqCst);
         let entered = loop {
-            if self.try_enter(limit) {
+            if self.try_enter(bytes, limit) {
                 break true;
             }
             let Some(left) = deadline.left() else { break false };
@@ -330,7 +356,8 @@ impl InFlight {
         self.waiters.fetch_sub(1, Ordering::SeqCst);
     }
 
-    fn leave(&self) {
+    fn leave(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::SeqCst);
         self.count.fetch_sub(1, Ordering::SeqCst);
         if self.waiters.load(Ordering::SeqCst) > 0 {
             drop(lock(&self.turnstile));
@@ -346,21 +373,22 @@ mod tests {
     #[test]
     fn callers_wait_at_the_limit() {
         let count = Arc::new(InFlight::default());
-        let soon = Deadline::after(Duration::from_millis(20));
-        assert_eq!(count.enter(1, &soon), Ok(()));
-        assert!(count.enter(1, &soon).is_err());
+        let soon = || Deadline::after(Duration::from_millis(20));
+        let late = || Deadline::after(Duration::from_secs(60));
+        let one = Limit { count: 1, bytes: 100 };
+        assert_eq!(count.enter(500, one, &soon()), Ok(()));
+        assert!(count.enter(1, one, &soon()).is_err());
+        assert!(count.enter(1, Limit { count: 2, bytes: 100 }, &soon()).is_err());
         let other = Arc::clone(&count);
-        let waiter =
-            std::thread::spawn(move || other.enter(1, &Deadline::after(Duration::from_secs(60))));
+        let waiter = std::thread::spawn(move || other.enter(7, one, &late()));
         while count.waiters.load(Ordering::SeqCst) == 0 {
             std::thread::yield_now();
         }
-        count.leave();
+        count.leave(500);
         assert_eq!(waiter.join().unwrap(), Ok(()));
         let other = Arc::clone(&count);
-        let waiter =
-            std::thread::spawn(move || other.wait_idle(&Deadline::after(Duration::from_secs(60))));
-        count.leave();
+        let waiter = std::thread::spawn(move || other.wait_idle(&late()));
+        count.leave(7);
         waiter.join().unwrap();
     }
 }

@@ -11,6 +11,7 @@ use super::config::{Deadline, ProducerOptions};
 use super::error::{Attempt, ClientError};
 use super::fault::LatencyFaults;
 use super::instance::{Instance, broker_error};
+use super::lane::Limit;
 use super::route::TopicRoute;
 use super::validate::{check_message, check_properties_length, check_topic};
 use crate::common::checksum::java_hash;
@@ -116,6 +117,13 @@ impl Payload {
             Self::Small(bytes)
         } else {
             Self::Large(Arc::new(LargeBody(bytes)))
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Small(bytes) => bytes.len(),
+            Self::Large(bytes) => bytes.0.len(),
         }
     }
 
@@ -463,7 +471,11 @@ impl Sender {
             None => self.next_queue(&*self.route(&prepared.topic)?, None),
         };
         let queue = queue.ok_or_else(|| ClientError::NoRoute { topic: prepared.topic.clone() })?;
-        self.instance.lanes.enter(self.options.async_in_flight, &deadline)?;
+        let limit = Limit {
+            count: self.options.async_in_flight,
+            bytes: self.options.async_in_flight_bytes,
+        };
+        self.instance.lanes.enter(prepared.body.len(), limit, &deadline)?;
         let send = Box::new(AsyncSend {
             sender: Arc::clone(self),
             prepared,
@@ -515,6 +527,11 @@ impl AsyncSend {
         }
     }
 
+    /// Bytes that it holds.
+    pub fn body_bytes(&self) -> usize {
+        self.prepared.body.len()
+    }
+
     /// The request of the present attempt.
     pub fn request(&self) -> Command {
         self.sender.request(&self.prepared, &self.queue)
@@ -542,7 +559,7 @@ impl AsyncSend {
     }
 
     fn end(self: Box<Self>, result: Result<SendResult, ClientError>) {
-        self.sender.instance.lanes.leave();
+        self.sender.instance.lanes.leave(self.body_bytes());
         (self.done)(result);
     }
 

@@ -131,9 +131,16 @@ impl RemotingClient {
 
     /// Makes several calls to `addr` with as few writes as possible. Every `done` runs exactly once,
     /// whatever happens, on the thread that learns the outcome, so it must be short:
-    /// [`run`](Self::run) is for the rest. Connecting happens on this thread, within `timeout`.
+    /// [`run`](Self::run) is for the rest. Connecting, and waiting while much of what was sent
+    /// before has not been read, happen on this thread, within `timeout`.
     pub fn call_async_all(&self, addr: &str, calls: Vec<AsyncCall>, timeout: Duration) {
-        match self.connection(addr, timeout) {
+        let deadline = Instant::now() + timeout;
+        let connection = self.connection(addr, timeout);
+        let writable = connection.and_then(|connection| {
+            connection.wait_for_room(deadline)?;
+            Ok(connection)
+        });
+        match writable {
             Ok(connection) => connection.call_async_all(calls),
             Err(error) => {
                 for call in calls {
@@ -150,14 +157,18 @@ impl RemotingClient {
         }
     }
 
-    /// Sends a oneway request. `timeout` is for connecting.
+    /// Sends a oneway request. `timeout` is for connecting, and for waiting while much of what was
+    /// sent before has not been read.
     pub fn oneway(
         &self,
         addr: &str,
         request: Command,
         timeout: Duration,
     ) -> Result<(), RemotingError> {
-        self.connection(addr, timeout)?.oneway(request)
+        let deadline = Instant::now() + timeout;
+        let connection = self.connection(addr, timeout)?;
+        connection.wait_for_room(deadline)?;
+        connection.oneway(request)
     }
 
     /// Closes connections to addresses that are not in `keep`.

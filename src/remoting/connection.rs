@@ -380,6 +380,15 @@ impl Connection {
         self.send(&request)
     }
 
+    /// Waits until the peer has read most of what was sent before, `deadline` at most.
+    pub(super) fn wait_for_room(&self, deadline: Instant) -> Result<(), RemotingError> {
+        if self.outbox.wait_for_room(WRITABLE_BYTES, deadline) {
+            Ok(())
+        } else {
+            Err(RemotingError::TooManyRequests("bytes that the peer has not read"))
+        }
+    }
+
     /// Bytes came or went.
     pub(super) fn touch(&self) {
         self.active_at.store(self.endpoint.seconds(), Ordering::Relaxed);

@@ -3,7 +3,8 @@
 
 use std::io::IoSlice;
 use std::mem;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
 
 use super::command::{Body, Command, SharedBytes};
 use super::frame::{self, FrameError};
@@ -109,6 +110,8 @@ impl Frames {
 #[derive(Default)]
 pub(super) struct Outbox {
     state: Mutex<State>,
+    /// Told when bytes have left, if somebody waits for it.
+    room: Condvar,
 }
 
 #[derive(Default)]
@@ -118,6 +121,14 @@ struct State {
     waiting: Frames,
     /// Bytes that the drain took and the kernel has not.
     draining_bytes: usize,
+    /// Threads that wait for room.
+    waiters: usize,
+}
+
+impl State {
+    fn waiting_bytes(&self) -> usize {
+        self.draining_bytes + self.waiting.len()
+    }
 }
 
 /// What becomes of frames that are to leave.
@@ -144,7 +155,7 @@ impl Outbox {
             state.writing = true;
             return Admission::Write;
         }
-        let bytes = state.draining_bytes + state.waiting.len() + frames.len();
+        let bytes = state.waiting_bytes() + frames.len();
         if bytes > limit {
             return Admission::Overflow(bytes);
         }
@@ -158,6 +169,7 @@ impl Outbox {
         frames.clear();
         let mut state = lock(&self.state);
         state.draining_bytes = 0;
+        self.tell_of_room(&state);
         if state.waiting.is_empty() {
             // An idle connection keeps no buffer.
             state.waiting = Frames::default();
@@ -170,13 +182,40 @@ impl Outbox {
 
     /// Says how many bytes the drain still has in its hands.
     pub(super) fn draining(&self, bytes: usize) {
-        lock(&self.state).draining_bytes = bytes;
+        let mut state = lock(&self.state);
+        state.draining_bytes = bytes;
+        self.tell_of_room(&state);
+    }
+
+    fn tell_of_room(&self, state: &State) {
+        if state.waiters > 0 {
+            self.room.notify_all();
+        }
+    }
+
+    /// Waits until at most `most` bytes wait for the peer to read, or the connection is closed.
+    /// False if neither happened until `deadline`.
+    pub(super) fn wait_for_room(&self, most: usize, deadline: Instant) -> bool {
+        let mut state = lock(&self.state);
+        state.waiters += 1;
+        let room = loop {
+            if state.closed || state.waiting_bytes() <= most {
+                break true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break false;
+            }
+            let waited = self.room.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        };
+        state.waiters -= 1;
+        room
     }
 
     /// Bytes that wait for the peer to read.
     pub(super) fn waiting_bytes(&self) -> usize {
-        let state = lock(&self.state);
-        state.draining_bytes + state.waiting.len()
+        lock(&self.state).waiting_bytes()
     }
 
     /// Whether somebody writes.
@@ -188,6 +227,7 @@ impl Outbox {
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
+        self.tell_of_room(&state);
         // Bodies of others are given back outside the lock.
         let waiting = mem::take(&mut state.waiting);
         drop(state);
@@ -254,6 +294,24 @@ mod tests {
             rest = &rest[used..];
         }
         assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn callers_wait_for_room() {
+        let outbox = Arc::new(Outbox::default());
+        let mut first = frames(1, &[]);
+        assert_eq!(outbox.admit(&mut first, 1000), Admission::Write);
+        outbox.draining(500);
+        let soon = || Instant::now() + std::time::Duration::from_millis(10);
+        assert!(outbox.wait_for_room(500, soon()) && !outbox.wait_for_room(499, soon()));
+        let other = Arc::clone(&outbox);
+        let late = Instant::now() + std::time::Duration::from_secs(60);
+        let waiter = std::thread::spawn(move || other.wait_for_room(100, late));
+        outbox.draining(100);
+        assert!(waiter.join().unwrap());
+        outbox.draining(500);
+        outbox.close();
+        assert!(outbox.wait_for_room(0, soon()), "a closed connection keeps nobody");
     }
 
     #[test]

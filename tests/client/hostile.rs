@@ -246,3 +246,42 @@ fn illegal_arguments_are_refused_before_anybody_is_asked() {
     first.shutdown();
     named("127.0.0.1:2").start().unwrap();
 }
+
+#[test]
+fn a_broker_that_does_not_read_slows_its_clients_down_and_keeps_their_memory_small() {
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = names(&deaf.local_addr().unwrap().to_string());
+    let producer = producer(&addr(&at));
+    // What does not compress, so that it must all be written.
+    let mut seed = 1u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 24) as u8
+    })
+    .take(1 << 20)
+    .collect();
+    let message = Message::new("T", noise);
+    let began = Instant::now();
+    let refused = (0..1000).find_map(|_| producer.send_oneway(&message).err());
+    let refused = refused.expect("a limit");
+    assert!(refused.to_string().contains("not read"), "{refused}");
+    assert!(began.elapsed() < 2 * BOUND, "{:?}", began.elapsed());
+    let (to, outcomes) = channel();
+    let mut started = 0;
+    for _ in 0..50 {
+        let to = to.clone();
+        match producer.send_async(&message, move |result| drop(to.send(result))) {
+            Ok(()) => started += 1,
+            Err(error) => assert!(error.to_string().contains("in flight"), "{error}"),
+        }
+    }
+    assert!((30..=50).contains(&started), "{started} of 50 MiB fit into 32");
+    for _ in 0..started {
+        assert!(outcomes.recv_timeout(2 * BOUND).expect("an outcome").is_err());
+    }
+    producer.shutdown();
+    assert!(began.elapsed() < 6 * BOUND, "{:?}", began.elapsed());
+    deaf.set_nonblocking(true).unwrap();
+    assert!(deaf.accept().is_ok());
+    assert!(deaf.accept().is_err(), "one connection served for all of it");
+}
