@@ -27,7 +27,7 @@ use load::produce::{self, Load, Outcome, Properties};
 use load::target::Target;
 use load::{arguments, cost, give_up, parsed};
 use rocketmq::common::command_line::{Arguments, OptionSpec};
-use support::java_peer::{JavaPeer, Servers};
+use support::java_peer::Servers;
 use support::servers::Server;
 use support::wire::{borrowed, code, frame, send_fields};
 use support::{TempDir, free_port};
@@ -58,56 +58,48 @@ fn main() {
         return;
     }
     let rounds: usize = parsed("rounds", given.value("rounds"), 3);
-    let peer = JavaPeer::fetch("4.9.7").unwrap_or_else(|why| give_up(&why));
-    let makes = [Servers::Java(peer), Servers::Ours];
-    let mut table = Table::default();
-
-    for flush in ["ASYNC_FLUSH", "SYNC_FLUSH"] {
-        let sides = makes.each_ref().map(|make| Side::start(make, flush));
-        if flush == "ASYNC_FLUSH" {
-            table.row("start to ready", "ms", Better::Less, 0, &sides, |side| {
-                side.started.as_secs_f64() * 1e3
-            });
-            table.row(
-                "memory of its own after the start",
-                "MiB",
-                Better::Less,
-                1,
-                &sides,
-                Side::memory_mib,
-            );
-        }
-        for side in &sides {
-            side.send(8, 32, if flush == "ASYNC_FLUSH" { WARM_UP } else { 20_000 });
-        }
-        for round in 0..rounds {
-            eprintln!("{flush}, round {} of {rounds}", round + 1);
-            sending(&mut table, &sides, flush);
-            if flush == "ASYNC_FLUSH" {
-                reading(&mut table, &sides);
-                end_to_end(&mut table, &sides);
-            }
-        }
-        if flush == "ASYNC_FLUSH" {
-            table.row(
-                "memory of its own after all that",
-                "MiB",
-                Better::Less,
-                1,
-                &sides,
-                Side::memory_mib,
-            );
-        }
-    }
+    // The brokers end with `compare`, before the program does.
+    let table = compare(rounds).unwrap_or_else(|why| give_up(&why));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     println!(
-        "`cargo bench --bench compare -- --rounds {rounds}`, {} cores, bodies of {BODY} bytes\n",
-        cores()
+        "`cargo bench --bench compare -- --rounds {rounds}`, {cores} cores, bodies of {BODY} bytes\n"
     );
     print!("{}", table.markdown());
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+fn compare(rounds: usize) -> Result<Table, String> {
+    let makes = [Servers::java("4.9.7")?, Servers::Ours];
+    let mut table = Table::default();
+    for flush in ["ASYNC_FLUSH", "SYNC_FLUSH"] {
+        let sides = makes.each_ref().map(|make| Side::start(make, flush));
+        let async_flush = flush == "ASYNC_FLUSH";
+        if async_flush {
+            let started = sides.each_ref().map(|side| side.started.as_secs_f64() * 1e3);
+            table.add("start to ready", MILLISECONDS, started);
+            table.add("memory of its own after the start", MEMORY, both(&sides, Side::memory)?);
+        }
+        both(&sides, |side| side.send(8, 32, if async_flush { WARM_UP } else { 20_000 }))?;
+        for round in 0..rounds {
+            eprintln!("{flush}, round {} of {rounds}", round + 1);
+            sending(&mut table, &sides, flush)?;
+            if async_flush {
+                reading(&mut table, &sides)?;
+                end_to_end(&mut table, &sides)?;
+            }
+        }
+        if async_flush {
+            table.add("memory of its own after all that", MEMORY, both(&sides, Side::memory)?);
+        }
+    }
+    Ok(table)
+}
+
+/// Does the same with one broker and then with the other.
+fn both<T>(
+    [java, ours]: &[Side; 2],
+    work: impl Fn(&Side) -> Result<T, String>,
+) -> Result<[T; 2], String> {
+    Ok([work(java)?, work(ours)?])
 }
 
 /// A broker under comparison.
@@ -131,15 +123,26 @@ impl Side {
         Self { server, target, started, _dir: dir }
     }
 
-    fn cost(&self) -> cost::Cost {
-        cost::of(self.server.process.pid()).unwrap_or_else(|| give_up("a broker ended"))
+    fn cost(&self) -> Result<cost::Cost, String> {
+        let ended = || format!("the broker at {} ended", self.target.broker);
+        cost::of(self.server.process.pid()).ok_or_else(ended)
     }
 
-    fn memory_mib(&self) -> f64 {
-        self.cost().anonymous_kib as f64 / 1024.0
+    fn memory(&self) -> Result<f64, String> {
+        Ok(self.cost()?.anonymous_kib as f64 / 1024.0)
     }
 
-    fn send(&self, connections: usize, window: usize, messages: u64) -> (Outcome, f64) {
+    /// Processor time for each of `messages` since `before`, µs.
+    fn cpu_since(&self, before: cost::Cost, messages: u64) -> Result<f64, String> {
+        Ok(cost::cpu_us_per_message(before, self.cost()?, messages))
+    }
+
+    fn send(
+        &self,
+        connections: usize,
+        window: usize,
+        messages: u64,
+    ) -> Result<(Outcome, f64), String> {
         let load = Load {
             connections,
             window,
@@ -148,13 +151,13 @@ impl Side {
             limit: LIMIT,
             properties: Properties::default(),
         };
-        let before = self.cost();
+        let before = self.cost()?;
         let outcome = produce::run(&self.target, &load, &produce::Tally::default());
         if outcome.failed > 0 {
-            give_up(&format!("{} of the sends to {} failed", outcome.failed, self.target.broker));
+            return Err(format!("{} sends to {} failed", outcome.failed, self.target.broker));
         }
-        let cpu = cost::cpu_us_per_message(before, self.cost(), outcome.latency.len());
-        (outcome, cpu)
+        let cpu = self.cpu_since(before, outcome.latency.len())?;
+        Ok((outcome, cpu))
     }
 }
 
@@ -166,33 +169,28 @@ fn broker(make: &Servers, dir: &Path, settings: &[(&str, &str)]) -> Server {
 }
 
 /// Messages of 1 KiB over 64 connections with one in flight, over 4 with 64, and over one with one.
-fn sending(table: &mut Table, sides: &[Side; 2], flush: &str) {
+fn sending(table: &mut Table, sides: &[Side; 2], flush: &str) -> Result<(), String> {
     let work: &[(usize, usize, u64)] = match flush {
         "ASYNC_FLUSH" => &[(64, 1, 300_000), (4, 64, 600_000), (1, 1, 30_000)],
         _ => &[(64, 1, 60_000), (4, 64, 100_000)],
     };
     for &(connections, window, messages) in work {
         let name = format!("{flush}, {connections} × {window}");
-        let outcomes = sides.each_ref().map(|side| side.send(connections, window, messages));
+        let outcomes = both(sides, |side| side.send(connections, window, messages))?;
         let figure = |read: fn(&(Outcome, f64)) -> f64| outcomes.each_ref().map(read);
-        table.add(
-            &format!("{name}: messages"),
-            "1/s",
-            Better::More,
-            0,
-            figure(|o| o.0.per_second()),
-        );
+        table.add(&format!("{name}: messages"), RATE, figure(|o| o.0.per_second()));
         let p50 = figure(|o| o.0.latency.quantile_us(0.5) as f64);
-        table.add(&format!("{name}: p50"), "µs", Better::Less, 0, p50);
+        table.add(&format!("{name}: p50"), MICROSECONDS, p50);
         let p99 = figure(|o| o.0.latency.quantile_us(0.99) as f64);
-        table.add(&format!("{name}: p99"), "µs", Better::Less, 0, p99);
-        table.add(&format!("{name}: processor a message"), "µs", Better::Less, 2, figure(|o| o.1));
+        table.add(&format!("{name}: p99"), MICROSECONDS, p99);
+        table.add(&format!("{name}: processor a message"), PROCESSOR, figure(|o| o.1));
     }
+    Ok(())
 }
 
 /// Everything that is stored, 32 messages a pull, a connection for each of 8 queues.
-fn reading(table: &mut Table, sides: &[Side; 2]) {
-    let outcomes = sides.each_ref().map(|side| {
+fn reading(table: &mut Table, sides: &[Side; 2]) -> Result<(), String> {
+    let outcomes = both(sides, |side| {
         let reading = Reading {
             group: "compare".to_owned(),
             connections: QUEUES as usize,
@@ -203,48 +201,38 @@ fn reading(table: &mut Table, sides: &[Side; 2]) {
             messages: 900_000,
             idle_limit: Duration::from_secs(2),
         };
-        let (tally, before, begin) = (consume::Tally::default(), side.cost(), Instant::now());
+        let (tally, before, begin) = (consume::Tally::default(), side.cost()?, Instant::now());
         consume::run(&side.target, &reading, &tally, false);
         let (took, received) = (begin.elapsed().as_secs_f64(), tally.received.load(Relaxed));
         if tally.failed.load(Relaxed) > 0 || received < reading.messages {
-            give_up(&format!("only {received} messages came from {}", side.target.broker));
+            return Err(format!("only {received} messages came from {}", side.target.broker));
         }
-        (received as f64 / took, cost::cpu_us_per_message(before, side.cost(), received))
-    });
+        Ok((received as f64 / took, side.cpu_since(before, received)?))
+    })?;
     let name = "pull 32, 8 queues";
-    table.add(&format!("{name}: messages"), "1/s", Better::More, 0, outcomes.map(|o| o.0));
-    table.add(
-        &format!("{name}: processor a message"),
-        "µs",
-        Better::Less,
-        2,
-        outcomes.map(|o| o.1),
-    );
+    table.add(&format!("{name}: messages"), RATE, outcomes.map(|o| o.0));
+    table.add(&format!("{name}: processor a message"), PROCESSOR, outcomes.map(|o| o.1));
+    Ok(())
 }
 
 /// A paced sender and a waiting consumer: from just before a send to the arrival.
-fn end_to_end(table: &mut Table, sides: &[Side; 2]) {
-    let outcomes = sides.each_ref().map(|side| {
-        let before = side.cost();
-        let latency = paced(side);
-        let cpu = cost::cpu_us_per_message(before, side.cost(), latency.len());
-        (latency, cpu)
-    });
+fn end_to_end(table: &mut Table, sides: &[Side; 2]) -> Result<(), String> {
+    let outcomes = both(sides, |side| {
+        let before = side.cost()?;
+        let latency = paced(side)?;
+        let cpu = side.cpu_since(before, latency.len())?;
+        Ok((latency, cpu))
+    })?;
     let name = format!("end to end at {PACE}/s");
     for (what, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
         let figures = outcomes.each_ref().map(|o| o.0.quantile_us(share) as f64);
-        table.add(&format!("{name}: {what}"), "µs", Better::Less, 0, figures);
+        table.add(&format!("{name}: {what}"), MICROSECONDS, figures);
     }
-    table.add(
-        &format!("{name}: processor a message"),
-        "µs",
-        Better::Less,
-        2,
-        outcomes.map(|o| o.1),
-    );
+    table.add(&format!("{name}: processor a message"), PROCESSOR, outcomes.map(|o| o.1));
+    Ok(())
 }
 
-fn paced(side: &Side) -> Histogram {
+fn paced(side: &Side) -> Result<Histogram, String> {
     const TOPIC: &str = "Paced";
     side.server.wire().create_topic(TOPIC, 1);
     let target = Target { broker: side.target.broker.clone(), topic: TOPIC.to_owned(), queues: 1 };
@@ -265,14 +253,14 @@ fn paced(side: &Side) -> Histogram {
         support::until("the reader waits", Duration::from_secs(10), || {
             (tally.started.load(Relaxed) == 1).then_some(())
         });
-        if let Err(error) = send_paced(&target, total) {
-            give_up(&format!("{}: {error}", target.broker));
-        }
+        let sent = send_paced(&target, total).map_err(|e| format!("{}: {e}", target.broker));
         let latency = reader.join().unwrap_or_default();
+        sent?;
         if latency.len() < total {
-            give_up(&format!("{} of {total} messages came from {}", latency.len(), target.broker));
+            let came = latency.len();
+            return Err(format!("{came} of {total} messages came from {}", target.broker));
         }
-        latency
+        Ok(latency)
     })
 }
 
@@ -319,6 +307,21 @@ enum Better {
     Less,
 }
 
+/// What a row's figures are.
+#[derive(Clone, Copy, Debug)]
+struct Unit {
+    name: &'static str,
+    better: Better,
+    /// Digits after the point.
+    digits: usize,
+}
+
+const RATE: Unit = Unit { name: "1/s", better: Better::More, digits: 0 };
+const MILLISECONDS: Unit = Unit { name: "ms", better: Better::Less, digits: 0 };
+const MICROSECONDS: Unit = Unit { name: "µs", better: Better::Less, digits: 0 };
+const PROCESSOR: Unit = Unit { name: "µs", better: Better::Less, digits: 2 };
+const MEMORY: Unit = Unit { name: "MiB", better: Better::Less, digits: 1 };
+
 /// Figures by row; a row has one pair for each round.
 #[derive(Default)]
 struct Table {
@@ -327,42 +330,20 @@ struct Table {
 
 struct Row {
     name: String,
-    unit: &'static str,
-    better: Better,
-    digits: usize,
+    unit: Unit,
     rounds: [Vec<f64>; 2],
 }
 
 impl Table {
-    fn row(
-        &mut self,
-        name: &str,
-        unit: &'static str,
-        better: Better,
-        digits: usize,
-        sides: &[Side; 2],
-        figure: impl Fn(&Side) -> f64,
-    ) {
-        self.add(name, unit, better, digits, sides.each_ref().map(figure));
-    }
-
-    fn add(
-        &mut self,
-        name: &str,
-        unit: &'static str,
-        better: Better,
-        digits: usize,
-        pair: [f64; 2],
-    ) {
+    fn add(&mut self, name: &str, unit: Unit, pair: [f64; 2]) {
         let at = self.rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
-            let name = name.to_owned();
-            self.rows.push(Row { name, unit, better, digits, rounds: [Vec::new(), Vec::new()] });
+            self.rows.push(Row { name: name.to_owned(), unit, rounds: [Vec::new(), Vec::new()] });
             self.rows.len() - 1
         });
         for (figures, figure) in self.rows[at].rounds.iter_mut().zip(pair) {
             figures.push(figure);
         }
-        eprintln!("  {name}: {:.2} and {:.2} {unit}", pair[0], pair[1]);
+        eprintln!("  {name}: {:.2} and {:.2} {}", pair[0], pair[1], unit.name);
     }
 
     fn markdown(&self) -> String {
@@ -370,10 +351,11 @@ impl Table {
         text.push_str("|---|---|---:|---:|---:|\n");
         for row in &self.rows {
             let [java, ours] = row.rounds.each_ref().map(|figures| median(figures));
-            let ratio = if row.better == Better::More { ours / java } else { java / ours };
+            let Unit { name: unit, better, digits } = row.unit;
+            let ratio = if better == Better::More { ours / java } else { java / ours };
             text.push_str(&format!(
-                "| {} | {} | {java:.*} | {ours:.*} | {ratio:.1} × |\n",
-                row.name, row.unit, row.digits, row.digits
+                "| {} | {unit} | {java:.digits$} | {ours:.digits$} | {ratio:.1} × |\n",
+                row.name
             ));
         }
         text

@@ -94,10 +94,10 @@ fn main() {
         messages: parsed("messageQuantity", text("messageQuantity"), 0),
         idle_limit: Duration::MAX,
     };
-    match text("namesrvAddr") {
+    let complete = match text("namesrvAddr") {
         Some(names) => {
             let pid = text("pid").map(|pid| parsed("pid", Some(pid), 0));
-            measure(&Target::from_name_server(names, &topic), &reading, pid);
+            measure(&Target::from_name_server(names, &topic), &reading, pid)
         }
         None => {
             let dir = support::TempDir::new("bench");
@@ -106,8 +106,11 @@ fn main() {
             let target = Target { broker: broker.addr(), topic, queues: 8 };
             reading.messages = if reading.messages == 0 { 300_000 } else { reading.messages };
             fill(&target, reading.messages);
-            measure(&target, &reading, Some(broker.process.pid()));
+            measure(&target, &reading, Some(broker.process.pid()))
         }
+    };
+    if !complete {
+        std::process::exit(1);
     }
 }
 
@@ -124,7 +127,8 @@ fn fill(target: &Target, messages: u64) {
     produce::run(target, &load, &produce::Tally::default());
 }
 
-fn measure(target: &Target, reading: &Reading, pid: Option<u32>) {
+/// Reads and reports; whether every pull was answered.
+fn measure(target: &Target, reading: &Reading, pid: Option<u32>) -> bool {
     let tally = Tally::default();
     let over = AtomicBool::new(false);
     let before = pid.and_then(cost::of);
@@ -156,9 +160,7 @@ fn measure(target: &Target, reading: &Reading, pid: Option<u32>) {
     if let Some(line) = cost::line(before, pid, received) {
         println!("{line}");
     }
-    if tally.failed.load(Relaxed) > 0 {
-        std::process::exit(1);
-    }
+    tally.failed.load(Relaxed) == 0
 }
 
 /// The counters at a moment.

@@ -98,7 +98,12 @@ fn main() {
         load.properties.delay_level > 0,
         load.properties.delay_level.max(1),
     );
-    measure(&target, &load, pid);
+    let complete = measure(&target, &load, pid);
+    // A broker of our own ends before the program does.
+    drop(own);
+    if !complete {
+        std::process::exit(1);
+    }
 }
 
 /// A broker of this package for one run.
@@ -116,7 +121,8 @@ impl OwnBroker {
     }
 }
 
-fn measure(target: &Target, load: &Load, pid: Option<u32>) {
+/// Sends the load and reports; whether everything was acknowledged.
+fn measure(target: &Target, load: &Load, pid: Option<u32>) -> bool {
     let tally = Tally::default();
     let over = AtomicBool::new(false);
     let before = pid.and_then(cost::of);
@@ -149,9 +155,7 @@ fn measure(target: &Target, load: &Load, pid: Option<u32>) {
     if let Some(line) = cost::line(before, pid, outcome.latency.len()) {
         println!("{line}");
     }
-    if outcome.failed > 0 {
-        std::process::exit(1);
-    }
+    outcome.failed == 0
 }
 
 /// The counters at a moment.
