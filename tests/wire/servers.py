@@ -19,7 +19,8 @@ import wire
 CLUSTER = 'WireCluster'
 COMMON = {'brokerClusterName': CLUSTER, 'brokerId': 0, 'brokerRole': 'ASYNC_MASTER', 'flushDiskType': 'ASYNC_FLUSH',
           'brokerIP1': '127.0.0.1', 'mapedFileSizeCommitLog': 67108864, 'waitTimeMillsInSendQueue': 5000,
-          'osPageCacheBusyTimeOutMills': 5000, 'fileReservedTime': 48, 'diskMaxUsedSpaceRatio': 95}
+          'osPageCacheBusyTimeOutMills': 5000, 'maxHashSlotNum': 100000, 'maxIndexNum': 400000,
+          'mappedFileSizeConsumeQueue': 120000, 'fileReservedTime': 48, 'diskMaxUsedSpaceRatio': 95}
 CAUTIOUS = {'autoCreateTopicEnable': 'false', 'autoCreateSubscriptionGroup': 'false', 'enablePropertyFilter': 'true',
             'longPollingEnable': 'false', 'transactionTimeOut': 1000, 'transactionCheckInterval': 3000,
             'transactionCheckMax': 2, 'slaveReadEnable': 'true'}
@@ -116,7 +117,7 @@ class Env:
         access = [f'--add-{how}=java.base/{package}=ALL-UNNAMED' for how in ('opens', 'exports') for package in OPEN]
         main = {'namesrv': 'namesrv.NamesrvStartup', 'broker': 'broker.BrokerStartup'}[role]
         return ['java', *heap.split(), '-XX:+UseSerialGC', '-XX:-UseBiasedLocking', '-XX:+IgnoreUnrecognizedVMOptions',
-                *access, f'-Duser.home={home}', f'-Drocketmq.home.dir={home}',
+                '-Drocketmq.broker.diskSpaceWarningLevelRatio=0.99', *access, f'-Duser.home={home}', f'-Drocketmq.home.dir={home}',
                 f'-Drmq.logback.configurationFile={logback}', '-Drocketmq.client.logUseSlf4j=true',
                 '-cp', self.jars, f'org.apache.rocketmq.{main}']
 
@@ -137,8 +138,15 @@ class Env:
             if listening(port):
                 raise SystemExit(f'port {port} is in use; choose another --base-port')
 
+    def refuse_full_disk(self):
+        """Brokers take no messages above 90 percent, and every answer would differ."""
+        used = shutil.disk_usage(os.path.dirname(self.work))
+        if used.used / (used.used + used.free) > 0.88:
+            raise SystemExit(f'the disk under {self.work} is nearly full; choose another folder (--work, or TMPDIR)')
+
     def start_all(self):
         self.refuse_busy_ports()
+        self.refuse_full_disk()
         for name in ('ns', 'nsb'):
             self.start(name)
         for name in ('ns', 'nsb'):

@@ -262,10 +262,11 @@ def main():
         print(f'{"all":14} {sum(x[0] for x in table.values()):4} scenarios {sum(x[1] for x in table.values()):5} checks')
         return
     args.peer = {'golden': 'java', 'check': 'ours'}.get(args.verb) or args.peer
-    args.work = args.work or tempfile.mkdtemp(prefix='wirediff-')
-    transcript = run_all(args)
-    if args.verb == 'check' and not args.no_retry:
-        retry(args, transcript)
+    with tempfile.TemporaryDirectory(prefix='wirediff-') as own:
+        args.work = args.work or own
+        transcript = run_all(args)
+        if args.verb == 'check' and not args.no_retry:
+            retry(args, transcript)
     print(f"{len(transcript['scenarios'])} scenarios, {transcript['#checks']} checks, servers ready in "
           f"{transcript['#started_in']} s, ran {transcript['#ran_for']} s")
     if args.verb == 'golden':
