@@ -18,7 +18,7 @@ import wire
 
 CLUSTER = 'WireCluster'
 COMMON = {'brokerClusterName': CLUSTER, 'brokerId': 0, 'brokerRole': 'ASYNC_MASTER', 'flushDiskType': 'ASYNC_FLUSH',
-          'brokerIP1': '127.0.0.1', 'mapedFileSizeCommitLog': 67108864, 'waitTimeMillsInSendQueue': 5000,
+          'brokerIP1': '127.0.0.1', 'mappedFileSizeCommitLog': 67108864, 'waitTimeMillsInSendQueue': 5000,
           'osPageCacheBusyTimeOutMills': 5000, 'maxHashSlotNum': 100000, 'maxIndexNum': 400000,
           'mappedFileSizeConsumeQueue': 120000, 'fileReservedTime': 48, 'diskMaxUsedSpaceRatio': 95}
 CAUTIOUS = {'autoCreateTopicEnable': 'false', 'autoCreateSubscriptionGroup': 'false', 'enablePropertyFilter': 'true',
