@@ -1,5 +1,6 @@
 //! [`AllocateMappedFileService`]: makes the commit log's next file while the current one is being
-//! written, and readies blocks and pages ahead of the write position. So an append waits neither for
+//! written, and readies blocks and pages ahead of the write position. So an append waits neither
+//! for
 //! a file nor for page faults, and a full disk is an error and not a signal.
 
 use std::path::{Path, PathBuf};

@@ -227,6 +227,11 @@ impl CommitLog {
         self.last_store_timestamp.load(Ordering::Acquire)
     }
 
+    /// Tells the store time of a replicated message: appending its bytes did not look at it.
+    pub fn note_store_timestamp(&self, timestamp: i64) {
+        self.last_store_timestamp.store(timestamp, Ordering::Release);
+    }
+
     /// For how long the append lock has been held, ms; 0 while it is free.
     pub fn lock_held_ms(&self) -> i64 {
         match self.lock_begin.load(Ordering::Relaxed) {

@@ -102,7 +102,8 @@ crate::config! {
         pub delete_commit_log_files_interval: i32 = "deleteCommitLogFilesInterval", 100;
         /// Pause after a queue of which files were deleted, ms.
         pub delete_consume_queue_files_interval: i32 = "deleteConsumeQueueFilesInterval", 100;
-        /// When Java unmaps a deleted file that is still read, ms; without effect here, readers keep theirs.
+        /// When Java unmaps a deleted file that is still read, ms; without effect here, readers
+        /// keep theirs.
         pub destroy_maped_file_interval_forcibly: i32 = "destroyMapedFileIntervalForcibly", 120_000;
         /// When Java tries again to delete such a file, ms; without effect here.
         pub redelete_hanged_file_interval: i32 = "redeleteHangedFileInterval", 120_000;
@@ -122,7 +123,8 @@ crate::config! {
         pub flush_commit_log_least_pages: i32 = "flushCommitLogLeastPages", 4;
         /// Pages of 4 KiB worth a commit of the transient store pool.
         pub commit_commit_log_least_pages: i32 = "commitCommitLogLeastPages", 4;
-        /// Pages between two flushes while Java warms a file; without effect here, warming writes nothing.
+        /// Pages between two flushes while Java warms a file; without effect here, warming writes
+        /// nothing.
         pub flush_least_pages_when_warm_maped_file: i32 = "flushLeastPagesWhenWarmMapedFile", 4096;
         /// Pages of 4 KiB worth flushing a consume queue.
         pub flush_consume_queue_least_pages: i32 = "flushConsumeQueueLeastPages", 2;
@@ -224,13 +226,16 @@ crate::config! {
         pub schedule_async_deliver_max_pending_limit: i32 = "scheduleAsyncDeliverMaxPendingLimit", 2000;
         /// Failed deliveries after which a level waits.
         pub schedule_async_deliver_max_resend_num2_blocked: i32 = "scheduleAsyncDeliverMaxResendNum2Blocked", 3;
-        /// In SYNC_FLUSH mode, show messages to consumers before they are on the disk (as Java does).
+        /// In SYNC_FLUSH mode, show messages to consumers before they are on the disk (as Java
+        /// does).
         pub dispatch_unflushed: bool = "dispatchUnflushed", false;
-        /// When recovery finds damage in the middle of the log, cut the log there and lose what follows, instead of refusing to start.
+        /// When recovery finds damage in the middle of the log, cut the log there and lose what
+        /// follows, instead of refusing to start.
         pub truncate_damaged_log: bool = "truncateDamagedLog", false;
         /// Delete the oldest commit-log files beyond so many bytes; 0: no such limit.
         pub max_store_bytes: i64 = "maxStoreBytes", 0i64;
-        /// Delete the oldest commit-log files while the disk has fewer free bytes; 0: no such limit.
+        /// Delete the oldest commit-log files while the disk has fewer free bytes; 0: no such
+        /// limit.
         pub min_free_bytes: i64 = "minFreeBytes", 0i64;
     }
 }

@@ -154,7 +154,8 @@ fn last_unit(file: &MappedFile, position: usize) -> io::Result<Scan> {
     Ok(result)
 }
 
-/// How many of the first `count` units of a file satisfy `before`, which holds for a prefix of them:
+/// How many of the first `count` units of a file satisfy `before`, which holds for a prefix of
+/// them:
 /// offsets grow along a queue. Found by halving, without mapping the file.
 fn count_before(path: &Path, count: usize, before: impl Fn(Unit) -> bool) -> io::Result<usize> {
     let file = File::open(path)?;

@@ -156,9 +156,6 @@ impl Dispatcher {
         }
         queue.append(unit, record.queue_offset)?;
         self.checkpoint.dispatched.store(record.store_timestamp, Ordering::Release);
-        if config.is_slave() {
-            self.checkpoint.physical.store(record.store_timestamp, Ordering::Release);
-        }
         for_each_multi_queue(record, config, |topic, queue_id, offset| {
             match self.queues.find_or_create(topic, queue_id) {
                 Ok(queue) => queue.append(Unit { tags_code: code, ..unit }, offset),
@@ -447,6 +444,7 @@ impl ReputMessageService {
             self.flags.set(Flag::WriteLogicsQueueError, false);
         }
         if config.is_slave() {
+            self.log.note_store_timestamp(record.store_timestamp);
             self.stats.count_put(1, record.total_size as usize);
             return Ok(None);
         }

@@ -1,4 +1,5 @@
-//! Injected faults: makes a system call of the store fail or take long on purpose, so that tests can
+//! Injected faults: makes a system call of the store fail or take long on purpose, so that tests
+//! can
 //! see what a full, broken or slow disk does.
 //!
 //! Every call that can fail for reasons of the disk asks `check` first. While nothing is
