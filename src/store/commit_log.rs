@@ -416,6 +416,15 @@ impl CommitLog {
         if size < MIN_RECORD_BYTES { None } else { self.slice(offset, size) }
     }
 
+    /// Whether a record, or the blank that closes a file, begins at `offset`, where `bytes` are.
+    pub fn is_entry(&self, offset: i64, bytes: &[u8]) -> bool {
+        match read_entry(bytes, false) {
+            LogEntry::Record(record) => record.physical_offset == offset,
+            LogEntry::EndOfFile => true,
+            LogEntry::Bad(_) => false,
+        }
+    }
+
     /// Store time of the record at `offset`, ms.
     pub fn store_time(&self, offset: i64, size: i32) -> Option<i64> {
         store_time(&self.slice(offset, usize::try_from(size).ok()?)?)

@@ -99,6 +99,7 @@ pub struct ConsumeQueue {
     dirty: AtomicBool,
     removed: AtomicBool,
     gap_told: AtomicBool,
+    damaged: AtomicBool,
     ext: OnceLock<Box<ConsumeQueueExt>>,
 }
 
@@ -154,6 +155,16 @@ fn last_unit(file: &MappedFile, position: usize) -> io::Result<Scan> {
     Ok(result)
 }
 
+/// Whether a unit of a record before `physical_end` stands behind the one at `position`, which is
+/// none.
+fn units_follow(file: &MappedFile, position: usize, physical_end: i64) -> bool {
+    let at = position + Unit::BYTES;
+    let mut bytes = [0; Unit::BYTES];
+    let read = File::open(file.path()).and_then(|file| file.read_exact_at(&mut bytes, at as u64));
+    let unit = Unit::decode(&bytes).filter(|unit| read.is_ok() && unit.is_valid());
+    unit.is_some_and(|unit| unit != Unit::BLANK && unit.end() <= physical_end)
+}
+
 /// How many of the first `count` units of a file satisfy `before`, which holds for a prefix of
 /// them:
 /// offsets grow along a queue. Found by halving, without mapping the file.
@@ -187,6 +198,7 @@ impl ConsumeQueue {
             dirty: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             gap_told: AtomicBool::new(false),
+            damaged: AtomicBool::new(false),
             ext: OnceLock::new(),
         }
     }
@@ -246,6 +258,17 @@ impl ConsumeQueue {
         self.max_physical.load(Ordering::Acquire)
     }
 
+    /// Notes that units in the middle were lost and have to be dispatched again.
+    pub fn set_damaged(&self) {
+        log::warn!("queue {} of topic {} is damaged; repairing it", self.queue_id, self.topic);
+        self.damaged.store(true, Ordering::Release);
+    }
+
+    /// Whether [`set_damaged`](Self::set_damaged) was called.
+    pub fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire)
+    }
+
     fn lock_tail(&self) -> MutexGuard<'_, Option<Appender>> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -258,10 +281,14 @@ impl ConsumeQueue {
 
     /// Finds the end. After a clean stop that is the end of the last file's units; after a crash
     /// the first invalid unit of the last three files, because any page may be missing.
-    pub fn recover(&self, clean_exit: bool) -> Result<(), StoreError> {
+    ///
+    /// Returns whether units follow the end: then one in the middle is damaged, and dispatch has to
+    /// go back to [`max_physical`](Self::max_physical) to make it and its successors again.
+    pub fn recover(&self, clean_exit: bool) -> Result<bool, StoreError> {
         let files = self.files.snapshot();
         let mut end = files.first().map_or(0, |file| file.start());
         let mut last_tags_code = None;
+        let mut damaged = false;
         for file in &files[files.len().saturating_sub(3)..] {
             let is_last = files.last().is_some_and(|last| Arc::ptr_eq(last, file));
             let found = match (clean_exit, is_last) {
@@ -280,29 +307,35 @@ impl ConsumeQueue {
             }
             last_tags_code = found.last_tags_code.or(last_tags_code);
             if found.position < file.size() {
+                damaged = !is_last || units_follow(file, found.position, i64::MAX);
                 break;
             }
         }
         self.files.set_end(end)?;
-        match self.ext() {
-            Some(ext) => ext.recover(last_tags_code),
-            None => Ok(()),
+        if let Some(ext) = self.ext() {
+            ext.recover(last_tags_code)?;
         }
+        Ok(damaged)
     }
 
     /// Removes the units of records at or beyond `physical_end`.
     ///
     /// (Java accepts the first unit of a file unseen, and so leaves a zero unit in an empty file;
     /// here an unwritten unit ends the queue wherever it stands.)
-    pub fn truncate_after(&self, physical_end: i64) -> Result<(), StoreError> {
+    ///
+    /// Returns whether units of earlier records were cut off too, because a damaged one stood
+    /// before them; see [`recover`](Self::recover).
+    pub fn truncate_after(&self, physical_end: i64) -> Result<bool, StoreError> {
+        let mut damaged = false;
         let mut tail = self.lock_tail();
         *tail = None;
         self.max_physical.store(-1, Ordering::Release);
         while let Some(last) = self.files.last() {
             let found = scan(last.path(), last.size(), |unit| {
-                unit == Unit::BLANK || unit.offset < physical_end
+                unit == Unit::BLANK || unit.end() <= physical_end
             })
             .map_err(|error| StoreError::io("read", last.path(), &error))?;
+            damaged |= units_follow(&last, found.position, physical_end);
             if found.position == 0 && self.files.len() > 1 {
                 self.files.delete_last()?;
                 continue;
@@ -315,7 +348,7 @@ impl ConsumeQueue {
             }
             break;
         }
-        Ok(())
+        Ok(damaged)
     }
 
     /// Appends the unit of the message with that queue offset.

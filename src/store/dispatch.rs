@@ -17,6 +17,7 @@ use super::index::IndexService;
 use super::message::ExtUnit;
 use super::message_store::{Arrival, ArrivalListener};
 use super::queue_table::QueueTable;
+use super::recovery::find_record;
 use super::running_flags::{Flag, RunningFlags};
 use super::stats::StoreStats;
 use crate::common::checksum::tags_code;
@@ -415,13 +416,15 @@ impl ReputMessageService {
                     position = self.log.roll_next_file(position);
                     break;
                 }
-                LogEntry::Bad(error) => match after_bad(&config, &error, position, rest.len()) {
-                    Some(next) => position = next,
-                    None => {
-                        moved = Round::Idle;
-                        break;
+                LogEntry::Bad(error) => {
+                    match after_bad(&config, &self.log, &error, position, rest.len()) {
+                        Some(next) => position = next,
+                        None => {
+                            moved = Round::Idle;
+                            break;
+                        }
                     }
-                },
+                }
             }
             self.position.store(position, Ordering::Release);
         }
@@ -477,10 +480,11 @@ impl ReputMessageService {
 }
 
 /// Where to go on after bytes that are no record; `None`: wait. On a slave an incomplete record at
-/// the end is normal, the rest of it is on its way. On a master it is damage: the record is skipped
-/// if its length is known, else what is visible of the file.
+/// the end is normal, the rest of it is on its way. On a master it is damage: dispatch goes on with
+/// the next whole record, or waits at the end of what is visible of the file.
 fn after_bad(
     config: &StoreConfig,
+    log: &CommitLog,
     error: &RecordError,
     position: i64,
     bytes: usize,
@@ -488,10 +492,8 @@ fn after_bad(
     if config.is_slave() {
         return None;
     }
-    let next = match error {
-        RecordError::LengthMismatch(size) if *size > 0 => position + i64::from(*size),
-        _ => position + bytes as i64,
-    };
+    let end = position + bytes as i64;
+    let next = find_record(&log.files().snapshot(), position).map_or(end, |next| next.min(end));
     log::error!("commit log at {position}: {error}; dispatch goes on at {next}");
     Some(next)
 }

@@ -214,7 +214,11 @@ impl MessageStore {
         self.log.load()?;
         self.queues.load()?;
         self.index.load(clean_exit)?;
-        self.queues.snapshot().iter().try_for_each(|queue| queue.recover(clean_exit))?;
+        for queue in self.queues.snapshot() {
+            if queue.recover(clean_exit)? {
+                queue.set_damaged();
+            }
+        }
         let recovery = Recovery {
             config,
             log: &self.log,
@@ -250,7 +254,7 @@ impl MessageStore {
     /// Dispatches what recovery left, then serves.
     pub fn start(&self) -> Result<(), StoreError> {
         let failed = |error: std::io::Error| StoreError(format!("the store cannot start: {error}"));
-        let from = self.queues.max_physical().max(self.log.min_offset()).max(0);
+        let from = self.dispatch_begin();
         self.reput.set_position(from);
         self.allocator.start().map_err(failed)?;
         self.reput.start().map_err(failed)?;
@@ -271,6 +275,21 @@ impl MessageStore {
         ]);
         self.serving.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Where dispatch begins: behind the last record that has a unit, or, if a queue has lost units
+    /// in its middle, behind its last one. (Adding units twice is harmless.)
+    fn dispatch_begin(&self) -> i64 {
+        let queues = self.queues.snapshot();
+        let damaged = queues.iter().filter(|queue| queue.is_damaged());
+        let repair = damaged.map(|queue| queue.max_physical()).min().unwrap_or(i64::MAX);
+        let begin = self.queues.max_physical().min(repair).min(self.log.max_offset());
+        let begin = begin.max(self.log.min_offset()).max(0);
+        // A damaged unit may name any place; files begin with a record.
+        match self.log.slice_from(begin).map(|bytes| self.log.is_entry(begin, &bytes)) {
+            Some(false) => self.log.files().find(begin).map_or(begin, |file| file.start()),
+            _ => begin,
+        }
     }
 
     /// Nothing is served before the queues have everything that is in the log.

@@ -214,7 +214,12 @@ impl Recovery<'_> {
     }
 
     fn cut_queues(&self, end: i64) -> Result<(), StoreError> {
-        self.queues.snapshot().iter().try_for_each(|queue| queue.truncate_after(end))
+        for queue in self.queues.snapshot() {
+            if queue.truncate_after(end)? {
+                queue.set_damaged();
+            }
+        }
+        Ok(())
     }
 }
 

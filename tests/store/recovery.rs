@@ -129,6 +129,72 @@ fn a_flipped_byte_anywhere_never_panics() {
 }
 
 #[test]
+fn a_damaged_unit_in_the_middle_is_made_again() {
+    for clean in [true, false] {
+        for (unit, bytes) in [(57, [0u8; 20]), (57, [0xFF; 20]), (199, [0x01; 20])] {
+            let (folder, _) = crashed("unit", 400, &[("mappedFileSizeConsumeQueue", "20000")]);
+            if clean {
+                std::fs::remove_file(folder.path().join("abort")).unwrap();
+            }
+            let path = folder.path().join("consumequeue/Topic/1").join(format!("{:020}", 0));
+            let file = OpenOptions::new().write(true).open(path).unwrap();
+            file.write_all_at(&bytes, unit * 20).unwrap();
+            let more = [("mappedFileSizeConsumeQueue", "20000")];
+            check_serves(&TestStore::open(config(folder.path(), &more)), 400);
+        }
+    }
+}
+
+/// All files of a store.
+fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files(&path, found) } else { found.push(path) }
+    }
+    found.sort();
+}
+
+#[test]
+fn damage_in_any_file_never_panics_and_the_store_goes_on() {
+    let more = [("enableConsumeQueueExt", "true"), ("mappedFileSizeConsumeQueueExt", "1024")];
+    let (folder, _) = crashed("anywhere", 400, &more);
+    let mut seed = 7u64;
+    let mut random = move |limit: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % limit.max(1)
+    };
+    for round in 0..60 {
+        let copy = folder.copy("anywhere-copy");
+        if round % 2 == 0 {
+            std::fs::remove_file(copy.path().join("abort")).unwrap();
+        }
+        let mut found = Vec::new();
+        files(copy.path(), &mut found);
+        for _ in 0..4 {
+            let file = &found[random(found.len() as u64) as usize];
+            let file = OpenOptions::new().write(true).open(file).unwrap();
+            let length = file.metadata().unwrap().len();
+            let bytes = random(u64::MAX).to_be_bytes();
+            let at = random(length.saturating_sub(8).min(4000));
+            if length >= 8 {
+                file.write_all_at(&bytes[..1 + random(7) as usize], at).unwrap();
+            }
+        }
+        let Ok(test) = TestStore::try_open(config(copy.path(), &more)) else { continue };
+        for queue in 0..2 {
+            let max = test.store.max_offset(TOPIC, queue);
+            (0..max).step_by(7).for_each(|offset| drop(test.get(TOPIC, queue, offset)));
+            test.store.offset_by_time(TOPIC, queue, i64::MAX);
+        }
+        test.store.query(TOPIC, "k", 64, 0, i64::MAX);
+        let before = test.arrivals.count();
+        assert_eq!(test.put("Fresh", 0, b"goes on", "KEYS\u{1}k").status, PutStatus::PutOk);
+        test.arrivals.wait_for(before + 1);
+        assert_eq!(test.bodies("Fresh", 0), [b"goes on"], "round {round}");
+    }
+}
+
+#[test]
 fn what_follows_a_cut_does_not_come_back() {
     let (folder, places) = crashed("stale", 40, &[]);
     let (offset, size) = places[20];
