@@ -8,7 +8,7 @@
 //! 1. A message comes in by [`send`]; [`put_message`] makes it final; the store keeps it.
 //! 2. The store tells [`hold`] that it is there; [`pull`] gives it out, filtered by [`filter`].
 //! 3. The exceptions of that path: [`send_back`] (a consumer wants it again later), [`delay`]
-//!    (nobody wants it before its time), [`transactions`] and [`transaction_check`] (nobody wants
+//!    and [`timed`] (nobody wants it before its time), [`transactions`] and [`transaction_check`] (nobody wants
 //!    it before its producer says so), [`reply`] (somebody waits for exactly this one), [`query`]
 //!    (somebody looks for it).
 //! 4. The tables: [`topics`], [`subscription_groups`], [`consumer_offsets`], [`consumers`],
@@ -25,6 +25,7 @@
 //! | `SendMessageThread_N` and the others of [`pools`] | requests that their reader does not run itself | a request waits |
 //! | `PullRequestHold` | ends held pulls whose time is up | the first deadline |
 //! | `ScheduleMessage` | delivers delayed messages | the first is due |
+//! | `TimerMessage`, `TimerFlush` | deliver timed messages ([`store::timer`](crate::store::timer)) | the next is due |
 //! | `TransactionCheck` | asks producers about half messages | `transactionCheckInterval` |
 //! | `NotifyConsumer` | tells members of a group that it changed | a group changes |
 //! | `RegisterBroker`, one a name server | registers topics | a round of registration |
@@ -49,6 +50,7 @@ use crate::common::config::Live;
 use crate::remoting::Command;
 use crate::remoting::protocol::response_code;
 use crate::store::MessageStore;
+use crate::store::timer::TimerService;
 
 pub mod address_server;
 pub mod admin;
@@ -84,6 +86,7 @@ pub mod stats;
 pub mod subscription_groups;
 #[cfg(test)]
 mod testing;
+pub mod timed;
 pub mod topics;
 pub mod transaction_check;
 pub mod transactions;
@@ -144,6 +147,8 @@ pub struct Broker {
     pub held_pulls: Arc<hold::HeldPulls<pull::Suspended>>,
     /// How far delayed messages are delivered.
     pub delay: Arc<delay::DelayedMessages>,
+    /// Delivers timed messages; none on a slave, and where `timerWheelEnable` is false.
+    pub timer: Option<Arc<TimerService>>,
     /// Pools of the request kinds.
     pub pools: pools::Pools,
     /// The append lock has been held for too long, as [`fast_failure`] saw it last: sends are

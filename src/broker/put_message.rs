@@ -6,12 +6,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::timed::{Due, TimedWishes};
 use crate::common::properties::{
     CLUSTER, DELAY, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, REAL_QUEUE_ID, REAL_TOPIC,
-    TRANSACTION_PREPARED, WAIT,
+    TIMER_DELAY_MS, TIMER_DELAY_SEC, TIMER_DELIVER_MS, TIMER_OUT_MS, TRANSACTION_PREPARED, WAIT,
 };
 use crate::common::sys_flag::{TRANSACTION_COMMIT, TRANSACTION_MASK, TRANSACTION_NOT};
-use crate::common::topic::{SCHEDULE_TOPIC, TRANS_HALF_TOPIC};
+use crate::common::topic::{SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC};
 
 /// What the properties of a message ask of the broker, found in one pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Wishes<'a> {
     pub delay: Option<&'a str>,
     /// `TRAN_MSG`: a half message.
     pub transaction: Option<&'a str>,
+    /// When it is to be delivered.
+    pub timed: TimedWishes<'a>,
     /// Where `WAIT` stands.
     wait_at: Option<Range<usize>>,
     /// There is a malformed pair, perhaps a name that stands twice, or a cluster already: the text
@@ -44,7 +47,7 @@ impl<'a> Wishes<'a> {
                         DELAY => wishes.delay = Some(value),
                         TRANSACTION_PREPARED => wishes.transaction = Some(value),
                         CLUSTER => wishes.irregular = true,
-                        _ => {}
+                        _ => wishes.timed.note(name, value),
                     }
                     wishes.irregular |= !names.is_new(name);
                 }
@@ -174,13 +177,23 @@ pub struct Placement<'a> {
     pub properties: Cow<'a, str>,
 }
 
-/// Places a message that a producer sent. `wishes` are those of `properties`, `max_delay_level` is the highest level of the delay
-/// table; `cluster` is stored with every message.
+/// What decides whether a message waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The highest level of the delay table.
+    pub max_level: i32,
+    /// What [`timed`](super::timed) made of the wish for a time.
+    pub due: Option<Due>,
+}
+
+/// Places a message that a producer sent. `wishes` are those of `properties`; `cluster` is stored
+/// with every message.
 ///
 /// | message | topic | properties |
 /// |---|---|---|
 /// | ordinary | its own | as sent, without `WAIT`, with `CLUSTER` |
-/// | delayed | `SCHEDULE_TOPIC_XXXX`, queue = level − 1 | as sent, `CLUSTER`, `REAL_TOPIC`, `REAL_QID` |
+/// | delayed | `SCHEDULE_TOPIC_XXXX`, queue = level − 1 | as sent, `CLUSTER`, `REAL_TOPIC`, `REAL_QID`; without a time of delivery |
+/// | timed | `rmq_sys_wheel_timer`, queue 0 | as sent, `CLUSTER`, `TIMER_DELIVER_MS`, `TIMER_OUT_MS`, `REAL_TOPIC`, `REAL_QID` |
 /// | half | `RMQ_SYS_TRANS_HALF_TOPIC`, queue 0 | the same; the transaction bits are cleared |
 ///
 /// A delay level above the table becomes the highest. A half message keeps its `DELAY`, which counts
@@ -192,23 +205,33 @@ pub fn place<'a>(
     properties: &str,
     wishes: &Wishes<'_>,
     cluster: &str,
-    max_delay_level: i32,
+    waiting: Waiting,
 ) -> Result<Placement<'a>, String> {
     if wishes.is_half() {
         return Ok(Placement {
             topic: Cow::Borrowed(TRANS_HALF_TOPIC),
             queue_id: 0,
             sys_flag: sys_flag & !TRANSACTION_MASK,
-            properties: Cow::Owned(redirected(properties, topic, queue_id, Some(cluster))),
+            properties: Cow::Owned(redirected(
+                properties,
+                &[],
+                &[],
+                topic,
+                queue_id,
+                Some(cluster),
+            )),
         });
     }
-    if let Some(level) = effective_delay(wishes, sys_flag, max_delay_level)? {
+    if let Some(level) = effective_delay(wishes, sys_flag, waiting.max_level)? {
         return Ok(Placement {
             topic: Cow::Borrowed(SCHEDULE_TOPIC),
             queue_id: level - 1,
             sys_flag,
             properties: Cow::Owned(delayed(properties, topic, queue_id, Some(cluster), level)),
         });
+    }
+    if let Some(due) = waiting.due {
+        return Ok(wait_for(due, topic, queue_id, sys_flag, properties, Some(cluster)));
     }
     Ok(Placement {
         topic: Cow::Borrowed(topic),
@@ -219,23 +242,24 @@ pub fn place<'a>(
 }
 
 /// Places a message that the broker itself puts back (a send-back, a committed half message):
-/// delayed if its properties say so, which are else stored as they are.
+/// delayed or timed if its properties say so, which are else stored as they are.
 pub fn place_again<'a>(
     topic: &'a str,
     queue_id: i32,
     sys_flag: i32,
     properties: &'a str,
-    max_delay_level: i32,
+    waiting: Waiting,
 ) -> Result<Placement<'a>, String> {
-    let delay = effective_delay(&Wishes::of(properties), sys_flag, max_delay_level)?;
-    Ok(match delay {
-        Some(level) => Placement {
+    let delay = effective_delay(&Wishes::of(properties), sys_flag, waiting.max_level)?;
+    Ok(match (delay, waiting.due) {
+        (Some(level), _) => Placement {
             topic: Cow::Borrowed(SCHEDULE_TOPIC),
             queue_id: level - 1,
             sys_flag,
             properties: Cow::Owned(delayed(properties, topic, queue_id, None, level)),
         },
-        None => Placement {
+        (None, Some(due)) => wait_for(due, topic, queue_id, sys_flag, properties, None),
+        (None, None) => Placement {
             topic: Cow::Borrowed(topic),
             queue_id,
             sys_flag,
@@ -257,16 +281,27 @@ fn effective_delay(
     Ok((level > 0 && max_delay_level > 0).then(|| level.min(max_delay_level)))
 }
 
-fn redirected(properties: &str, topic: &str, queue_id: i32, cluster: Option<&str>) -> String {
-    let queue_id = queue_id.to_string();
-    let real = [(REAL_TOPIC, topic), (REAL_QUEUE_ID, queue_id.as_str())];
-    match cluster {
-        Some(cluster) => rewrite(properties, &[], &[(CLUSTER, cluster), real[0], real[1]]),
-        None => rewrite(properties, &[], &real),
+/// A message that lies in the timer's topic. The moment is written down: a delay says nothing later.
+fn wait_for<'a>(
+    due: Due,
+    topic: &str,
+    queue_id: i32,
+    sys_flag: i32,
+    properties: &str,
+    cluster: Option<&str>,
+) -> Placement<'a> {
+    let (deliver, slot) = (due.deliver_ms.to_string(), due.slot_ms.to_string());
+    let add = [(TIMER_DELIVER_MS, &*deliver), (TIMER_OUT_MS, &*slot)];
+    Placement {
+        topic: Cow::Borrowed(TIMER_TOPIC),
+        queue_id: 0,
+        sys_flag,
+        properties: Cow::Owned(redirected(properties, &[], &add, topic, queue_id, cluster)),
     }
 }
 
-/// The properties of a delayed message: `DELAY` is the level that counts.
+/// The properties of a message that lies in the delay topic: `DELAY` is the level that counts, and
+/// no time does.
 fn delayed(
     properties: &str,
     topic: &str,
@@ -274,11 +309,26 @@ fn delayed(
     cluster: Option<&str>,
     level: i32,
 ) -> String {
-    let text = redirected(properties, topic, queue_id, cluster);
-    match Wishes::of(properties).delay_level() {
-        Ok(wanted) if wanted > level => rewrite(&text, &[], &[(DELAY, &level.to_string())]),
-        _ => text,
-    }
+    let level_text = level.to_string();
+    let clamped = Wishes::of(properties).delay_level().is_ok_and(|wanted| wanted > level);
+    let also: &[(&str, &str)] = if clamped { &[(DELAY, &level_text)] } else { &[] };
+    let times = [TIMER_DELIVER_MS, TIMER_DELAY_SEC, TIMER_DELAY_MS];
+    redirected(properties, &times, also, topic, queue_id, cluster)
+}
+
+fn redirected(
+    properties: &str,
+    drop: &[&str],
+    also: &[(&str, &str)],
+    topic: &str,
+    queue_id: i32,
+    cluster: Option<&str>,
+) -> String {
+    let queue_id = queue_id.to_string();
+    let mut add: Vec<_> = cluster.map(|cluster| (CLUSTER, cluster)).into_iter().collect();
+    add.extend([(REAL_TOPIC, topic), (REAL_QUEUE_ID, queue_id.as_str())]);
+    add.extend(also);
+    rewrite(properties, drop, &add)
 }
 
 #[cfg(test)]
@@ -292,6 +342,10 @@ mod tests {
         pairs.join("\u{2}")
     }
 
+    fn levels_only(max_level: i32) -> Waiting {
+        Waiting { max_level, due: None }
+    }
+
     /// `place`, with the wishes of the properties.
     fn place<'a>(
         topic: &'a str,
@@ -301,7 +355,15 @@ mod tests {
         cluster: &str,
         levels: i32,
     ) -> Result<Placement<'a>, String> {
-        super::place(topic, queue_id, sys_flag, sent, &Wishes::of(sent), cluster, levels)
+        super::place(
+            topic,
+            queue_id,
+            sys_flag,
+            sent,
+            &Wishes::of(sent),
+            cluster,
+            levels_only(levels),
+        )
     }
 
     #[test]
@@ -368,6 +430,32 @@ mod tests {
     }
 
     #[test]
+    fn a_timed_message_lies_in_the_timer_and_says_when_it_is_due() {
+        let sent = text(&[("TIMER_DELAY_SEC", "2"), ("WAIT", "false")]);
+        let due = Some(Due { deliver_ms: 5_123, slot_ms: 5_000 });
+        let wishes = Wishes::of(&sent);
+        let placed =
+            super::place("T", 5, 0, &sent, &wishes, "c", Waiting { max_level: 18, due }).unwrap();
+        assert_eq!((&*placed.topic, placed.queue_id), ("rmq_sys_wheel_timer", 0));
+        let times = [("TIMER_DELIVER_MS", "5123"), ("TIMER_OUT_MS", "5000")];
+        let real = [("REAL_TOPIC", "T"), ("REAL_QID", "5")];
+        let kept = [("TIMER_DELAY_SEC", "2"), ("WAIT", "false"), ("CLUSTER", "c")];
+        let has = |pairs: &[(&str, &str)]| {
+            pairs.iter().all(|(name, value)| {
+                crate::common::properties::find(&placed.properties, name) == Some(*value)
+            })
+        };
+        assert!(has(&times) && has(&real) && has(&kept), "{:?}", placed.properties);
+        let again = place_again("T", 5, 0, &sent, Waiting { max_level: 18, due }).unwrap();
+        assert_eq!((&*again.topic, again.queue_id), ("rmq_sys_wheel_timer", 0));
+        // Who has a level, too, waits for the level.
+        let both = text(&[("TIMER_DELAY_SEC", "2"), ("DELAY", "3")]);
+        let placed = place("T", 5, 0, &both, "c", 18).unwrap();
+        assert_eq!(placed.topic, SCHEDULE_TOPIC);
+        assert!(!placed.properties.contains("TIMER_"));
+    }
+
+    #[test]
     fn a_half_message_hides_until_it_is_committed() {
         let sent = text(&[("TRAN_MSG", "true"), ("PGROUP", "g"), ("DELAY", "1")]);
         let placed = place("T", 5, PREPARED_BITS | 1, &sent, "c", 18).unwrap();
@@ -378,9 +466,9 @@ mod tests {
     #[test]
     fn what_the_broker_puts_back_stays_as_it_is_unless_delayed() {
         let stored = text(&[("WAIT", "false"), ("RETRY_TOPIC", "T")]);
-        assert_eq!(place_again("R", 0, 0, &stored, 18).unwrap().properties, stored);
+        assert_eq!(place_again("R", 0, 0, &stored, levels_only(18)).unwrap().properties, stored);
         let delayed = text(&[("DELAY", "4")]);
-        let placed = place_again("R", 0, 0, &delayed, 18).unwrap();
+        let placed = place_again("R", 0, 0, &delayed, levels_only(18)).unwrap();
         assert_eq!((&*placed.topic, placed.queue_id), (SCHEDULE_TOPIC, 3));
         let stored = text(&[("DELAY", "4"), ("REAL_TOPIC", "R"), ("REAL_QID", "0")]);
         assert_eq!(placed.properties, stored);

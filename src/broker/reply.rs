@@ -12,7 +12,7 @@ use super::put_message::{self, Wishes};
 use super::send::{
     SendHeader, is_stored, new_response, offset_message_ids, random_queue, writable_topic,
 };
-use super::{Answer, Broker, Refusal};
+use super::{Answer, Broker, Refusal, timed};
 use crate::common::clock::now_ms;
 use crate::common::properties::{PUSH_REPLY_TIME, REPLY_TO_CLIENT, find as find_property};
 use crate::common::record::RecordFields;
@@ -162,9 +162,10 @@ impl Exchange {
     /// Stores the reply, with its properties exactly as they came.
     fn store(&self) -> Option<PutOutcome> {
         let header = SendHeader::read(&self.request).ok()?;
-        let levels = self.broker.delay.levels().max_level();
-        let placed =
-            put_message::place_again(header.topic, self.queue_id, 0, header.properties, levels);
+        let waiting = timed::waiting_again(&self.broker, header.properties, 0);
+        let placed = waiting.map_err(|refusal| refusal.remark).and_then(|waiting| {
+            put_message::place_again(header.topic, self.queue_id, 0, header.properties, waiting)
+        });
         let placed = placed
             .inspect_err(|problem| log::warn!("a reply could not be stored: {problem}"))
             .ok()?;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::config::BrokerConfig;
-use super::put_message::{self, Wishes};
+use super::put_message::{self, Waiting, Wishes};
+use super::timed;
 use super::{Answer, Broker, FAQ, Refusal};
 use crate::common::clock::now_ms;
 use crate::common::message_id::MessageId;
@@ -18,8 +19,8 @@ use crate::common::record::RecordFields;
 use crate::common::sys_flag;
 use crate::common::topic::{
     DLQ_PREFIX, OFFSET_MOVED_EVENT, PERM_READ, PERM_WRITE, RETRY_PREFIX, SCHEDULE_TOPIC,
-    SELF_TEST_TOPIC, TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC, dlq_topic,
-    validate_topic,
+    SELF_TEST_TOPIC, TIMER_TOPIC, TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC,
+    TRANS_OP_HALF_TOPIC, dlq_topic, validate_topic,
 };
 use crate::remoting::connection::ReplyTo;
 use crate::remoting::header::{FieldType, HeaderError};
@@ -272,6 +273,10 @@ fn put<'a>(
         let problem = format!("the broker[{broker}] sending transaction message is forbidden");
         return Err(Refusal::new(code::NO_PERMISSION, problem).into());
     }
+    let waiting = Waiting {
+        max_level: broker.delay.levels().max_level(),
+        due: timed::due(broker, &wishes, record.sys_flag, now_ms())?,
+    };
     let placed = put_message::place(
         &topic,
         target_queue,
@@ -279,7 +284,7 @@ fn put<'a>(
         header.properties,
         &wishes,
         &config.broker_cluster_name,
-        broker.delay.levels().max_level(),
+        waiting,
     )?;
     let message = NewMessage {
         record: RecordFields {
@@ -296,6 +301,7 @@ fn put<'a>(
     let topic = match placed.topic {
         Cow::Borrowed(SCHEDULE_TOPIC) => Cow::Borrowed(SCHEDULE_TOPIC),
         Cow::Borrowed(TRANS_HALF_TOPIC) => Cow::Borrowed(TRANS_HALF_TOPIC),
+        Cow::Borrowed(TIMER_TOPIC) => Cow::Borrowed(TIMER_TOPIC),
         _ => topic,
     };
     Ok((Sent { topic, stored_queue_id, queue_id }, outcome))
@@ -310,6 +316,10 @@ fn put_batch(
     let wishes = Wishes::of(record.properties);
     if wishes.delay_level()? > 0 {
         let problem = "a batch cannot be delayed; put the delay level on single messages";
+        return Err(Refusal::new(code::MESSAGE_ILLEGAL, problem).into());
+    }
+    if timed::due(broker, &wishes, record.sys_flag, now_ms())?.is_some() {
+        let problem = "a batch cannot be timed; put the time on single messages";
         return Err(Refusal::new(code::MESSAGE_ILLEGAL, problem).into());
     }
     if record.body.is_empty() {
@@ -402,6 +412,7 @@ fn is_written_by_broker_only(topic: &str) -> bool {
     matches!(
         topic,
         SCHEDULE_TOPIC
+            | TIMER_TOPIC
             | TRANS_HALF_TOPIC
             | TRANS_OP_HALF_TOPIC
             | TRANS_CHECK_MAX_TIME_TOPIC

@@ -10,7 +10,7 @@ use super::config::BrokerConfig;
 use super::put_message;
 use super::records::with_record;
 use super::send::{MAX_RECONSUME_TIMES_VERSION, dead_letter_topic, random_queue};
-use super::{Answer, Broker, Refusal, topics};
+use super::{Answer, Broker, Refusal, timed, topics};
 use crate::common::message_id::MessageId;
 use crate::common::properties::{
     DELAY, ORIGIN_MESSAGE_ID, RETRY_TOPIC, WAIT, find as find_property,
@@ -125,14 +125,9 @@ fn store_again(
             (WAIT, "false"),
         ],
     );
-    let placed = put_message::place_again(
-        &topic,
-        queue_id,
-        record.sys_flag,
-        &properties,
-        broker.delay.levels().max_level(),
-    )
-    .map_err(|problem| Refusal::new(code::SYSTEM_ERROR, problem))?;
+    let waiting = timed::waiting_again(broker, &properties, record.sys_flag)?;
+    let placed = put_message::place_again(&topic, queue_id, record.sys_flag, &properties, waiting)
+        .map_err(|problem| Refusal::new(code::SYSTEM_ERROR, problem))?;
     let message = NewMessage {
         record: RecordFields {
             topic: &placed.topic,

@@ -33,11 +33,13 @@ use crate::common::os::{self, LocalTime};
 use crate::common::scheduler::Scheduler;
 use crate::common::service_thread::{ServiceThread, Signal};
 use crate::common::sync::lock;
+use crate::common::topic::TIMER_TOPIC;
 use crate::remoting::config::{ClientConfig, ServerConfig};
 use crate::remoting::server::RunningServer;
 use crate::remoting::{RemotingClient, RemotingServer};
 use crate::store::config::BrokerRole;
 use crate::store::delay_levels::DelayLevels;
+use crate::store::timer::TimerService;
 use crate::store::{Arrival, ArrivalListener, MessageStore, StoreConfig};
 
 /// The fast port is that far below the main port.
@@ -186,13 +188,19 @@ fn open(
     let late: Arc<OnceLock<Weak<Broker>>> = Arc::default();
     let held_pulls = Arc::new(HeldPulls::new(pull::waker(Arc::clone(&late))));
     let delay = Arc::new(DelayedMessages::new(levels, &root));
-    let listener = Arrivals { held_pulls: Arc::clone(&held_pulls), delay: Arc::clone(&delay) };
+    let timer_signal = Arc::new(Signal::default());
+    let listener = Arrivals {
+        held_pulls: Arc::clone(&held_pulls),
+        delay: Arc::clone(&delay),
+        timer: Arc::clone(&timer_signal),
+    };
     // One bit map for all groups, as large as their bloom filter.
     store_config.bit_map_length_consume_queue_ext = tables.consumer_filters.bloom().bits() as i32;
     let store_config = Arc::new(Live::new(store_config));
     let store = MessageStore::open(Arc::clone(&store_config), Arc::new(listener))
         .map_err(|error| StartError::Load(error.to_string()))?;
     delay.load(&store).map_err(StartError::Load)?;
+    let timer = open_timer(&store, timer_signal)?;
 
     let pools = Pools::new(&config);
     let fast_config = ServerConfig {
@@ -223,6 +231,7 @@ fn open(
         store,
         held_pulls,
         delay,
+        timer,
         pools,
         page_cache_busy: AtomicBool::new(false),
     });
@@ -238,6 +247,19 @@ fn open(
         }
     });
     Ok((broker, main, fast))
+}
+
+/// Opens the timer wheel, where messages are delivered.
+fn open_timer(
+    store: &Arc<MessageStore>,
+    signal: Arc<Signal>,
+) -> Result<Option<Arc<TimerService>>, StartError> {
+    let config = store.config();
+    if config.broker_role == BrokerRole::Slave || !config.timer_wheel_enable {
+        return Ok(None);
+    }
+    let timer = TimerService::open(Arc::clone(store), signal);
+    Ok(Some(Arc::new(timer.map_err(|error| StartError::Load(error.to_string()))?)))
 }
 
 fn advertised(ip: &str, port: u16) -> Result<SocketAddr, StartError> {
@@ -283,12 +305,16 @@ fn load_tables(config: &BrokerConfig, root: &Path) -> Result<Tables, StartError>
 struct Arrivals {
     held_pulls: Arc<HeldPulls<Suspended>>,
     delay: Arc<DelayedMessages>,
+    timer: Arc<Signal>,
 }
 
 impl ArrivalListener for Arrivals {
     fn arrived(&self, arrival: &Arrival<'_>) {
         self.held_pulls.arrived(arrival);
         self.delay.arrived(arrival);
+        if arrival.topic == TIMER_TOPIC {
+            self.timer.wakeup();
+        }
     }
 }
 
@@ -299,6 +325,9 @@ fn start_servers(
 ) -> Result<(RunningServer, RunningServer), StartError> {
     routes::register(broker, &mut main, &mut fast);
     broker.store.start().map_err(|error| StartError::Start(error.to_string()))?;
+    if let Some(timer) = &broker.timer {
+        timer.recover(now_ms()).map_err(|error| StartError::Load(error.to_string()))?;
+    }
     let port = broker.settings.server.get().listen_port;
     let main = main.start().map_err(|error| not_listening(port, &error))?;
     let fast_port = port.saturating_sub(FAST_PORT_DISTANCE);
@@ -338,9 +367,28 @@ fn start_services(broker: &Arc<Broker>) -> io::Result<Vec<ServiceThread>> {
         services.push(spawn("ScheduleMessage", signal, |broker, signal| {
             delay::run(broker, signal);
         })?);
+        if let Some(timer) = &broker.timer {
+            services.extend(start_timer(broker, timer)?);
+        }
         services.push(spawn("TransactionCheck", Arc::default(), transaction_check::run)?);
     }
     Ok(services)
+}
+
+fn start_timer(broker: &Arc<Broker>, timer: &Arc<TimerService>) -> io::Result<[ServiceThread; 2]> {
+    let its_broker = Arc::downgrade(broker);
+    timer.on_delivered(Box::new(move |topic, queue_id, result| {
+        if let Some(broker) = its_broker.upgrade() {
+            broker.stats.put(topic, queue_id, result.messages, result.wrote_bytes);
+        }
+    }));
+    let (works, flushes) = (Arc::clone(timer), Arc::clone(timer));
+    let deliver = move |signal: &Signal| works.run(signal);
+    let flush = move |signal: &Signal| flushes.run_flush(signal);
+    Ok([
+        ServiceThread::spawn("TimerMessage", timer.signal(), deliver)?,
+        ServiceThread::spawn("TimerFlush", Arc::default(), flush)?,
+    ])
 }
 
 /// The periodic tasks (spec: broker 1.4). They hold the broker weakly, and none waits for a peer.
@@ -454,7 +502,11 @@ impl RunningBroker {
         broker.pools.stop(DRAIN_LIMIT);
         self.main.stop(JOIN_LIMIT);
         self.fast.stop(JOIN_LIMIT);
-        broker.store.shutdown();
+        broker.store.shutdown_with(|| {
+            if let Some(timer) = &broker.timer {
+                timer.close();
+            }
+        });
         broker.delay.persist();
         persist_consumer_offsets(broker);
         persist_consumer_filters(broker);

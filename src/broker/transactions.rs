@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::put_message::{self, Wishes};
 use super::records::with_record;
 use super::send::{is_stored, put_status_answer};
-use super::{Answer, Broker, Refusal};
+use super::{Answer, Broker, Refusal, timed};
 use crate::common::clock::now_ms;
 use crate::common::properties::{
     PRODUCER_GROUP, REAL_QUEUE_ID, REAL_TOPIC, TAGS, WAIT, find as find_property,
@@ -107,8 +107,8 @@ fn commit(broker: &Broker, half: &RecordView<'_>) -> Result<(), Refusal> {
     let refused = |problem| Refusal::new(code::SYSTEM_ERROR, problem);
     let (topic, queue_id) = real_target(half).map_err(refused)?;
     let sys_flag = (half.sys_flag & !TRANSACTION_MASK) | TRANSACTION_COMMIT;
-    let levels = broker.delay.levels().max_level();
-    let placed = put_message::place_again(topic, queue_id, sys_flag, half.properties, levels)
+    let waiting = timed::waiting_again(broker, half.properties, sys_flag)?;
+    let placed = put_message::place_again(topic, queue_id, sys_flag, half.properties, waiting)
         .map_err(refused)?;
     let message = NewMessage {
         record: RecordFields {

@@ -66,6 +66,24 @@ pub const TRANSACTION_ID: &str = "__transactionId__";
 pub const TRANSACTION_CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
 /// First check not before this age, seconds.
 pub const CHECK_IMMUNITY_TIME: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
+/// Delay of a timed message, seconds; counts before the two others.
+pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
+/// Delay of a timed message, ms; counts before the time.
+pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
+/// When a timed message is due, ms.
+pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+/// The same, as some clients say it who know no timer.
+pub const START_DELIVER_TIME: &str = "__STARTDELIVERTIME";
+/// Slot of a timed message, ms; who has it has been to the timer already.
+pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
+/// When a timed message came to the wheel, ms.
+pub const TIMER_ENQUEUE_MS: &str = "TIMER_ENQUEUE_MS";
+/// When a timed message left the wheel, ms.
+pub const TIMER_DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
+/// How often a timed message came to the wheel again.
+pub const TIMER_ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
+/// The message deletes the timed one with this `topic+uniqueKey`.
+pub const TIMER_DELETE_KEY: &str = "TIMER_DEL_UNIQKEY";
 /// Namespace of a client.
 pub const INSTANCE_ID: &str = "INSTANCE_ID";
 

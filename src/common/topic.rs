@@ -10,6 +10,8 @@ pub const LMQ_PREFIX: &str = "%LMQ%";
 pub const AUTO_CREATE_TOPIC: &str = "TBW102";
 /// Messages that wait for their delay level.
 pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+/// Messages that wait for their time.
+pub const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
 /// Half messages.
 pub const TRANS_HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 /// Resolutions of half messages.

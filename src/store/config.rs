@@ -178,6 +178,20 @@ crate::config! {
         pub message_delay_level: String = "messageDelayLevel", "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h";
         /// Period of storing the delivery offsets of delayed messages, ms.
         pub flush_delay_offset_interval: i64 = "flushDelayOffsetInterval", 10_000i64;
+        /// Deliver messages at the time that their properties ask for.
+        pub timer_wheel_enable: bool = "timerWheelEnable", true;
+        /// Width of a slot of the timer wheel, ms: 100, 200, 500 or 1000. Messages are delivered at their millisecond whatever it is; it must stay while messages wait.
+        pub timer_precision_ms: i32 = "timerPrecisionMs", 1000;
+        /// Longest delay of a timed message, seconds.
+        pub timer_max_delay_sec: i32 = "timerMaxDelaySec", 259_200;
+        /// Timed messages that are due in so many slots or more are stored again in between.
+        pub timer_roll_window_slot: i32 = "timerRollWindowSlot", 172_800;
+        /// Bytes of a timer-log file.
+        pub mapped_file_size_timer_log: i64 = "mappedFileSizeTimerLog", 104_857_600i64;
+        /// Period of forcing the timer's files to the disk, ms.
+        pub timer_flush_interval_ms: i32 = "timerFlushIntervalMs", 1000;
+        /// Messages of one slot above which some more are refused, and all above twice as many.
+        pub timer_congest_num_each_slot: i32 = "timerCongestNumEachSlot", i32::MAX;
         /// Delete files that have not expired when the disk is nearly full.
         pub clean_file_forcibly_enable: bool = "cleanFileForciblyEnable", true;
         /// Write and lock all pages of a new commit-log file beforehand.

@@ -31,7 +31,7 @@ use crate::common::json::java_double;
 use crate::common::os;
 use crate::common::service_thread::ServiceThread;
 use crate::common::sync::lock;
-use crate::common::topic::{LMQ_PREFIX, SCHEDULE_TOPIC, TRANS_OP_HALF_TOPIC};
+use crate::common::topic::{LMQ_PREFIX, SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_OP_HALF_TOPIC};
 
 /// A lock held for longer than this is taken for a clock that jumped.
 const ABSURD_LOCK_MS: i64 = 10_000_000;
@@ -313,6 +313,12 @@ impl MessageStore {
 
     /// Stops orderly: drain, flush, persist, remove `abort`. Idempotent.
     pub fn shutdown(&self) {
+        self.shutdown_with(|| {});
+    }
+
+    /// [`shutdown`](Self::shutdown), with something that is done when all that was put is on the
+    /// disk and nobody else can open the store yet.
+    pub fn shutdown_with(&self, last: impl FnOnce()) {
         if self.stopped.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -335,6 +341,7 @@ impl MessageStore {
         } else if served {
             log::warn!("the store was not stopped cleanly; the next start recovers it");
         }
+        last();
         *lock(&self.lock_file) = None;
     }
 
@@ -363,6 +370,7 @@ impl MessageStore {
     pub fn clean_unused_topics(&self, known: &dyn Fn(&str) -> bool) -> usize {
         let kept = |topic: &str| {
             topic == SCHEDULE_TOPIC
+                || topic == TIMER_TOPIC
                 || topic == TRANS_OP_HALF_TOPIC
                 || topic.starts_with(LMQ_PREFIX)
                 || known(topic)
@@ -374,7 +382,7 @@ impl MessageStore {
     pub fn clean_expired_consume_queues(&self) {
         let min = self.log.min_offset();
         self.remove_queues(|queue| {
-            **queue.topic() != *SCHEDULE_TOPIC
+            ![SCHEDULE_TOPIC, TIMER_TOPIC].contains(&&**queue.topic())
                 && queue.last_record_end().is_some_and(|end| end < min)
         });
     }

@@ -21,6 +21,7 @@
 //! | `FlushConsumeQ` | flush of consume queues and checkpoint | [`flush_queues`] |
 //! | `CleanStore` | deletes old files, watches the disk | [`clean`] |
 //! | `StoreStats` | one sample a second | [`stats`] |
+//! | `TimerMessage`, `TimerFlush` | timed messages, on masters | [`timer`] |
 //!
 //! Invariants:
 //!
@@ -65,6 +66,7 @@ pub mod running_flags;
 pub mod stats;
 #[cfg(test)]
 mod testing;
+pub mod timer;
 
 pub use config::{FlushDiskType, StoreConfig};
 pub use message::{

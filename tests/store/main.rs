@@ -10,3 +10,4 @@ mod mqstore;
 mod recovery;
 mod replica;
 mod scripts;
+mod timer;
