@@ -32,14 +32,14 @@ crate::header! {
 }
 
 crate::header! {
-    /// UNREGISTER_BROKER (104) and QUERY_DATA_VERSION (322).
+    /// UNREGISTER_BROKER (104) and QUERY_DATA_VERSION (322). Absent names match nothing.
     pub struct BrokerIdentityHeader {
         /// Broker name.
-        pub broker_name: String => "brokerName",
+        pub broker_name: String => "brokerName" = String::new(),
         /// Address.
-        pub broker_addr: String => "brokerAddr",
+        pub broker_addr: String => "brokerAddr" = String::new(),
         /// Cluster.
-        pub cluster_name: String => "clusterName",
+        pub cluster_name: String => "clusterName" = String::new(),
         /// 0 is the master.
         pub broker_id: i64 => "brokerId",
     }

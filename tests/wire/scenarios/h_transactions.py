@@ -110,6 +110,18 @@ def targets(s):
     committed(s, c, 'what the batches left', 2, 1)
 
 
+@scenario('b2')
+def twice(s):
+    """A transaction that is ended twice, in all orders."""
+    c = prepare(s)
+    for first in (8, 12):
+        for second in (8, 12, 0):
+            frame = half(s, c, b'%d-%d' % (first, second), queue=1)
+            end(s, c, f'{first} then {second}: first', frame, first)
+            end(s, c, f'{first} then {second}: second', frame, second, wait=0.6 if second == 0 else 5.0)
+    committed(s, c, 'what came of them')
+
+
 def now():
     return int(time.time() * 1000)
 
