@@ -5,7 +5,7 @@ import bodies
 import wire
 from dsl import BORN, batch, msg_id_offset, pull, scenario, v1, v2
 
-HALF = {'ext.tranStateTableOffset': 'rel:half', 'ext.queueOffset': 'rel:half'}
+HALF = {'ext.tranStateTableOffset': 'rel:half', 'ext.queueOffset': 'rel:half', 'record.queueOffset': 'drop'}
 
 
 def offset_of(frame):
@@ -178,7 +178,7 @@ def checks_of_members(s):
     member = s.connect('b2', 'member')
     s.beat(member, s.n('mid'), (), [s.n('pg'), s.n('og')], stype=wire.BINARY)
     # How often it was looked at before the member came depends on the moment.
-    vol = {**HALF, 'prop.TRANSACTION_CHECK_TIMES': 'int', 'ext.tranStateTableOffset': 'any', 'record.queueOffset': 'any'}
+    vol = {**HALF, 'prop.TRANSACTION_CHECK_TIMES': 'int', 'ext.tranStateTableOffset': 'any'}
     push = s.push('a client that spoke binary is asked', member, 39, timeout=9.0, vol=vol, kind='records')
     s.no_push('the other is still not asked', other, 39, timeout=0.2)
     if push:
