@@ -29,7 +29,7 @@ const fn option(short: char, long: &'static str, what: &'static str) -> OptionSp
 const OPTIONS: [OptionSpec; 14] = [
     OptionSpec { short: 'h', long: "help", value: None, what: "Print help" },
     option('n', "namesrvAddr", "Name server address list, eg: '192.168.0.1:9876;192.168.0.2:9876'"),
-    option('t', "topic", "Topic name, Default: BenchmarkTest"),
+    option('t', "topic", "Topic name, Default: BenchmarkTest; without -n OwnBenchmark"),
     option('w', "threadCount", "Connections, Default: 20"),
     option('g', "group", "Consumer group name, Default: benchmark_consumer"),
     option('p', "groupPrefixEnable", "Whether a number is appended to the group, Default: true"),
@@ -58,7 +58,7 @@ fn main() {
             "failRate, msgTraceEnable and aclEnable need a client; this pulls over raw connections",
         );
     }
-    let topic = text("topic").unwrap_or("BenchmarkTest").to_owned();
+    let topic = load::topic(text("topic"), text("namesrvAddr"));
     let suffix = parsed("groupPrefixEnable", text("groupPrefixEnable"), true);
     let mut group = text("group").unwrap_or("benchmark_consumer").to_owned();
     if suffix {

@@ -32,7 +32,7 @@ const OPTIONS: [OptionSpec; 15] = [
     option('w', "threadCount", "Connections, one request in flight each. Default: 64"),
     option('s', "messageSize", "Message Size, Default: 128"),
     option('k', "keyEnable", "Message Key Enable, Default: false"),
-    option('t', "topic", "Topic name, Default: BenchmarkTest"),
+    option('t', "topic", "Topic name, Default: BenchmarkTest; without -n OwnBenchmark"),
     option('l', "tagCount", "Tag count, Default: 0"),
     option('p', "propertySize", "Bytes of user properties, Default: 0"),
     option('q', "messageQuantity", "Send message quantity, Default: 0, running forever"),
@@ -52,7 +52,7 @@ fn main() {
     }
     let text = |name: &str| given.value(name);
     let flag = |name: &str| parsed(name, text(name), false);
-    let topic = text("topic").unwrap_or("BenchmarkTest").trim().to_owned();
+    let topic = load::topic(text("topic"), text("namesrvAddr"));
     let pipelined = flag("asyncEnable");
     let mut load = Load {
         connections: if pipelined { 1 } else { parsed("threadCount", text("threadCount"), 64) },

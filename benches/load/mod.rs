@@ -65,3 +65,10 @@ pub fn parsed<T: std::str::FromStr>(name: &str, value: Option<&str>, default: T)
             .unwrap_or_else(|_| give_up(&format!("--{name} {text}: not what it takes"))),
     }
 }
+
+/// The topic to use. Java's default is a system topic that every broker has (with 1024 queues) and
+/// nobody can create; on a broker of our own it is one that we make.
+pub fn topic(given: Option<&str>, name_servers: Option<&str>) -> String {
+    let default = if name_servers.is_some() { "BenchmarkTest" } else { "OwnBenchmark" };
+    given.map_or(default, str::trim).to_owned()
+}
