@@ -89,6 +89,8 @@ struct Requests {
     waiting: VecDeque<Request>,
     /// How many requests ever left the front of `waiting`.
     gone: u64,
+    /// Whether nobody flushes any more.
+    closed: bool,
 }
 
 /// The commit log's flushing.
@@ -188,7 +190,13 @@ impl FlushService {
             log::error!("what the transient store pool holds cannot be committed: {error}");
         }
         self.flush(0);
-        lock(&self.requests).waiting.clear();
+        // Who still waits is told that it is not known; so is who comes later.
+        let left = {
+            let mut requests = lock(&self.requests);
+            requests.closed = true;
+            std::mem::take(&mut requests.waiting)
+        };
+        drop(left);
     }
 
     /// Tells that something was appended for which nobody waits.
@@ -205,6 +213,10 @@ impl FlushService {
         let timeout = Duration::from_millis(config.sync_flush_timeout.max(0) as u64);
         let deadline = Instant::now() + timeout;
         let mut requests = lock(&self.requests);
+        if requests.closed {
+            drop(requests);
+            return ticket.complete(PutStatus::UnknownError, "the store is shutting down");
+        }
         requests.waiting.push_back(Request { end, deadline, ticket });
         let first = requests.waiting.len() == 1;
         drop(requests);

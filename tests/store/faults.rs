@@ -112,3 +112,32 @@ fn a_late_flush_is_told_to_who_waits() {
     test.arrivals.wait_for(2);
     assert_eq!(test.bodies("Topic", 0), [b"1", b"2"]);
 }
+
+#[test]
+fn puts_that_race_with_the_stop_all_end() {
+    let folder = Folder::new("stop-race");
+    let test = TestStore::open(config(folder.path(), &SYNC));
+    let mut acknowledged = std::thread::scope(|scope| {
+        let put = || {
+            let mut acknowledged = Vec::new();
+            loop {
+                let result = test.put("Topic", 0, b"x", "");
+                match result.status {
+                    PutStatus::PutOk => acknowledged.push(result.queue_offset),
+                    PutStatus::UnknownError => {}
+                    _ => return acknowledged,
+                }
+            }
+        };
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(put)).collect();
+        test.arrivals.wait_for(50);
+        test.store.shutdown();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    acknowledged.sort_unstable();
+    drop(test);
+    let test = TestStore::open(config(folder.path(), &SYNC));
+    let end = test.store.max_offset("Topic", 0);
+    assert!(acknowledged.last().is_some_and(|last| *last < end));
+    assert_eq!(test.bodies("Topic", 0).len() as i64, end);
+}
