@@ -122,6 +122,22 @@ def twice(s):
     committed(s, c, 'what came of them')
 
 
+@scenario('b2')
+def delayed(s):
+    """Half messages that are to be delayed."""
+    c = prepare(s)
+    frame = half(s, c, b'late', DELAY='1', KEYS='k')
+    s.check('sent', frame.code)
+    end(s, c, 'committed', frame, 8)
+    s.pause(2.5)
+    committed(s, c, 'a second later')
+    frame = half(s, c, b'prompt', DELAY='0')
+    end(s, c, 'level 0: committed', frame, 8)
+    s.settle(c)
+    s.call(c, 'level 0: at once', 12, {'topic': s.n(), 'key': s.n('prompt'), 'maxNum': 5, 'beginTimestamp': 0, 'endTimestamp': 2**62}, kind='records',
+           vol={'record.phys': 'drop', 'record.prepared': 'drop', 'record.queueOffset': 'drop'})
+
+
 def now():
     return int(time.time() * 1000)
 
