@@ -58,27 +58,40 @@ fn open(root: &std::path::Path, change: impl FnOnce(&mut StoreConfig)) -> Arc<Me
     MessageStore::open(Arc::new(Live::new(config)), Arc::new(Nobody)).expect("open")
 }
 
-/// Puts `messages` from `threads` threads, each to its own queue.
+/// Processor time of the calling thread, as Linux counts it: what a put costs, however busy the
+/// machine is otherwise.
+fn thread_cpu() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
+    Duration::from_nanos(nanos)
+}
+
+/// Puts `messages` from `threads` threads, each to its own queue; the time it took, and the
+/// processor time of all these threads.
 fn put(
     store: &Arc<MessageStore>,
     threads: usize,
     messages: usize,
     body: &[u8],
     properties: &str,
-) -> Duration {
+) -> (Duration, Duration) {
     let started = Instant::now();
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
-            scope.spawn(move || {
-                for _ in 0..messages / threads {
-                    let record = fields("BenchmarkTest", thread as i32, body, properties);
-                    let result = store.put(&NewMessage { record, wait_store: true }).wait();
-                    assert_eq!(result.status, PutStatus::PutOk, "{}", result.reason);
-                }
-            });
+    let put_all = |thread: usize| {
+        let before = thread_cpu();
+        for _ in 0..messages / threads {
+            let record = fields("BenchmarkTest", thread as i32, body, properties);
+            let result = store.put(&NewMessage { record, wait_store: true }).wait();
+            assert_eq!(result.status, PutStatus::PutOk, "{}", result.reason);
         }
+        thread_cpu().saturating_sub(before)
+    };
+    let put_all = &put_all;
+    let cpu = std::thread::scope(|scope| {
+        let start = |thread| scope.spawn(move || put_all(thread));
+        let threads: Vec<_> = (0..threads).map(start).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).sum()
     });
-    started.elapsed()
+    (started.elapsed(), cpu)
 }
 
 /// Reads every queue to its end.
@@ -113,12 +126,10 @@ fn main() {
         store.start().expect("start");
         let body = vec![7; body_bytes];
         put(&store, threads, 20_000, &body, properties);
-        let time = put(&store, threads, MESSAGES, &body, properties);
-        report(
-            &format!("put {body_bytes} B, {threads} threads (dispatch beside it)"),
-            MESSAGES,
-            time,
-        );
+        let (time, cpu) = put(&store, threads, MESSAGES, &body, properties);
+        let what = format!("put {body_bytes} B, {threads} threads");
+        report(&format!("{what} (dispatch beside it)"), MESSAGES, time);
+        println!("{what:<48} {:>20} ns of processor", cpu.as_nanos() / MESSAGES as u128);
         wait_for_dispatch(&store);
         let started = Instant::now();
         let count = get_all(&store, threads);
@@ -144,7 +155,7 @@ fn main() {
     store.start().expect("start");
     for threads in [1, 8, 64] {
         let messages = threads * 500;
-        let time = put(&store, threads, messages, &[7; 1024], properties);
+        let (time, _) = put(&store, threads, messages, &[7; 1024], properties);
         report(&format!("put 1024 B, {threads} threads, SYNC_FLUSH"), messages, time);
     }
     store.shutdown();

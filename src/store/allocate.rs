@@ -18,7 +18,7 @@ use crate::common::service_thread::{ServiceThread, Signal};
 const WAIT_FOR_FILE: Duration = Duration::from_millis(5000);
 /// Bytes whose pages are readied at once, ahead of the write position. Large enough that the
 /// thread is rarely woken, small enough that a file which stays nearly empty costs little.
-pub const POPULATE_BYTES: usize = 4 * 1024 * 1024;
+pub const POPULATE_BYTES: usize = 8 * 1024 * 1024;
 /// Blocks of a commit-log file are reserved in steps of that many bytes, ahead of the write
 /// position: few calls and few extents, and a store that has little in it takes little of the disk.
 const RESERVE_BYTES: usize = 64 * 1024 * 1024;
