@@ -32,6 +32,11 @@ use crate::common::topic::{LMQ_PREFIX, SCHEDULE_TOPIC};
 /// Records that become visible before who waits for them is told: a batch arrives together, and a
 /// long backlog does not keep anybody waiting for its end.
 const TOLD_TOGETHER: usize = 256;
+/// A burst: so much dispatched without a pause means that messages come faster than one by one.
+const GATHER_BYTES: i64 = 16 * 1024;
+/// After a burst the thread lets messages gather instead of being woken for the first of them: a
+/// wake-up costs its sender more than the append.
+const GATHER_PAUSE: Duration = Duration::from_micros(100);
 /// Pause before a unit that could not be written is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Tries after which the store takes no more messages until the unit can be written.
@@ -331,13 +336,23 @@ impl ReputMessageService {
     fn run(&self, signal: &Signal) {
         let mut last = LastQueue::default();
         let mut failures = 0;
+        // Bytes dispatched since it last had nothing to do.
+        let mut burst = 0;
         loop {
+            let begin = self.position();
             match self.round(&mut last) {
-                Round::Moved => failures = 0,
+                Round::Moved => {
+                    failures = 0;
+                    burst += self.position() - begin;
+                }
                 Round::Idle if signal.stopped() => return,
                 Round::Idle => {
                     self.set_idle();
-                    signal.wait_for_wakeup();
+                    if std::mem::take(&mut burst) < GATHER_BYTES {
+                        signal.wait_for_wakeup();
+                    } else {
+                        std::thread::sleep(GATHER_PAUSE);
+                    }
                 }
                 Round::Stuck => {
                     self.set_idle();
