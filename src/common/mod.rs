@@ -14,7 +14,7 @@
 //! | requests | [`thread_pool`] | at most so many at a time, a bounded queue, and age limits |
 //! | small chores at their time | [`scheduler`] | one thread for all of them |
 //!
-//! Under them is [`sync`]: locks that a panic does not close, panics that are logged and stay where
+//! What many completions do at once leaves [`together`]. Under all is [`sync`]: locks that a panic does not close, panics that are logged and stay where
 //! they happened.
 //!
 //! Then what stands in files: [`config`] (settings declared once) in [`property_text`] (Java's
@@ -44,6 +44,7 @@ pub mod shared_bytes;
 pub mod sync;
 pub mod sys_flag;
 pub mod thread_pool;
+pub mod together;
 pub mod topic;
 #[cfg(test)]
 pub(crate) mod xorshift;

@@ -8,7 +8,8 @@
 //!
 //! Reading is in `reader`, what becomes of requests in `dispatch`, who writes when in `outbox`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -25,6 +26,7 @@ use super::endpoint::Endpoint;
 use super::error::RemotingError;
 use super::outbox::{Admission, Frames, Outbox};
 use super::pending::{PendingCalls, Slot, Waiter};
+use crate::common::together;
 
 /// A peer that leaves so much unread is not writable: what can wait should.
 const WRITABLE_BYTES: usize = 1024 * 1024;
@@ -43,6 +45,8 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 thread_local! {
     /// Where a thread that sends one frame encodes it, so that it allocates nothing.
     static SCRATCH: Cell<Frames> = Cell::default();
+    /// Answers of this thread that leave together, by connection number.
+    static GATHERED: RefCell<HashMap<u64, (Arc<Connection>, Frames)>> = RefCell::default();
 }
 
 /// One connection.
@@ -426,6 +430,30 @@ impl Connection {
     }
 }
 
+/// Keeps an answer until the end of what this thread does together, with the others of its
+/// connection.
+fn gather(connection: &Arc<Connection>, response: &Command) {
+    GATHERED.with_borrow_mut(|gathered| {
+        if gathered.is_empty() {
+            together::at_end(send_gathered);
+        }
+        let entry = gathered.entry(connection.id);
+        let (_, frames) = entry.or_insert_with(|| (Arc::clone(connection), Frames::default()));
+        if let Err(error) = frames.push(response) {
+            log::error!("response {} to opaque {}: {error}", response.code, response.opaque);
+        }
+    });
+}
+
+/// Writes what was gathered, a connection at a time.
+fn send_gathered() {
+    for (connection, mut frames) in GATHERED.take().into_values() {
+        if let Err(error) = connection.send_frames(&mut frames) {
+            log::debug!("responses dropped: {error}");
+        }
+    }
+}
+
 /// Where the answer of a request goes, when it is given later than its handler returns (a held
 /// pull, a send that waits for a flush).
 #[derive(Clone, Debug)]
@@ -452,7 +480,9 @@ impl ReplyTo {
     pub fn send(&self, response: Command) {
         if !self.oneway {
             let response = response.addressed(self.opaque, self.serialize);
-            if let Err(error) = self.connection.send(&response) {
+            if together::is_active() {
+                gather(&self.connection, &response);
+            } else if let Err(error) = self.connection.send(&response) {
                 log::debug!("response {} dropped: {error}", response.code);
             }
         }

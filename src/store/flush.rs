@@ -20,6 +20,7 @@ use super::running_flags::{Flag, RunningFlags};
 use crate::common::config::Live;
 use crate::common::service_thread::{ServiceThread, Signal};
 use crate::common::sync::lock;
+use crate::common::together::together;
 
 /// How long the group commit waits without being called. Every append calls it; this is for what
 /// others may have left.
@@ -82,6 +83,19 @@ struct Request {
     end: i64,
     deadline: Instant,
     ticket: PutTicket,
+}
+
+impl Request {
+    /// After a flush that works or not, and reached `flushed`.
+    fn complete(self, works: bool, flushed: i64) {
+        if self.end <= flushed {
+            self.ticket.complete(PutStatus::PutOk, "");
+        } else if works {
+            self.ticket.complete(PutStatus::FlushDiskTimeout, "the flush did not reach it");
+        } else {
+            self.ticket.complete(PutStatus::ServiceNotAvailable, "the flush failed");
+        }
+    }
 }
 
 #[derive(Default)]
@@ -322,19 +336,16 @@ impl FlushService {
         let flushed = self.log.flushed_offset();
         let served: Vec<Request> = {
             let mut requests = lock(&self.requests);
-            let count = known.saturating_sub(requests.gone) as usize;
+            let mut count = known.saturating_sub(requests.gone) as usize;
+            // Those who came while the flush was under way and are covered by it.
+            if works {
+                let later = requests.waiting.iter().skip(count);
+                count += later.take_while(|request| request.end <= flushed).count();
+            }
             requests.gone += count as u64;
             requests.waiting.drain(..count).collect()
         };
-        for request in served {
-            if request.end <= flushed {
-                request.ticket.complete(PutStatus::PutOk, "");
-            } else if works {
-                request.ticket.complete(PutStatus::FlushDiskTimeout, "the flush did not reach it");
-            } else {
-                request.ticket.complete(PutStatus::ServiceNotAvailable, "the flush failed");
-            }
-        }
+        together(|| served.into_iter().for_each(|request| request.complete(works, flushed)));
     }
 
     /// Completes those whose deadline passes while a flush takes long.
