@@ -75,7 +75,8 @@ impl MappedFileQueue {
 
     /// Files that are only looked at; their size is that of the first one. `None` without files.
     pub fn read_only(folder: &Path) -> Result<Option<Self>, StoreError> {
-        let Some(first) = list(folder)?.into_iter().min_by_key(|file| file.start) else {
+        let written = list(folder)?.into_iter().filter(|file| file.bytes > 0);
+        let Some(first) = written.min_by_key(|file| file.start) else {
             return Ok(None);
         };
         let file_size = first.bytes as usize;
@@ -89,14 +90,17 @@ impl MappedFileQueue {
     ///
     /// # Errors
     /// A file that does not have the configured size, a gap between two files, a foreign file. A
-    /// zero-length *last* file is what a crash between creating and sizing it leaves: removed.
+    /// zero-length *last* file is what a crash between creating and sizing it leaves: removed, or
+    /// passed over by who only reads.
     pub fn load(&self, more: &[PathBuf]) -> Result<(), StoreError> {
         let mut found = list(&self.folder)?;
         for folder in more {
             found.extend(list(folder)?);
         }
         found.sort_by_key(|file| file.start);
-        if let Some(last) = found.pop_if(|last| last.bytes == 0 && !self.read_only) {
+        if let Some(last) = found.pop_if(|last| last.bytes == 0)
+            && !self.read_only
+        {
             log::warn!("{} is empty, left by a crash; removed", last.path.display());
             std::fs::remove_file(&last.path)
                 .map_err(|error| StoreError::io("remove", &last.path, &error))?;
