@@ -110,7 +110,7 @@ pub const INVOKE_BROKER_TO_GET_CONSUMER_STATUS: i32 = 223;
 pub const QUERY_TOPIC_CONSUME_BY_WHO: i32 = 300;
 /// defined, served by nobody.
 pub const REGISTER_FILTER_SERVER: i32 = 301;
-/// C→filter server: client stub only; no server.
+/// Sent to filter servers, which RocketMQ 4.9 no longer has.
 pub const REGISTER_MESSAGE_FILTER_CLASS: i32 = 302;
 /// A→B: admin.
 pub const QUERY_CONSUME_TIME_SPAN: i32 = 303;
