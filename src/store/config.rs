@@ -246,6 +246,14 @@ crate::config! {
         /// When recovery finds damage in the middle of the log, cut the log there and lose what
         /// follows, instead of refusing to start.
         pub truncate_damaged_log: bool = "truncateDamagedLog", false;
+        /// Copies that a put on a SYNC_MASTER needs, the master's included (a key of 5.x); 1 and 2
+        /// both ask for one slave.
+        pub in_sync_replicas: i32 = "inSyncReplicas", 1;
+        /// An empty slave begins with the master's last file, as Java's; false: with the first
+        /// byte that the master still has.
+        pub sync_from_last_file: bool = "syncFromLastFile", true;
+        /// A slave acknowledges what is on its disk, not what is in its page cache.
+        pub slave_ack_after_flush: bool = "slaveAckAfterFlush", false;
         /// Delete the oldest commit-log files beyond so many bytes; 0: no such limit.
         pub max_store_bytes: i64 = "maxStoreBytes", 0i64;
         /// Delete the oldest commit-log files while the disk has fewer free bytes; 0: no such

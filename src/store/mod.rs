@@ -49,6 +49,7 @@ pub mod dispatch;
 pub mod fault;
 pub mod flush;
 pub mod flush_queues;
+pub mod ha;
 pub mod index;
 pub mod inspect;
 mod lookup;
