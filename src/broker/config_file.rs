@@ -36,6 +36,13 @@ impl ConfigFile {
         })
     }
 
+    /// When the file was last written, ms; `None` if there is none.
+    pub fn modified_ms(&self) -> Option<i64> {
+        let modified = std::fs::metadata(&self.path).ok()?.modified().ok()?;
+        let age = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+        i64::try_from(age.as_millis()).ok()
+    }
+
     /// Writes the table unless change number `change` is in the file already. `encode` gives the
     /// table's text and the change up to which it is whole.
     pub fn save(&self, change: i64, encode: impl FnOnce() -> (i64, String)) -> io::Result<()> {

@@ -10,9 +10,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::config::BrokerConfig;
 use super::config_file::ConfigFile;
 use super::filter::is_tag_type;
+use super::slave_sync::news::Listener;
 use crate::common::clock::now_ms;
 use crate::common::config::Live;
-use crate::common::json::{Style, ToJson};
+use crate::common::json::{FromJson, Json, Style, ToJson};
 use crate::common::record::RecordView;
 use crate::filter::{BloomFilter, CompileCache, Dialect, Expression, SQL92, bloom};
 use crate::json_body;
@@ -141,6 +142,8 @@ pub struct ConsumerFilters {
     compiled: CompileCache,
     /// Number of changes.
     changes: AtomicI64,
+    /// Who tells slaves.
+    pub news: Listener,
     file: ConfigFile,
 }
 
@@ -238,6 +241,7 @@ impl ConsumerFilters {
             },
             compiled: CompileCache::new(),
             changes: AtomicI64::new(0),
+            news: Listener::default(),
             file: ConfigFile::new(root, "consumerFilter.json"),
         })
     }
@@ -468,8 +472,43 @@ impl ConsumerFilters {
         Some(filter.encode(self.bloom.bits()).to_json().write(Style::Pretty))
     }
 
+    /// Number of changes.
+    pub fn changes(&self) -> i64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// All filters, as a slave gets them.
+    pub fn encode(&self) -> String {
+        self.snapshot().to_json().write(Style::Fastjson)
+    }
+
+    /// Takes over a master's filters that are unknown here, or known in an earlier version.
+    ///
+    /// They are born here and now, and later than `newest_ms`, the store time of the last message
+    /// that was dispatched: no bit map before has their bits.
+    pub fn learn(&self, text: &str, newest_ms: i64) -> Result<(), String> {
+        let theirs = Json::parse(text.as_bytes()).and_then(|json| FilterTable::from_json(&json));
+        let theirs = theirs.map_err(|error| error.to_string())?;
+        let filters = theirs.filter_data_by_topic.into_values();
+        for data in filters.flat_map(|topic| topic.group_filter_data.into_values()) {
+            let heard = SubscriptionData {
+                topic: data.topic,
+                sub_string: Some(data.expression),
+                expression_type: Some(data.expression_type),
+                sub_version: data.client_version,
+                ..SubscriptionData::default()
+            };
+            let known = self.get(&heard.topic, &data.consumer_group);
+            if known.is_none_or(|known| known.client_version < heard.sub_version) {
+                self.take(&data.consumer_group, &heard, || now_ms().max(newest_ms));
+            }
+        }
+        Ok(())
+    }
+
     fn changed(&self) {
         self.changes.fetch_add(1, Ordering::Release);
+        self.news.tell();
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Table> {

@@ -1,38 +1,98 @@
 //! [`ConsumerOffsets`]: how far each group has consumed each queue, persisted in
-//! `consumerOffset.json`.
+//! `consumerOffset.json`. How two brokers agree about them is told in [`offset_exchange`].
+//!
+//! [`offset_exchange`]: super::offset_exchange
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::config::BrokerConfig;
 use super::config_file::ConfigFile;
+use super::offset_exchange::{Removed, Stamps};
+use super::slave_sync::news::Listener;
 use crate::common::json::{Style, ToJson};
+use crate::common::sync::lock;
+use crate::json_body;
 use crate::remoting::protocol::admin_bodies::ConsumerOffsetTable;
 
 /// Queue id to the next offset that the group wants.
 pub type QueueOffsets = BTreeMap<i32, i64>;
 
-/// Topic, then group, then queue.
-type Table = HashMap<Box<str>, HashMap<Box<str>, RwLock<BTreeMap<i32, AtomicI64>>>>;
+/// Topic, then group.
+pub(super) type Table = HashMap<Box<str>, HashMap<Box<str>, GroupOffsets>>;
+
+/// The offsets of a group on a topic.
+#[derive(Debug, Default)]
+pub(super) struct GroupOffsets {
+    pub(super) queues: RwLock<BTreeMap<i32, Slot>>,
+    /// Number of the last change that the other broker must hear of; 0: none.
+    pub(super) changed: AtomicI64,
+}
+
+impl GroupOffsets {
+    /// Of each queue its offset and the stamp that belongs to it: no commit comes in between.
+    pub(super) fn stamped(&self) -> BTreeMap<i32, [i64; 2]> {
+        let queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+        let pair = |slot: &Slot| [&slot.offset, &slot.stamp].map(|it| it.load(Ordering::Relaxed));
+        queues.iter().map(|(queue, slot)| (*queue, pair(slot))).collect()
+    }
+}
+
+/// The offset of a queue.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) offset: AtomicI64,
+    /// When it was committed, see [`Stamps`].
+    pub(super) stamp: AtomicI64,
+}
+
+impl Slot {
+    pub(super) fn new(offset: i64, stamp: i64) -> Self {
+        Self { offset: AtomicI64::new(offset), stamp: AtomicI64::new(stamp) }
+    }
+}
+
+json_body! {
+    /// `consumerOffset.json` of a broker that has, or is, a slave: Java's, which leaves out what it
+    /// does not know, and when everything was committed.
+    struct StampedFile {
+        /// `topic@group` to queue to offset.
+        offset_table: BTreeMap<String, QueueOffsets> => "offsetTable",
+        /// `topic@group`, or `@group` for all topics, to the stamp of its removal.
+        removed_table: BTreeMap<String, i64> => "removedTable",
+        /// `topic@group` to queue to stamp.
+        stamp_table: BTreeMap<String, QueueOffsets> => "stampTable",
+    }
+}
 
 /// The consumer offsets of a broker (spec: broker 6.6).
 ///
-/// * A commit of a queue that is known takes two read locks and stores an atomic: consumers commit
+/// * A commit of a queue that is known takes two read locks and stores two atomics: consumers commit
 ///   every queue every five seconds, and on pulls.
 /// * Nothing is validated, as in Java: topic, group and queue need not exist, and a smaller offset
 ///   overwrites a larger one.
 /// * The file is written only after a change, by whoever calls [`persist`](Self::persist) every
 ///   `flushConsumerOffsetInterval`.
+/// * A commit happens under the table's read lock from its first to its last step: whoever has had
+///   the write lock sees all of a commit that was counted, or nothing.
 #[derive(Debug)]
 pub struct ConsumerOffsets {
     table: RwLock<Table>,
     /// Queues in the table.
-    queues: AtomicUsize,
-    max_queues: usize,
-    /// Number of changes.
+    pub(super) queues: AtomicUsize,
+    pub(super) max_queues: usize,
+    /// Number of changes of what stands in the file.
     changes: AtomicI64,
+    /// Number of the last change that the other broker must hear of.
+    pub(super) sequence: AtomicI64,
+    pub(super) stamps: Stamps,
+    pub(super) removed: Mutex<Removed>,
+    /// Whether stamps stand in the file: another broker compares them.
+    keeps_stamps: AtomicBool,
+    /// Who tells the other broker.
+    pub news: Listener,
     file: ConfigFile,
 }
 
@@ -44,30 +104,60 @@ impl ConsumerOffsets {
             queues: AtomicUsize::new(0),
             max_queues: config.max_consumer_offsets,
             changes: AtomicI64::new(0),
+            sequence: AtomicI64::new(0),
+            stamps: Stamps::default(),
+            removed: Mutex::default(),
+            keeps_stamps: AtomicBool::new(false),
+            news: Listener::default(),
             file: ConfigFile::new(root, "consumerOffset.json"),
         }
     }
 
     /// Replaces the table by what `consumerOffset.json` says.
+    ///
+    /// An offset without a stamp is as old as the file: a broker wrote it that keeps none.
     pub fn load(&self) -> Result<(), String> {
-        if let Some(loaded) = self.file.load::<ConsumerOffsetTable>()? {
-            let mut table = Table::new();
-            let mut queues = 0;
-            for (key, offsets) in loaded.offset_table {
-                let Some((topic, group)) = key.split_once('@') else {
-                    log::warn!("consumerOffset.json: \"{key}\" is not topic@group and is left out");
-                    continue;
-                };
-                queues += offsets.len();
-                table
-                    .entry(topic.into())
-                    .or_default()
-                    .insert(group.into(), RwLock::new(with_atomics(offsets)));
-            }
-            *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
-            self.queues.store(queues, Ordering::Relaxed);
+        let Some(loaded) = self.file.load::<StampedFile>()? else { return Ok(()) };
+        let unstamped = self.file.modified_ms().unwrap_or(0).saturating_mul(1000);
+        self.keeps_stamps.store(!loaded.stamp_table.is_empty(), Ordering::Relaxed);
+        let mut table = Table::new();
+        let mut queues = 0;
+        for (key, offsets) in loaded.offset_table {
+            let Some((topic, group)) = key.split_once('@') else {
+                log::warn!("consumerOffset.json: \"{key}\" is not topic@group and is left out");
+                continue;
+            };
+            queues += offsets.len();
+            let stamps = loaded.stamp_table.get(&key);
+            let slots = offsets.into_iter().map(|(queue, offset)| {
+                let stamp = stamps.and_then(|stamps| stamps.get(&queue)).copied();
+                let stamp = stamp.unwrap_or(unstamped);
+                self.stamps.observe(stamp);
+                (queue, Slot::new(offset, stamp))
+            });
+            let offsets = GroupOffsets {
+                queues: RwLock::new(slots.collect()),
+                changed: AtomicI64::new(self.sequence.fetch_add(1, Ordering::Relaxed) + 1),
+            };
+            table.entry(topic.into()).or_default().insert(group.into(), offsets);
         }
+        let mut removed = lock(&self.removed);
+        for (key, stamp) in loaded.removed_table {
+            self.stamps.observe(stamp);
+            removed.note(key, stamp, self.sequence.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+        drop(removed);
+        *self.write() = table;
+        self.queues.store(queues, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// From now on the file tells when each offset was committed: there is another broker that
+    /// compares.
+    pub fn keep_stamps(&self) {
+        if !self.keeps_stamps.swap(true, Ordering::Relaxed) {
+            self.changed();
+        }
     }
 
     /// Sets the offset of a queue.
@@ -83,57 +173,76 @@ impl ConsumerOffsets {
             }
             return;
         }
-        if self.queues.load(Ordering::Relaxed) >= self.max_queues {
+        if !self.has_room() {
             log::warn!(
                 "offset of {group} on {topic}-{queue_id} is not kept: maxConsumerOffsets={} reached",
                 self.max_queues
             );
             return;
         }
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let group_entry = table.entry(topic.into()).or_default().entry(group.into()).or_default();
-        let queues = group_entry.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if queues.insert(queue_id, AtomicI64::new(offset)).is_none() {
+        let mut table = self.write();
+        let of_group = table.entry(topic.into()).or_default().entry(group.into()).or_default();
+        let queues = of_group.queues.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if queues.insert(queue_id, Slot::new(offset, self.stamps.next())).is_none() {
             self.queues.fetch_add(1, Ordering::Relaxed);
         }
+        self.number(of_group);
         drop(table);
         self.changed();
     }
 
-    /// Sets a known queue's offset and returns the old one.
+    /// Whether another queue may be added.
+    pub(super) fn has_room(&self) -> bool {
+        self.queues.load(Ordering::Relaxed) < self.max_queues
+    }
+
+    /// Sets a known queue's offset and returns the old one. The same offset again is news to nobody,
+    /// but it is younger.
     fn overwrite(&self, group: &str, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
-        self.with_group(group, topic, |queues| {
-            queues.get(&queue_id).map(|slot| slot.swap(offset, Ordering::Relaxed))
-        })?
+        let table = self.read();
+        let of_group = table.get(topic)?.get(group)?;
+        let queues = of_group.queues.read().unwrap_or_else(PoisonError::into_inner);
+        let slot = queues.get(&queue_id)?;
+        let old = slot.offset.swap(offset, Ordering::Relaxed);
+        slot.stamp.store(self.stamps.next(), Ordering::Relaxed);
+        if old != offset {
+            self.number(of_group);
+        }
+        Some(old)
+    }
+
+    /// The other broker must hear of these offsets.
+    pub(super) fn number(&self, of_group: &GroupOffsets) {
+        let number = self.sequence.fetch_add(1, Ordering::AcqRel) + 1;
+        of_group.changed.fetch_max(number, Ordering::AcqRel);
     }
 
     /// The offset of a queue; `None` if the group never committed one.
     pub fn get(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
         self.with_group(group, topic, |queues| {
-            queues.get(&queue_id).map(|slot| slot.load(Ordering::Relaxed))
+            queues.get(&queue_id).map(|slot| slot.offset.load(Ordering::Relaxed))
         })?
     }
 
     /// The offsets of all queues of a topic; empty if the group never committed one.
     pub fn of_group(&self, group: &str, topic: &str) -> QueueOffsets {
-        self.with_group(group, topic, without_atomics).unwrap_or_default()
+        self.with_group(group, topic, offsets_of).unwrap_or_default()
     }
 
     fn with_group<R>(
         &self,
         group: &str,
         topic: &str,
-        read: impl FnOnce(&BTreeMap<i32, AtomicI64>) -> R,
+        read: impl FnOnce(&BTreeMap<i32, Slot>) -> R,
     ) -> Option<R> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let queues = table.get(topic)?.get(group)?;
-        Some(read(&queues.read().unwrap_or_else(PoisonError::into_inner)))
+        let table = self.read();
+        let of_group = table.get(topic)?.get(group)?;
+        Some(read(&of_group.queues.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Topics of which the group has offsets.
     pub fn topics_of_group(&self, group: &str) -> BTreeSet<String> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table
+        self.read()
             .iter()
             .filter(|(_, groups)| groups.contains_key(group))
             .map(|(topic, _)| topic.to_string())
@@ -142,8 +251,7 @@ impl ConsumerOffsets {
 
     /// Groups that have offsets of the topic.
     pub fn groups_of_topic(&self, topic: &str) -> BTreeSet<String> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table
+        self.read()
             .get(topic)
             .map(|groups| groups.keys().map(|group| group.to_string()).collect())
             .unwrap_or_default()
@@ -151,16 +259,19 @@ impl ConsumerOffsets {
 
     /// Replaces the offsets of `to` on a topic by those of `from`. Returns whether `from` had any.
     pub fn copy_group(&self, from: &str, to: &str, topic: &str) -> bool {
-        let Some(offsets) = self.with_group(from, topic, without_atomics) else {
+        let Some(offsets) = self.with_group(from, topic, offsets_of) else {
             return false;
         };
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let added = offsets.len();
-        let replaced = table
-            .entry(topic.into())
-            .or_default()
-            .insert(to.into(), RwLock::new(with_atomics(offsets)));
-        self.queues.fetch_add(added, Ordering::Relaxed);
+        let mut table = self.write();
+        self.note_removal(format!("{topic}@{to}"));
+        let slots: BTreeMap<i32, Slot> = offsets
+            .into_iter()
+            .map(|(queue, offset)| (queue, Slot::new(offset, self.stamps.next())))
+            .collect();
+        self.queues.fetch_add(slots.len(), Ordering::Relaxed);
+        let copied = GroupOffsets { queues: RwLock::new(slots), changed: AtomicI64::new(0) };
+        self.number(&copied);
+        let replaced = table.entry(topic.into()).or_default().insert(to.into(), copied);
         self.queues.fetch_sub(queue_count(replaced), Ordering::Relaxed);
         drop(table);
         self.changed();
@@ -169,30 +280,54 @@ impl ConsumerOffsets {
 
     /// Forgets all offsets of a group.
     pub fn remove_group(&self, group: &str) {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.write();
+        self.note_removal(format!("@{group}"));
         let mut removed = 0;
         table.retain(|_, groups| {
             removed += queue_count(groups.remove(group));
             !groups.is_empty()
         });
+        self.queues.fetch_sub(removed, Ordering::Relaxed);
         drop(table);
-        if removed > 0 {
-            self.queues.fetch_sub(removed, Ordering::Relaxed);
-            self.changed();
-        }
+        self.changed();
+    }
+
+    /// What was committed until now is not wanted back from another broker.
+    fn note_removal(&self, key: String) {
+        let number = self.sequence.fetch_add(1, Ordering::AcqRel) + 1;
+        lock(&self.removed).note(key, self.stamps.next(), number);
     }
 
     /// All offsets, as slaves get them and as they stand in the file.
     pub fn snapshot(&self) -> ConsumerOffsetTable {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let mut offset_table = BTreeMap::new();
-        for (topic, groups) in table.iter() {
-            for (group, queues) in groups {
-                let queues = queues.read().unwrap_or_else(PoisonError::into_inner);
-                offset_table.insert(format!("{topic}@{group}"), without_atomics(&queues));
+        for (topic, groups) in self.read().iter() {
+            for (group, of_group) in groups {
+                let queues = of_group.queues.read().unwrap_or_else(PoisonError::into_inner);
+                offset_table.insert(format!("{topic}@{group}"), offsets_of(&queues));
             }
         }
         ConsumerOffsetTable { offset_table }
+    }
+
+    /// The text of the file.
+    fn encode(&self) -> String {
+        if !self.keeps_stamps.load(Ordering::Relaxed) {
+            return self.snapshot().to_json().write(Style::Pretty);
+        }
+        let mut file =
+            StampedFile { removed_table: lock(&self.removed).stamps(), ..StampedFile::default() };
+        for (topic, groups) in self.read().iter() {
+            for (group, of_group) in groups {
+                let key = format!("{topic}@{group}");
+                let pairs = of_group.stamped();
+                let stamps = pairs.iter().map(|(queue, [_, stamp])| (*queue, *stamp)).collect();
+                let offsets = pairs.into_iter().map(|(queue, [offset, _])| (queue, offset));
+                file.offset_table.insert(key.clone(), offsets.collect());
+                file.stamp_table.insert(key, stamps);
+            }
+        }
+        file.to_json().write(Style::Pretty)
     }
 
     /// Writes the file if an offset changed since it was written.
@@ -201,27 +336,32 @@ impl ConsumerOffsets {
         if change == 0 {
             return Ok(());
         }
-        self.file.save(change, || {
-            let change = self.changes.load(Ordering::Acquire);
-            (change, self.snapshot().to_json().write(Style::Pretty))
-        })
+        self.file.save(change, || (self.changes.load(Ordering::Acquire), self.encode()))
     }
 
-    fn changed(&self) {
+    /// What stands in the file has changed, and the other broker may want to know.
+    pub(super) fn changed(&self) {
         self.changes.fetch_add(1, Ordering::Release);
+        self.news.tell();
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn with_atomics(offsets: QueueOffsets) -> BTreeMap<i32, AtomicI64> {
-    offsets.into_iter().map(|(queue, offset)| (queue, AtomicI64::new(offset))).collect()
+fn offsets_of(queues: &BTreeMap<i32, Slot>) -> QueueOffsets {
+    queues.iter().map(|(queue, slot)| (*queue, slot.offset.load(Ordering::Relaxed))).collect()
 }
 
-fn without_atomics(offsets: &BTreeMap<i32, AtomicI64>) -> QueueOffsets {
-    offsets.iter().map(|(queue, offset)| (*queue, offset.load(Ordering::Relaxed))).collect()
-}
-
-fn queue_count(removed: Option<RwLock<BTreeMap<i32, AtomicI64>>>) -> usize {
-    removed.map_or(0, |queues| queues.into_inner().unwrap_or_else(PoisonError::into_inner).len())
+fn queue_count(removed: Option<GroupOffsets>) -> usize {
+    removed.map_or(0, |of_group| {
+        of_group.queues.into_inner().unwrap_or_else(PoisonError::into_inner).len()
+    })
 }
 
 #[cfg(test)]

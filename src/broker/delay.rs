@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::Broker;
 use super::config_file::ConfigFile;
 use super::records::for_each_record;
+use super::slave_sync::news::Listener;
 use crate::common::clock::now_ms;
 use crate::common::json::{Style, ToJson};
 use crate::common::properties::{REAL_QUEUE_ID, REAL_TOPIC, find as find_property};
@@ -57,6 +58,8 @@ pub struct DelayedMessages {
     drained: Box<[AtomicBool]>,
     changes: AtomicI64,
     signal: Arc<Signal>,
+    /// Who tells slaves.
+    pub news: Listener,
     file: ConfigFile,
 }
 
@@ -79,6 +82,7 @@ impl DelayedMessages {
             drained: (0..count).map(|_| AtomicBool::new(false)).collect(),
             changes: AtomicI64::new(0),
             signal: Arc::default(),
+            news: Listener::default(),
             file: ConfigFile::new(root, "delayOffset.json"),
         }
     }
@@ -148,6 +152,23 @@ impl DelayedMessages {
         if let Some(slot) = self.offsets.get((level - 1) as usize) {
             slot.store(offset, Ordering::Relaxed);
             self.changes.fetch_add(1, Ordering::Release);
+            self.news.tell();
+        }
+    }
+
+    /// Number of changes.
+    pub fn changes(&self) -> i64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Takes over how far the master has delivered. A slave delivers nothing itself; it goes on here
+    /// when it is started as a master.
+    pub fn replace_by(&self, offsets: &BTreeMap<i32, i64>) {
+        for (level, offset) in offsets {
+            let slot = usize::try_from(level - 1).ok().and_then(|at| self.offsets.get(at));
+            if slot.is_some_and(|slot| slot.load(Ordering::Relaxed) != *offset) {
+                self.set_offset(*level, *offset);
+            }
         }
     }
 }

@@ -14,7 +14,9 @@
 //! 4. The tables: [`topics`], [`subscription_groups`], [`consumer_offsets`], [`consumers`],
 //!    [`consumer_filters`],
 //!    [`producers`], [`queue_locks`], [`stats`].
-//! 5. How it starts and stops: [`startup`], [`routes`], [`pools`], [`fast_failure`].
+//! 5. Several brokers of one name, a master and its slaves: [`replication`], [`slave_sync`],
+//!    [`offset_exchange`].
+//! 6. How it starts and stops: [`startup`], [`routes`], [`pools`], [`fast_failure`].
 //!
 //! # Threads
 //!
@@ -28,6 +30,8 @@
 //! | `TimerMessage`, `TimerFlush` | deliver timed messages ([`store::timer`](crate::store::timer)) | the next is due |
 //! | `TransactionCheck` | asks producers about half messages | `transactionCheckInterval` |
 //! | `NotifyConsumer` | tells members of a group that it changed | a group changes |
+//! | `SlaveSync`, on a slave | follows the master's tables | there is news, or ten seconds behind a Java master |
+//! | `SlaveFeed`, on a master | tells slaves what changes | a slave waits and something changes |
 //! | `RegisterBroker`, one a name server | registers topics | a round of registration |
 //! | `FetchNameServer` | asks an address server for the name servers, if it is to | two minutes have passed |
 //! | `BrokerFastFail` | answers requests that waited too long | 10 ms while any waits |
@@ -66,6 +70,7 @@ pub mod delay;
 pub mod fast_failure;
 pub mod filter;
 pub mod hold;
+pub mod offset_exchange;
 pub mod pools;
 pub mod producers;
 pub mod pull;
@@ -75,12 +80,14 @@ pub mod queue_locks;
 pub mod records;
 pub mod refusal;
 pub mod registration;
+pub mod replication;
 pub mod reply;
 pub mod routes;
 pub mod runtime_info;
 pub mod send;
 pub mod send_back;
 pub mod settings;
+pub mod slave_sync;
 pub mod startup;
 pub mod stats;
 pub mod subscription_groups;
@@ -140,6 +147,11 @@ pub struct Broker {
     pub daily_totals: runtime_info::DailyTotals,
     /// Tells the name servers what is here.
     pub registration: registration::Registration,
+
+    /// Who the master is, and how its log and its tables are copied.
+    pub replication: replication::Replication,
+    /// Slaves that wait for news of the tables.
+    pub feed: slave_sync::feed::Feed,
 
     /// The messages.
     pub store: Arc<MessageStore>,

@@ -18,6 +18,7 @@ use crate::remoting::protocol::bodies::{
 };
 use crate::remoting::protocol::namesrv_headers::{
     BrokerIdentityHeader, QueryDataVersionResponseHeader, RegisterBrokerRequestHeader,
+    RegisterBrokerResponseHeader,
 };
 use crate::remoting::protocol::{request_code, response_code as code};
 use crate::remoting::{Command, RemotingClient, RemotingError};
@@ -33,7 +34,8 @@ const UNREGISTER_LIMIT: Duration = Duration::from_secs(3);
 /// then, for the latest round it knows of. News that come meanwhile are one more round, not one
 /// each.
 ///
-/// The answer that comes first in a round gives the table of ordered topics.
+/// The answer that comes first in a round gives the table of ordered topics, and tells a slave where
+/// its master is.
 pub struct Registration {
     client: Arc<RemotingClient>,
     rounds: Mutex<Rounds>,
@@ -86,6 +88,11 @@ impl Registration {
             links: Mutex::default(),
             found: Mutex::default(),
         }
+    }
+
+    /// What calls name servers, and a slave's master.
+    pub fn client(&self) -> &Arc<RemotingClient> {
+        &self.client
     }
 
     /// Takes over a list that an address server told.
@@ -257,6 +264,9 @@ impl LinkState {
         let answer = succeeded(client.call(&self.addr, request, limit))?;
         let is_first =
             broker.registration.applied.fetch_max(rounds.latest, Ordering::AcqRel) < rounds.latest;
+        if is_first && let Ok(header) = answer.header::<RegisterBrokerResponseHeader>() {
+            broker.replication.told(broker, header);
+        }
         if is_first && !answer.body.is_empty() {
             let table = Json::parse(answer.body.as_bytes())
                 .and_then(|json| KvTable::from_json(&json))

@@ -19,7 +19,11 @@ use super::producers::Producers;
 use super::pull::Suspended;
 use super::queue_locks::QueueLocks;
 use super::registration::Registration;
+use super::replication::Replication;
 use super::settings::Settings;
+use super::slave_sync::feed::Feed;
+use super::slave_sync::news::News;
+use super::slave_sync::{self, feed};
 use super::stats::{BrokerStats, Window};
 use super::subscription_groups::SubscriptionGroups;
 use super::topics::Topics;
@@ -160,14 +164,18 @@ pub fn complete(settings: &mut Configuration) -> Result<String, StartError> {
     Ok(reason)
 }
 
-/// A port that is free now, with the fast port below it.
+/// A port that is free now, with the fast port below it and the one for slaves above.
 fn free_port() -> io::Result<u16> {
     let mut last = None;
     for _ in 0..100 {
         let port = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr()?.port();
-        match TcpListener::bind((Ipv4Addr::UNSPECIFIED, port.saturating_sub(FAST_PORT_DISTANCE))) {
-            Ok(_) => return Ok(port),
-            Err(error) => last = Some(error),
+        let others = [port.saturating_sub(FAST_PORT_DISTANCE), port.saturating_add(1)];
+        let busy = others
+            .into_iter()
+            .find_map(|other| TcpListener::bind((Ipv4Addr::UNSPECIFIED, other)).err());
+        match busy {
+            None => return Ok(port),
+            Some(error) => last = Some(error),
         }
     }
     Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
@@ -212,6 +220,8 @@ fn open(
     let registration = Registration::new(RemotingClient::new(client.clone()));
     let file = file.unwrap_or_else(Settings::default_file);
     let settings = Settings::new(config.clone(), store_config, server, client, unknown, file);
+    let news: Arc<News> = Arc::default();
+    let started_ms = now_ms();
     let broker = Arc::new(Broker {
         stats: BrokerStats::new(&config),
         consumers: Consumers::new(&config),
@@ -227,7 +237,9 @@ fn open(
         member_changes: Default::default(),
         daily_totals: Default::default(),
         store_host,
-        started_ms: now_ms(),
+        started_ms,
+        replication: Replication::new(Arc::clone(&news)),
+        feed: Feed::new(started_ms, Arc::clone(&news)),
         store,
         held_pulls,
         delay,
@@ -235,6 +247,15 @@ fn open(
         pools,
         page_cache_busy: AtomicBool::new(false),
     });
+    for listener in [
+        &broker.topics.news,
+        &broker.subscription_groups.news,
+        &broker.consumer_offsets.news,
+        &broker.consumer_filters.news,
+        &broker.delay.news,
+    ] {
+        listener.set(&news);
+    }
     let _ = late.set(Arc::downgrade(&broker));
     broker.store.set_filter_bits(Arc::new(DispatchBits {
         filters: Arc::clone(&broker.consumer_filters),
@@ -328,6 +349,7 @@ fn start_servers(
     if let Some(timer) = &broker.timer {
         timer.recover(now_ms()).map_err(|error| StartError::Load(error.to_string()))?;
     }
+    Replication::start(broker).map_err(|error| StartError::Start(error.to_string()))?;
     let port = broker.settings.server.get().listen_port;
     let main = main.start().map_err(|error| not_listening(port, &error))?;
     let fast_port = port.saturating_sub(FAST_PORT_DISTANCE);
@@ -362,7 +384,11 @@ fn start_services(broker: &Arc<Broker>) -> io::Result<Vec<ServiceThread>> {
     if broker.config.get().fetch_namesrv_addr_by_address_server {
         services.push(spawn("FetchNameServer", Arc::default(), address_server::run)?);
     }
-    if broker.store.config().broker_role != BrokerRole::Slave {
+    let copies_tables = broker.replication.news.signal();
+    if broker.store.config().is_slave() {
+        services.push(spawn("SlaveSync", copies_tables, slave_sync::run)?);
+    } else {
+        services.push(spawn("SlaveFeed", copies_tables, feed::run)?);
         let signal = broker.delay.signal();
         services.push(spawn("ScheduleMessage", signal, |broker, signal| {
             delay::run(broker, signal);
@@ -484,7 +510,7 @@ impl RunningBroker {
     /// 1. No periodic task starts; the name servers forget this broker, so that clients go elsewhere.
     /// 2. Nobody connects any more; what was read is answered: held pulls, then the pools.
     /// 3. Background threads end, connections are closed.
-    /// 4. The store flushes and closes; consumer and delay offsets and filters are persisted.
+    /// 4. Replication ends; the store flushes and closes; consumer and delay offsets and filters are persisted.
     pub fn shutdown(&self) {
         let services = std::mem::take(&mut *lock(&self.services));
         if services.is_empty() {
@@ -502,6 +528,7 @@ impl RunningBroker {
         broker.pools.stop(DRAIN_LIMIT);
         self.main.stop(JOIN_LIMIT);
         self.fast.stop(JOIN_LIMIT);
+        broker.replication.stop();
         broker.store.shutdown_with(|| {
             if let Some(timer) = &broker.timer {
                 timer.close();

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::config::BrokerConfig;
 use super::config_file::ConfigFile;
+use super::slave_sync::news::Listener;
 use crate::common::json::{Style, ToJson};
 use crate::remoting::protocol::bodies::{
     DataVersion, SubscriptionGroupConfig, SubscriptionGroupTable,
@@ -33,16 +34,27 @@ pub struct SubscriptionGroups {
     table: RwLock<Table>,
     max_groups: usize,
     file: ConfigFile,
+    /// Who tells slaves.
+    pub news: Listener,
 }
 
 #[derive(Debug)]
 struct Table {
     version: DataVersion,
+    /// Number of changes: the version of a slave's table is its master's, and may go back.
+    changes: i64,
     groups: HashMap<String, Arc<SubscriptionGroupConfig>>,
 }
 
 fn default_group(name: &str) -> SubscriptionGroupConfig {
     SubscriptionGroupConfig { group_name: name.to_owned(), ..SubscriptionGroupConfig::default() }
+}
+
+impl Table {
+    fn changed(&mut self) {
+        self.version.next();
+        self.changes += 1;
+    }
 }
 
 impl SubscriptionGroups {
@@ -53,9 +65,10 @@ impl SubscriptionGroups {
             .map(|name| (name.to_owned(), Arc::new(default_group(name))))
             .collect();
         Self {
-            table: RwLock::new(Table { version: DataVersion::now(), groups }),
+            table: RwLock::new(Table { version: DataVersion::now(), changes: 0, groups }),
             max_groups: config.max_subscription_groups,
             file: ConfigFile::new(root, "subscriptionGroup.json"),
+            news: Listener::default(),
         }
     }
 
@@ -106,7 +119,7 @@ impl SubscriptionGroups {
         log::info!("consumer group {group} made with defaults");
         let made = Arc::new(default_group(group));
         table.groups.insert(group.to_owned(), Arc::clone(&made));
-        table.version.next();
+        table.changed();
         drop(table);
         self.persist();
         Some(made)
@@ -122,7 +135,7 @@ impl SubscriptionGroups {
             ));
         }
         table.groups.insert(group.group_name.clone(), Arc::new(group));
-        table.version.next();
+        table.changed();
         drop(table);
         self.persist();
         Ok(())
@@ -133,7 +146,7 @@ impl SubscriptionGroups {
         let mut table = self.write();
         let found = table.groups.remove(group).is_some();
         if found {
-            table.version.next();
+            table.changed();
             drop(table);
             self.persist();
         }
@@ -148,7 +161,7 @@ impl SubscriptionGroups {
         {
             *config =
                 Arc::new(SubscriptionGroupConfig { consume_enable: false, ..(**config).clone() });
-            table.version.next();
+            table.changed();
         }
     }
 
@@ -170,12 +183,35 @@ impl SubscriptionGroups {
         self.read().groups.keys().cloned().collect()
     }
 
+    /// Version of the table.
+    pub fn version(&self) -> DataVersion {
+        self.read().version.clone()
+    }
+
+    /// Takes over a master's table, if it is another one.
+    pub fn replace_by(&self, theirs: SubscriptionGroupTable) {
+        let mut table = self.write();
+        if table.version == theirs.data_version {
+            return;
+        }
+        table.version = theirs.data_version;
+        table.changes += 1;
+        table.groups = theirs
+            .subscription_group_table
+            .into_iter()
+            .map(|(name, group)| (name, Arc::new(group)))
+            .collect();
+        drop(table);
+        self.persist();
+    }
+
     fn persist(&self) {
-        let change = self.read().version.counter;
-        self.file.save_or_warn(change, || {
-            let snapshot = self.snapshot();
-            (snapshot.data_version.counter, snapshot.to_json().write(Style::Pretty))
+        let changes = self.read().changes;
+        self.file.save_or_warn(changes, || {
+            let changes = self.read().changes;
+            (changes, self.snapshot().to_json().write(Style::Pretty))
         });
+        self.news.tell();
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Table> {

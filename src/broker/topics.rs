@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::config::BrokerConfig;
 use super::config_file::ConfigFile;
+use super::slave_sync::news::Listener;
 use crate::common::json::{Style, ToJson};
 use crate::common::topic::{self, PERM_INHERIT, PERM_READ, PERM_WRITE};
 use crate::remoting::protocol::bodies::{DataVersion, TopicConfig, TopicConfigTable};
@@ -31,6 +32,8 @@ pub struct Topics {
     system: BTreeSet<String>,
     max_topics: usize,
     file: ConfigFile,
+    /// Who tells slaves.
+    pub news: Listener,
     /// Told when a send, a heartbeat or the broker itself made a topic.
     created: OnceLock<Created>,
 }
@@ -46,7 +49,16 @@ impl std::fmt::Debug for Created {
 #[derive(Debug)]
 struct Table {
     version: DataVersion,
+    /// Number of changes: the version of a slave's table is its master's, and may go back.
+    changes: i64,
     topics: HashMap<String, Arc<TopicConfig>>,
+}
+
+impl Table {
+    fn changed(&mut self) {
+        self.version.next();
+        self.changes += 1;
+    }
 }
 
 impl Topics {
@@ -58,10 +70,11 @@ impl Topics {
         let topics =
             boot.into_iter().map(|topic| (topic.topic_name.clone(), Arc::new(topic))).collect();
         Self {
-            table: RwLock::new(Table { version: DataVersion::now(), topics }),
+            table: RwLock::new(Table { version: DataVersion::now(), changes: 0, topics }),
             system,
             max_topics: config.max_topics,
             file: ConfigFile::new(root, "topics.json"),
+            news: Listener::default(),
             created: OnceLock::new(),
         }
     }
@@ -128,7 +141,7 @@ impl Topics {
 
     /// A new version without a change (the broker's permission changed).
     pub fn bump_version(&self) {
-        self.write().version.next();
+        self.write().changed();
         self.persist();
     }
 
@@ -212,7 +225,7 @@ impl Topics {
         );
         let topic = Arc::new(topic);
         table.topics.insert(topic.topic_name.clone(), Arc::clone(&topic));
-        table.version.next();
+        table.changed();
         drop(table);
         self.persist();
         if let Some(created) = self.created.get() {
@@ -228,7 +241,7 @@ impl Topics {
             return Err(format!("this broker has maxTopics={} topics already", self.max_topics));
         }
         table.topics.insert(topic.topic_name.clone(), Arc::new(topic));
-        table.version.next();
+        table.changed();
         drop(table);
         self.persist();
         Ok(())
@@ -239,7 +252,7 @@ impl Topics {
         let mut table = self.write();
         let found = table.topics.remove(name).is_some();
         if found {
-            table.version.next();
+            table.changed();
             drop(table);
             self.persist();
         }
@@ -258,7 +271,7 @@ impl Topics {
             }
         }
         if changed {
-            table.version.next();
+            table.changed();
             drop(table);
             self.persist();
         }
@@ -269,12 +282,31 @@ impl Topics {
         self.snapshot().to_json().write(Style::Pretty)
     }
 
+    /// Takes over a master's table, if it is another one. Returns whether topics have gone with it.
+    pub fn replace_by(&self, theirs: TopicConfigTable) -> bool {
+        let mut table = self.write();
+        if table.version == theirs.data_version {
+            return false;
+        }
+        let theirs_topics = theirs.topic_config_table;
+        let gone = table.topics.keys().any(|topic| !theirs_topics.contains_key(topic));
+        table.version = theirs.data_version;
+        table.changes += 1;
+        table.topics =
+            theirs_topics.into_iter().map(|(name, topic)| (name, Arc::new(topic))).collect();
+        drop(table);
+        self.persist();
+        gone
+    }
+
     /// Writes `topics.json` up to the latest change.
     fn persist(&self) {
-        self.file.save_or_warn(self.version().counter, || {
-            let snapshot = self.snapshot();
-            (snapshot.data_version.counter, snapshot.to_json().write(Style::Pretty))
+        let changes = self.read().changes;
+        self.file.save_or_warn(changes, || {
+            let changes = self.read().changes;
+            (changes, self.encode())
         });
+        self.news.tell();
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Table> {

@@ -464,7 +464,6 @@ impl ReputMessageService {
         if config.is_slave() {
             self.log.note_store_timestamp(record.store_timestamp);
             self.stats.count_put(1, record.total_size as usize);
-            return Ok(None);
         }
         Ok(Some(tags_code))
     }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::slave_sync::feed;
 use super::{Answer, Broker};
 use crate::common::json::{FromJson, Json, JsonError, Style, ToJson};
 use crate::remoting::protocol::{request_code as request_codes, response_code as code};
@@ -58,6 +59,7 @@ pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Comm
         request_codes::CLONE_GROUP_OFFSET => offsets::clone_group,
         request_codes::QUERY_CORRECTION_OFFSET => offsets::correction,
 
+        request_codes::SYNCHRONIZE_SLAVE => feed::serve,
         request_codes::UPDATE_BROKER_CONFIG => brokers::update_config,
         request_codes::GET_BROKER_CONFIG => brokers::config,
         request_codes::GET_BROKER_RUNTIME_INFO => brokers::runtime_info,

@@ -108,7 +108,8 @@ pub fn clean_unused(broker: &Arc<Broker>, _: &Arc<Connection>, _: Command) -> An
     done()
 }
 
-fn clean_queues(broker: &Broker) {
+/// Removes the queues of unknown topics.
+pub fn clean_queues(broker: &Broker) {
     let removed = broker.store.clean_unused_topics(&|topic| {
         // Topics without a configuration that the broker needs all the same.
         [SCHEDULE_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC].contains(&topic)

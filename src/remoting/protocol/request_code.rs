@@ -158,6 +158,10 @@ pub const QUERY_SUBSCRIPTION_BY_CONSUMER: i32 = 345;
 pub const GET_TOPIC_CONFIG: i32 = 351;
 /// A→B, tools of 5.x: admin.
 pub const GET_SUBSCRIPTIONGROUP_CONFIG: i32 = 352;
+/// A→B, tools of 5.x: admin.
+pub const GET_BROKER_HA_STATUS: i32 = 907;
+/// B→B, ours: a slave asks a master for news of its tables; Java does not know it.
+pub const SYNCHRONIZE_SLAVE: i32 = 31001;
 /// C→B: every pull of a 5.x lite pull consumer; the same as PULL_MESSAGE.
 pub const LITE_PULL_MESSAGE: i32 = 361;
 

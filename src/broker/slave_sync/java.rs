@@ -1,0 +1,50 @@
+//! Following a master that is Java's: its four requests, every ten seconds (spec: store 10.6).
+
+use std::time::Duration;
+
+use crate::broker::Broker;
+use crate::broker::delay::DelayOffsetTable;
+use crate::common::json::{FromJson, Json};
+use crate::remoting::Command;
+use crate::remoting::protocol::admin_bodies::ConsumerOffsetTable;
+use crate::remoting::protocol::bodies::{SubscriptionGroupTable, TopicConfigTable};
+use crate::remoting::protocol::{request_code as request, response_code as code};
+
+/// Limit of one request.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// Takes over the master's tables, each by itself: one that cannot be had does not keep the others
+/// away. Topics and groups replace the own ones if they are of another version, an offset of the
+/// master replaces the own one. The error tells what could not be had.
+pub fn synchronize(broker: &Broker, master: &str) -> Result<(), String> {
+    let mut problems = Vec::new();
+    let mut step = |what: &str, result: Result<(), String>| {
+        if let Err(problem) = result {
+            problems.push(format!("{what}: {problem}"));
+        }
+    };
+    let topics = fetch::<TopicConfigTable>(broker, master, request::GET_ALL_TOPIC_CONFIG);
+    step("topics", topics.map(|table| super::take_topics(broker, table)));
+    let offsets = fetch::<ConsumerOffsetTable>(broker, master, request::GET_ALL_CONSUMER_OFFSET);
+    let offsets = offsets.map(|table| broker.consumer_offsets.replace_by(&table.offset_table));
+    step("consumer offsets", offsets);
+    let delay = fetch::<DelayOffsetTable>(broker, master, request::GET_ALL_DELAY_OFFSET);
+    step("delay offsets", delay.map(|table| broker.delay.replace_by(&table.offset_table)));
+    let groups = request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG;
+    let groups = fetch::<SubscriptionGroupTable>(broker, master, groups);
+    step("groups", groups.map(|table| broker.subscription_groups.replace_by(table)));
+    if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+}
+
+fn fetch<T: FromJson>(broker: &Broker, master: &str, request: i32) -> Result<T, String> {
+    let client = broker.registration.client();
+    let answer = client.call(master, Command::request(request), LIMIT);
+    let answer = answer.map_err(|error| error.to_string())?;
+    if answer.code != code::SUCCESS {
+        let remark = answer.remark.unwrap_or_default();
+        return Err(format!("it answered {} {remark:.200}", answer.code));
+    }
+    Json::parse(answer.body.as_bytes())
+        .and_then(|json| T::from_json(&json))
+        .map_err(|error| error.to_string())
+}

@@ -1,0 +1,442 @@
+//! How a slave gets its master's tables (Java's SlaveSynchronize). Messages come by replication
+//! ([`store::ha`](crate::store::ha)); topics, groups, offsets and filters come this way.
+//!
+//! | master | how | when |
+//! |---|---|---|
+//! | ours | one request that waits at the master until there is news ([`wire`], [`feed`]) | at once, at most ten times a second |
+//! | Java's | its four requests ([`java`]) | every ten seconds |
+//!
+//! Which one it is shows in the answer to the first request: Java does not know it. What is taken
+//! over:
+//!
+//! | table | from ours | from Java's |
+//! |---|---|---|
+//! | topics, groups | replaces the own one if the version differs; the queues of topics that are gone are removed | replaces it |
+//! | consumer offsets | of each queue the offset that was committed last counts, on both sides ([`offset_exchange`]) | replace the own ones |
+//! | delay offsets, the timer's position, the transaction check's offsets | replace the own ones, as soon as the own log has everything by which they came about | delay offsets only, at once |
+//! | consumer filters | those that are unknown here | never |
+//!
+//! A slave uses none of delay offsets, timer and transaction check itself: they are for its next
+//! start, which may be as a master. An offset that is ahead of the log would lose messages then.
+//!
+//! Reading order: [`offset_exchange`], [`wire`], [`feed`], this file, [`java`], [`news`].
+//!
+//! [`offset_exchange`]: super::offset_exchange
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::Broker;
+use super::offset_exchange::OffsetPage;
+use crate::common::clock::now_ms;
+use crate::common::json::{FromJson, Json, Style, ToJson};
+use crate::common::service_thread::Signal;
+use crate::common::sync::lock;
+use crate::remoting::protocol::bodies::TopicConfigTable;
+use crate::remoting::protocol::{request_code, response_code as code};
+use crate::remoting::{Command, RemotingError};
+
+pub mod feed;
+pub mod java;
+pub mod news;
+pub mod wire;
+
+use wire::{Asked, DelayPart, Told};
+
+/// How long a request may wait at the master for news.
+const HOLD: Duration = Duration::from_secs(2);
+/// Limit of a request that does not wait, and of what one that waits may take besides.
+const LIMIT: Duration = Duration::from_secs(2);
+/// Time between two requests at least: changes gather meanwhile.
+const PACE: Duration = Duration::from_millis(100);
+/// Pause after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+/// While the master cannot be reached, the name servers are asked again after so long whether it is
+/// somewhere else.
+const ASK_NAME_SERVERS: Duration = Duration::from_secs(5);
+/// Period behind a Java master.
+const JAVA_PERIOD: Duration = Duration::from_secs(10);
+/// Rounds behind a Java master after which it is asked again whether it is one of ours by now.
+const JAVA_ROUNDS: u32 = 30;
+/// How long the thread sleeps without a master; being told one wakes it.
+const NO_MASTER: Duration = Duration::from_secs(60);
+/// The group whose offsets tell how far transactions were checked.
+const TRANSACTION_GROUP_KEY: &str = "@CID_RMQ_SYS_TRANS";
+
+/// How the tables stand, for administrators.
+#[derive(Clone, Debug, Default)]
+pub struct SyncStatus {
+    /// The master's address; empty: unknown.
+    pub master: String,
+    /// Whether news come at once: the master is ours.
+    pub at_once: bool,
+    /// When the tables were last known to be the master's, ms; 0: never.
+    pub synchronized_ms: i64,
+    /// Why they are not, if the last attempt failed.
+    pub problem: Option<String>,
+}
+
+/// Takes over a table of topics. The queues of topics that are gone go too: if the topic is made
+/// again, its queues begin anew.
+fn take_topics(broker: &Broker, table: TopicConfigTable) {
+    if broker.topics.replace_by(table) {
+        super::admin::topics::clean_queues(broker);
+    }
+}
+
+/// The thread `SlaveSync`: follows the master until stopped.
+pub fn run(broker: &Arc<Broker>, signal: &Signal) {
+    let replication = &broker.replication;
+    let mut link = Link::to(String::new());
+    loop {
+        replication.news.expect();
+        let master = replication.master_addr(broker).unwrap_or_default();
+        if master != link.master {
+            link = Link::to(master);
+        }
+        let wait = if link.master.is_empty() { NO_MASTER } else { link.step(broker) };
+        replication.set_sync_status(link.status());
+        if !signal.wait(wait) {
+            return;
+        }
+    }
+}
+
+/// Which kind of master it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Unknown,
+    Ours,
+    Java,
+}
+
+type Outcome = Result<Command, RemotingError>;
+
+/// What is known of one master at one address.
+struct Link {
+    master: String,
+    kind: Kind,
+    /// What it was last told to have.
+    known: Asked,
+    /// All of its offsets have come; ours that are younger can go.
+    complete: bool,
+    /// Number of the last own change that it has heard of.
+    pushed: i64,
+    /// A request waits at the master; its outcome comes in here.
+    outstanding: bool,
+    inbox: Arc<Mutex<Option<Outcome>>>,
+    asked_at: Option<Instant>,
+    /// Not before then.
+    retry_at: Option<Instant>,
+    asked_name_servers_at: Instant,
+    java_rounds: u32,
+    /// What waits for the log, oldest first.
+    ready: Option<Waiting>,
+    next: Option<Waiting>,
+    synchronized_ms: i64,
+    problem: Option<String>,
+}
+
+/// What must not be ahead of the log.
+#[derive(Default)]
+struct Waiting {
+    log_end: i64,
+    delay: Option<DelayPart>,
+    transactions: BTreeMap<String, BTreeMap<i32, Vec<i64>>>,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.delay.is_none() && self.transactions.is_empty()
+    }
+}
+
+impl Link {
+    fn to(master: String) -> Self {
+        Self {
+            master,
+            kind: Kind::Unknown,
+            known: Asked::default(),
+            complete: false,
+            pushed: 0,
+            outstanding: false,
+            inbox: Arc::default(),
+            asked_at: None,
+            retry_at: None,
+            asked_name_servers_at: Instant::now(),
+            java_rounds: 0,
+            ready: None,
+            next: None,
+            synchronized_ms: 0,
+            problem: None,
+        }
+    }
+
+    fn status(&self) -> SyncStatus {
+        SyncStatus {
+            master: self.master.clone(),
+            at_once: self.kind == Kind::Ours,
+            synchronized_ms: self.synchronized_ms,
+            problem: self.problem.clone(),
+        }
+    }
+
+    /// Does what can be done now. Returns how long nothing is to be done, unless something happens.
+    fn step(&mut self, broker: &Arc<Broker>) -> Duration {
+        let arrived = lock(&self.inbox).take();
+        if let Some(outcome) = arrived {
+            self.outstanding = false;
+            let understood = outcome
+                .map_err(|error| error.to_string())
+                .and_then(|answer| self.receive(broker, answer));
+            if let Err(problem) = understood {
+                self.failed(broker, problem);
+            }
+        }
+        self.apply_waiting(broker);
+        let now = Instant::now();
+        if let Some(left) = self.retry_at.and_then(|at| at.checked_duration_since(now)) {
+            return left;
+        }
+        if self.kind == Kind::Java {
+            return self.java_round(broker);
+        }
+        if self.kind == Kind::Ours
+            && self.complete
+            && let Err(problem) = self.push(broker)
+        {
+            self.failed(broker, problem);
+            return RETRY;
+        }
+        if self.outstanding {
+            return HOLD + LIMIT;
+        }
+        let next = self.asked_at.map_or(now, |at| at + PACE);
+        if let Some(left) = next.checked_duration_since(now).filter(|left| !left.is_zero()) {
+            return left;
+        }
+        match self.ask(broker) {
+            Ok(()) => HOLD + LIMIT,
+            Err(problem) => {
+                self.failed(broker, problem);
+                RETRY
+            }
+        }
+    }
+
+    /// Sends the request that waits for news. Its outcome wakes this thread.
+    fn ask(&mut self, broker: &Arc<Broker>) -> Result<(), String> {
+        let asked = Asked {
+            topics: broker.topics.version(),
+            groups: broker.subscription_groups.version(),
+            wait_ms: HOLD.as_millis() as i64,
+            ..self.known.clone()
+        };
+        self.asked_at = Some(Instant::now());
+        // An answer that comes after the address has changed finds an inbox that nobody looks into.
+        self.inbox = Arc::default();
+        let (inbox, signal) = (Arc::clone(&self.inbox), broker.replication.news.signal());
+        let client = broker.registration.client();
+        let request = request(broker, &asked);
+        let sent = client.call_async(&self.master, request, HOLD + LIMIT, move |outcome| {
+            *lock(&inbox) = Some(outcome);
+            signal.wakeup();
+        });
+        self.outstanding = sent.is_ok();
+        sent.map_err(|error| error.to_string())
+    }
+
+    /// Sends the master what consumers committed here.
+    fn push(&mut self, broker: &Broker) -> Result<(), String> {
+        loop {
+            let sequence = broker.consumer_offsets.sequence();
+            if sequence == self.pushed {
+                return Ok(());
+            }
+            let (page, sent) = broker.consumer_offsets.page_since(0);
+            if sent.is_empty() {
+                self.pushed = sequence;
+                return Ok(());
+            }
+            let complete = page.complete;
+            let asked = Asked {
+                push: Some(page),
+                session: self.known.session,
+                offsets: i64::MAX,
+                topics: broker.topics.version(),
+                groups: broker.subscription_groups.version(),
+                delay: self.known.delay,
+                filters: self.known.filters,
+                timer: self.known.timer,
+                wait_ms: 0,
+            };
+            let client = broker.registration.client();
+            let answer = client.call(&self.master, request(broker, &asked), LIMIT);
+            let answer = answer.map_err(|error| error.to_string())?;
+            if answer.code != code::SUCCESS {
+                return Err(refused(&answer));
+            }
+            broker.consumer_offsets.settle(&sent);
+            if complete {
+                self.pushed = sequence;
+                return Ok(());
+            }
+        }
+    }
+
+    fn receive(&mut self, broker: &Broker, answer: Command) -> Result<(), String> {
+        match answer.code {
+            code::SUCCESS => {}
+            code::REQUEST_CODE_NOT_SUPPORTED => {
+                if self.kind != Kind::Java {
+                    log::info!(
+                        "the tables of the master {} are taken over every {} s",
+                        self.master,
+                        JAVA_PERIOD.as_secs()
+                    );
+                }
+                (self.kind, self.java_rounds, self.retry_at) = (Kind::Java, 0, None);
+                return Ok(());
+            }
+            _ => return Err(refused(&answer)),
+        }
+        let told = Json::parse(answer.body.as_bytes()).and_then(|json| Told::from_json(&json));
+        let told = told.map_err(|error| format!("its answer is not readable: {error}"))?;
+        if self.kind != Kind::Ours {
+            log::info!("the tables of the master {} are followed", self.master);
+        }
+        self.kind = Kind::Ours;
+        self.take(broker, told);
+        self.synchronized_ms = now_ms();
+        if self.problem.take().is_some() {
+            log::info!("the master {} answers again", self.master);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, broker: &Broker, told: Told) {
+        let offsets = &broker.consumer_offsets;
+        offsets.keep_stamps();
+        if told.session != self.known.session {
+            // A master that has just been started: whatever is younger here, it must hear of.
+            self.known = Asked { session: told.session, ..Asked::default() };
+            (self.complete, self.pushed) = (false, 0);
+            offsets.renumber();
+        }
+        if let Some(table) = told.topics {
+            take_topics(broker, table);
+        }
+        if let Some(table) = told.groups {
+            broker.subscription_groups.replace_by(table);
+        }
+        if let Some(filters) = told.filters {
+            self.known.filters = filters.number;
+            let newest = broker.store.commit_log().last_store_timestamp();
+            if let Err(problem) = broker.consumer_filters.learn(&filters.text, newest) {
+                log::warn!("the master's filters are not readable: {problem}");
+            }
+        }
+        let mut page = told.offsets;
+        let transactions = split_off_transactions(&mut page);
+        offsets.merge(&page, false, |_, _, _| true);
+        self.known.offsets = page.upto;
+        self.complete |= page.complete;
+        if let Some(delay) = &told.delay {
+            self.known.delay = delay.number;
+        }
+        let waiting = Waiting { log_end: told.log_end, delay: told.delay, transactions };
+        self.wait_for_log(waiting);
+    }
+
+    fn wait_for_log(&mut self, waiting: Waiting) {
+        if waiting.is_empty() {
+            return;
+        }
+        if self.ready.is_none() {
+            self.ready = Some(waiting);
+            return;
+        }
+        let next = self.next.get_or_insert_default();
+        next.log_end = waiting.log_end;
+        next.delay = waiting.delay.or(next.delay.take());
+        next.transactions.extend(waiting.transactions);
+    }
+
+    /// Takes over what waited for the log, as far as the log has come.
+    fn apply_waiting(&mut self, broker: &Broker) {
+        let end = broker.store.commit_log_max_offset();
+        while let Some(ready) = self.ready.take_if(|ready| ready.log_end <= end) {
+            if let Some(delay) = ready.delay {
+                broker.delay.replace_by(&delay.table);
+            }
+            let page = OffsetPage { table: ready.transactions, ..OffsetPage::default() };
+            broker.consumer_offsets.merge(&page, false, |_, _, _| true);
+            self.ready = self.next.take();
+        }
+    }
+
+    fn java_round(&mut self, broker: &Arc<Broker>) -> Duration {
+        self.java_rounds += 1;
+        if self.java_rounds > JAVA_ROUNDS {
+            self.kind = Kind::Unknown;
+            return Duration::ZERO;
+        }
+        match java::synchronize(broker, &self.master) {
+            Ok(()) => {
+                self.synchronized_ms = now_ms();
+                if self.problem.take().is_some() {
+                    log::info!("the tables of the master {} are here again", self.master);
+                }
+                self.retry_at = Some(Instant::now() + JAVA_PERIOD);
+                JAVA_PERIOD
+            }
+            Err(problem) => {
+                self.failed(broker, problem);
+                RETRY
+            }
+        }
+    }
+
+    fn failed(&mut self, broker: &Arc<Broker>, problem: String) {
+        if self.problem.is_none() {
+            log::warn!(
+                "the tables of the master {} are not followed: {problem}; tried again every \
+                 second",
+                self.master
+            );
+        }
+        self.problem = Some(problem);
+        self.kind = Kind::Unknown;
+        self.complete = false;
+        self.known = Asked::default();
+        self.outstanding = false;
+        self.inbox = Arc::default();
+        self.retry_at = Some(Instant::now() + RETRY);
+        if self.asked_name_servers_at.elapsed() >= ASK_NAME_SERVERS {
+            self.asked_name_servers_at = Instant::now();
+            broker.registration.trigger(true);
+        }
+    }
+}
+
+/// The offsets of the transaction check, which wait for the log.
+fn split_off_transactions(page: &mut OffsetPage) -> BTreeMap<String, BTreeMap<i32, Vec<i64>>> {
+    let is_check = |key: &&String| key.ends_with(TRANSACTION_GROUP_KEY);
+    let keys: Vec<String> = page.table.keys().filter(is_check).cloned().collect();
+    keys.into_iter().filter_map(|key| page.table.remove_entry(&key)).collect()
+}
+
+fn request(broker: &Broker, asked: &Asked) -> Command {
+    let config = broker.config.get();
+    let mut request = Command::request(request_code::SYNCHRONIZE_SLAVE)
+        .with_body(asked.to_json().write(Style::Fastjson));
+    request.fields.push_str("brokerName", &config.broker_name);
+    request.fields.push_int("brokerId", config.broker_id);
+    request.fields.push_str("brokerAddr", &broker.address());
+    request
+}
+
+fn refused(answer: &Command) -> String {
+    format!("it answered {} {:.200}", answer.code, answer.remark.as_deref().unwrap_or_default())
+}

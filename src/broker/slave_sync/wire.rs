@@ -1,0 +1,91 @@
+//! The request by which a slave of ours follows the tables of a master of ours, SYNCHRONIZE_SLAVE
+//! (31001): a number that no RocketMQ uses, so a Java broker answers it with code 3.
+//!
+//! The header has `brokerName` (whose slave asks), `brokerId` and `brokerAddr`; the body is
+//! [`Asked`], the body of the answer [`Told`]. Both are JSON, as the bodies of Java's requests are.
+
+use std::collections::BTreeMap;
+
+use crate::broker::offset_exchange::OffsetPage;
+use crate::json_body;
+use crate::remoting::protocol::bodies::{DataVersion, SubscriptionGroupTable, TopicConfigTable};
+
+json_body! {
+    /// What a slave has, and what it wants to be told.
+    pub struct Asked {
+        /// Number of delay offsets' change that it knows.
+        pub delay: i64 => "delay" = -1,
+        /// Number of the filters' change that it knows.
+        pub filters: i64 => "filters" = -1,
+        /// Version of its groups.
+        pub groups: DataVersion => "groups",
+        /// Number of the consumer offsets' change that it knows.
+        pub offsets: i64 => "offsets",
+        /// What its own consumers committed.
+        pub push: Option<OffsetPage> => "push",
+        /// Which start of the master these numbers belong to; 0: it has none.
+        pub session: i64 => "session",
+        /// Number of the timer's change that it knows.
+        pub timer: i64 => "timer" = -1,
+        /// Version of its topics.
+        pub topics: DataVersion => "topics",
+        /// How long the answer may wait for news, ms.
+        pub wait_ms: i64 => "waitMs",
+    }
+}
+
+json_body! {
+    /// What has changed. A member that is absent has not.
+    pub struct Told {
+        /// Delay offsets, and the number of their last change.
+        pub delay: Option<DelayPart> => "delay",
+        /// Filters.
+        pub filters: Option<FilterPart> => "filters",
+        /// Groups.
+        pub groups: Option<SubscriptionGroupTable> => "groups",
+        /// End of the commit log, with everything by which the offsets here came about.
+        pub log_end: i64 => "logEnd",
+        /// Consumer offsets.
+        pub offsets: OffsetPage => "offsets",
+        /// Which start of the master the numbers belong to.
+        pub session: i64 => "session",
+        /// The timer.
+        pub timer: Option<TimerPart> => "timer",
+        /// Topics.
+        pub topics: Option<TopicConfigTable> => "topics",
+    }
+}
+
+json_body! {
+    /// How far delayed messages are delivered.
+    pub struct DelayPart {
+        /// Level to next offset.
+        pub table: BTreeMap<i32, i64> => "table",
+        /// Number of the change.
+        pub number: i64 => "number",
+    }
+}
+
+json_body! {
+    /// The filters of consumer groups.
+    pub struct FilterPart {
+        /// Number of the change.
+        pub number: i64 => "number",
+        /// As they stand in `consumerFilter.json`.
+        pub text: String => "text",
+    }
+}
+
+json_body! {
+    /// How far timed messages are delivered.
+    pub struct TimerPart {
+        /// What came to the wheel and was due then, or before, is delivered, ms.
+        pub done_ms: i64 => "doneMs",
+        /// The counters of what waits, as they stand in `timermetrics`.
+        pub metrics: String => "metrics",
+        /// Number of the change.
+        pub number: i64 => "number",
+        /// First message of the timer's topic that had not come to the wheel.
+        pub queue_offset: i64 => "queueOffset",
+    }
+}
