@@ -8,6 +8,7 @@
 pub mod java_peer;
 pub mod process;
 pub mod servers;
+pub mod site;
 pub mod wire;
 
 use std::net::TcpListener;

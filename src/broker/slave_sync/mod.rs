@@ -52,15 +52,13 @@ const LIMIT: Duration = Duration::from_secs(2);
 const PACE: Duration = Duration::from_millis(100);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
-/// While the master cannot be reached, the name servers are asked again after so long whether it is
-/// somewhere else.
+/// While no master is known, or the known one cannot be reached, the name servers are asked so often
+/// where it is.
 const ASK_NAME_SERVERS: Duration = Duration::from_secs(5);
 /// Period behind a Java master.
 const JAVA_PERIOD: Duration = Duration::from_secs(10);
 /// Rounds behind a Java master after which it is asked again whether it is one of ours by now.
 const JAVA_ROUNDS: u32 = 30;
-/// How long the thread sleeps without a master; being told one wakes it.
-const NO_MASTER: Duration = Duration::from_secs(60);
 /// The group whose offsets tell how far transactions were checked.
 const TRANSACTION_GROUP_KEY: &str = "@CID_RMQ_SYS_TRANS";
 
@@ -89,14 +87,20 @@ fn take_topics(broker: &Broker, table: TopicConfigTable) {
 pub fn run(broker: &Arc<Broker>, signal: &Signal) {
     let replication = &broker.replication;
     let mut link = Link::to(String::new());
+    let mut asked_at = Instant::now();
     loop {
         replication.news.expect();
         let master = replication.master_addr(broker).unwrap_or_default();
         if master != link.master {
             link = Link::to(master);
         }
-        let wait = if link.master.is_empty() { NO_MASTER } else { link.step(broker) };
+        let wait = if link.master.is_empty() { ASK_NAME_SERVERS } else { link.step(broker) };
         replication.set_sync_status(link.status());
+        let has_master = !link.master.is_empty() && link.problem.is_none();
+        if !has_master && asked_at.elapsed() >= ASK_NAME_SERVERS {
+            asked_at = Instant::now();
+            broker.registration.trigger(true);
+        }
         if !signal.wait(wait) {
             return;
         }
@@ -129,7 +133,6 @@ struct Link {
     asked_at: Option<Instant>,
     /// Not before then.
     retry_at: Option<Instant>,
-    asked_name_servers_at: Instant,
     java_rounds: u32,
     /// What waits for the log, oldest first.
     ready: Option<Waiting>,
@@ -164,7 +167,6 @@ impl Link {
             inbox: Arc::default(),
             asked_at: None,
             retry_at: None,
-            asked_name_servers_at: Instant::now(),
             java_rounds: 0,
             ready: None,
             next: None,
@@ -191,7 +193,7 @@ impl Link {
                 .map_err(|error| error.to_string())
                 .and_then(|answer| self.receive(broker, answer));
             if let Err(problem) = understood {
-                self.failed(broker, problem);
+                self.failed(problem);
             }
         }
         self.apply_waiting(broker);
@@ -206,7 +208,7 @@ impl Link {
             && self.complete
             && let Err(problem) = self.push(broker)
         {
-            self.failed(broker, problem);
+            self.failed(problem);
             return RETRY;
         }
         if self.outstanding {
@@ -219,7 +221,7 @@ impl Link {
         match self.ask(broker) {
             Ok(()) => HOLD + LIMIT,
             Err(problem) => {
-                self.failed(broker, problem);
+                self.failed(problem);
                 RETRY
             }
         }
@@ -392,13 +394,13 @@ impl Link {
                 JAVA_PERIOD
             }
             Err(problem) => {
-                self.failed(broker, problem);
+                self.failed(problem);
                 RETRY
             }
         }
     }
 
-    fn failed(&mut self, broker: &Arc<Broker>, problem: String) {
+    fn failed(&mut self, problem: String) {
         if self.problem.is_none() {
             log::warn!(
                 "the tables of the master {} are not followed: {problem}; tried again every \
@@ -413,10 +415,6 @@ impl Link {
         self.outstanding = false;
         self.inbox = Arc::default();
         self.retry_at = Some(Instant::now() + RETRY);
-        if self.asked_name_servers_at.elapsed() >= ASK_NAME_SERVERS {
-            self.asked_name_servers_at = Instant::now();
-            broker.registration.trigger(true);
-        }
     }
 }
 

@@ -1,0 +1,502 @@
+//! A master and a slave as values, with a name server: who refuses what, and how the slave follows
+//! the master's tables. Damage, kills and mixed pairs are other files' business.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rocketmq::broker::startup::{Configuration, StartError, start};
+use rocketmq::namesrv::{Namesrv, NamesrvConfig};
+use rocketmq::remoting::config::ServerConfig;
+use rocketmq::remoting::protocol::{request_code as request, response_code as code};
+use rocketmq::remoting::{Command, Connection, Processor, RemotingServer};
+use rocketmq::store::config::BrokerRole;
+
+use support::site::Site;
+use support::{TempDir, until};
+
+const LONG: Duration = Duration::from_secs(20);
+/// Well below the ten seconds that a slave of Java's takes.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+/// Where a master and a slave live.
+struct Pair {
+    dir: TempDir,
+    namesrv: Namesrv,
+}
+
+impl Pair {
+    fn new(name: &str) -> Self {
+        let dir = TempDir::new(name);
+        let path = |name: &str| dir.join(name).display().to_string();
+        let config = NamesrvConfig {
+            kv_config_path: path("kvConfig.json"),
+            config_store_path: path("namesrv.properties"),
+            ..NamesrvConfig::default()
+        };
+        let server = ServerConfig { listen_port: 0, ..ServerConfig::default() };
+        let namesrv = Namesrv::start(config, server).expect("the name server starts");
+        Self { dir, namesrv }
+    }
+
+    fn namesrv_addr(&self) -> String {
+        format!("127.0.0.1:{}", self.namesrv.local_addr().port())
+    }
+
+    fn folder(&self, who: &str) -> PathBuf {
+        let folder = self.dir.join(who);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        folder
+    }
+
+    fn master(&self) -> Site {
+        self.master_with(|_| {})
+    }
+
+    fn master_with(&self, change: impl FnOnce(&mut Configuration)) -> Site {
+        Site::new(&self.folder("master"), |configuration| {
+            configuration.broker.namesrv_addr = self.namesrv_addr();
+            change(configuration);
+        })
+    }
+
+    fn slave(&self) -> Site {
+        self.slave_with(|_| {})
+    }
+
+    fn slave_with(&self, change: impl FnOnce(&mut Configuration)) -> Site {
+        Site::new(&self.folder("slave"), |configuration| {
+            be_slave(configuration);
+            configuration.broker.namesrv_addr = self.namesrv_addr();
+            change(configuration);
+        })
+    }
+}
+
+fn be_slave(configuration: &mut Configuration) {
+    configuration.store.broker_role = BrokerRole::Slave;
+    configuration.broker.broker_id = 1;
+}
+
+fn make_topic(site: &Site, topic: &str, queues: &str) -> Command {
+    let fields = [
+        ("topic", topic),
+        ("defaultTopic", "TBW102"),
+        ("readQueueNums", queues),
+        ("writeQueueNums", queues),
+        ("perm", "6"),
+        ("topicFilterType", "SINGLE_TAG"),
+    ];
+    site.call(request::UPDATE_AND_CREATE_TOPIC, &fields, b"")
+}
+
+fn commit(site: &Site, group: &str, queue: i32, offset: i64) {
+    let fields = [
+        ("consumerGroup", group),
+        ("topic", "T"),
+        ("queueId", &queue.to_string()),
+        ("commitOffset", &offset.to_string()),
+    ];
+    site.must(request::UPDATE_CONSUMER_OFFSET, &fields, b"");
+}
+
+fn offset(site: &Site, group: &str, queue: i32) -> Option<i64> {
+    site.broker.broker.consumer_offsets.get(group, "T", queue)
+}
+
+/// Waits until the master's tables are here.
+fn until_synchronized(slave: &Site) {
+    let began = rocketmq::common::clock::now_ms();
+    until("the slave has heard its master since", LONG, || {
+        let status = slave.broker.broker.replication.sync_status();
+        (status.synchronized_ms > began && status.at_once).then_some(())
+    });
+}
+
+/// Waits until all offsets of a group are so on a broker.
+fn until_offset(what: &str, site: &Site, group: &str, wanted: &[(i32, i64)]) {
+    until(what, AT_ONCE, || {
+        wanted
+            .iter()
+            .all(|(queue, wanted)| offset(site, group, *queue) == Some(*wanted))
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_slave_without_an_id_says_what_it_needs() {
+    let mut configuration = Configuration::default();
+    configuration.store.broker_role = BrokerRole::Slave;
+    match start(configuration).map(|_| ()) {
+        Err(StartError::Config(problems)) => assert_eq!(
+            problems,
+            ["brokerRole is SLAVE and brokerId is 0: a slave needs a brokerId above 0"]
+        ),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_master_has_the_id_0_whatever_it_is_told() {
+    let dir = TempDir::new("ha-id");
+    let site = Site::new(dir.path(), |configuration| configuration.broker.broker_id = 7);
+    assert_eq!(site.broker.broker.config.get().broker_id, 0);
+    let store = site.broker.broker.store.config();
+    assert_eq!(store.ha_listen_port, i32::from(site.broker.main_addr().port()) + 1);
+}
+
+#[test]
+fn a_slave_refuses_what_is_its_masters() {
+    let pair = Pair::new("ha-refusals");
+    let slave = pair.slave();
+    let call = |code: i32, fields: &[(&str, &str)], body: &str| {
+        let answer = slave.call(code, fields, body.as_bytes());
+        (answer.code, answer.remark.unwrap_or_default())
+    };
+    let send = [
+        ("a", "p"),
+        ("b", "TBW102"),
+        ("c", "TBW102"),
+        ("d", "4"),
+        ("e", "0"),
+        ("f", "0"),
+        ("g", "1"),
+        ("h", "0"),
+    ];
+    assert_eq!(call(request::SEND_MESSAGE_V2, &send, "x").0, code::SERVICE_NOT_AVAILABLE);
+    assert_eq!(make_topic(&slave, "T", "4").code, code::SYSTEM_ERROR);
+    let master = "please execute it from master broker";
+    let group = r#"{"groupName":"g"}"#;
+    for (request, fields, body) in [
+        (request::DELETE_TOPIC_IN_BROKER, [("topic", "T")], ""),
+        (request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, [("x", "")], group),
+        (request::DELETE_SUBSCRIPTIONGROUP, [("groupName", "g")], ""),
+    ] {
+        let (code, remark) = call(request, &fields, body);
+        assert_eq!(code, code::SYSTEM_ERROR);
+        assert!(remark.contains(master), "{remark}");
+    }
+    let end = [
+        ("producerGroup", "p"),
+        ("tranStateTableOffset", "0"),
+        ("commitLogOffset", "0"),
+        ("commitOrRollback", "8"),
+    ];
+    assert_eq!(call(request::END_TRANSACTION, &end, "").0, code::SLAVE_NOT_AVAILABLE);
+    // What it serves.
+    assert_eq!(slave.pull("TBW102", 0, "*", 0).code, code::PULL_NOT_FOUND);
+    assert_eq!(call(request::GET_MAX_OFFSET, &[("topic", "T"), ("queueId", "0")], "").0, 0);
+    assert_eq!(call(request::GET_BROKER_RUNTIME_INFO, &[], "").0, 0);
+    let heartbeat =
+        r#"{"clientID":"c","producerDataSet":[{"groupName":"p"}],"consumerDataSet":[]}"#;
+    assert_eq!(call(request::HEART_BEAT, &[], heartbeat).0, 0);
+    // It does not deliver.
+    let threads = std::fs::read_dir("/proc/self/task").expect("threads");
+    let names =
+        threads.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    // Other tests of this process have masters; only what no broker of this kind has can be told.
+    assert!(names.into_iter().any(|name| name.trim() == "SlaveSync"));
+}
+
+#[test]
+fn tables_follow_at_once() {
+    let pair = Pair::new("ha-tables");
+    let master = pair.master();
+    let slave = pair.slave();
+    let its = &slave.broker.broker;
+    assert_eq!(make_topic(&master, "T", "3").code, code::SUCCESS);
+    until("the topic is on the slave", AT_ONCE, || {
+        its.topics.get("T").filter(|topic| topic.read_queue_nums == 3).map(|_| ())
+    });
+    assert_eq!(its.topics.version(), master.broker.broker.topics.version());
+    let group = r#"{"groupName":"g","retryMaxTimes":5}"#;
+    master.must(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[], group.as_bytes());
+    until("the group is on the slave", AT_ONCE, || {
+        its.subscription_groups.get("g").filter(|group| group.retry_max_times == 5).map(|_| ())
+    });
+    for queue in 0..3 {
+        commit(&master, "g", queue, i64::from(queue) * 10);
+    }
+    until_offset("the offsets are on the slave", &slave, "g", &[(0, 0), (1, 10), (2, 20)]);
+    commit(&master, "g", 1, 7);
+    until_offset("a smaller offset too", &slave, "g", &[(1, 7)]);
+    let remove = [("groupName", "g"), ("removeOffset", "true")];
+    master.must(request::DELETE_SUBSCRIPTIONGROUP, &remove, b"");
+    until("the group is gone", AT_ONCE, || {
+        (its.subscription_groups.get("g").is_none() && offset(&slave, "g", 0).is_none())
+            .then_some(())
+    });
+    master.must(request::DELETE_TOPIC_IN_BROKER, &[("topic", "T")], b"");
+    until("the topic is gone", AT_ONCE, || its.topics.get("T").is_none().then_some(()));
+    drop(slave);
+    // It is all in the slave's files.
+    let topics = std::fs::read_to_string(pair.dir.join("slave/store/config/topics.json"));
+    assert_eq!(topics.expect("a file"), master.broker.broker.topics.encode());
+}
+
+#[test]
+fn filters_follow_and_are_born_where_they_arrive() {
+    let pair = Pair::new("ha-filters");
+    let sql = |configuration: &mut Configuration| {
+        configuration.broker.enable_property_filter = true;
+        configuration.broker.enable_calc_filter_bit_map = true;
+    };
+    let master = pair.master_with(sql);
+    let slave = pair.slave_with(sql);
+    let heartbeat = r#"{"clientID":"c","producerDataSet":[],"consumerDataSet":[{"groupName":"g",
+        "consumeFromWhere":"CONSUME_FROM_FIRST_OFFSET","consumeType":"CONSUME_PASSIVELY",
+        "messageModel":"CLUSTERING","unitMode":false,"subscriptionDataSet":[{"topic":"T",
+        "subString":"a > 5","expressionType":"SQL92","subVersion":17,"tagsSet":[],"codeSet":[]}]}]}"#;
+    master.must(request::HEART_BEAT, &[], heartbeat.as_bytes());
+    let own = &master.broker.broker.consumer_filters;
+    let filter = own.get("T", "g").expect("the master has it");
+    let copy = until("the filter is on the slave", AT_ONCE, || {
+        slave.broker.broker.consumer_filters.get("T", "g")
+    });
+    assert_eq!(copy.client_version, 17);
+    assert!(copy.born_ms >= filter.born_ms);
+}
+
+/// What the offsets of a pair go through while one of the two is away.
+#[test]
+fn what_was_committed_to_the_slave_is_not_lost() {
+    let pair = Pair::new("ha-offsets");
+    let master = pair.master();
+    assert_eq!(make_topic(&master, "T", "2").code, code::SUCCESS);
+    for body in 0..50 {
+        master.send("T", &[], &body.to_string());
+    }
+    master.messages("T", 32);
+    let slave = pair.slave();
+    commit(&master, "g", 0, 10);
+    commit(&master, "h", 0, 10);
+    commit(&master, "gone", 0, 10);
+    until_offset("the slave knows", &slave, "gone", &[(0, 10)]);
+    drop(master);
+    // The master is away; consumers go on with the slave.
+    commit(&slave, "g", 0, 40);
+    commit(&slave, "new", 0, 5);
+    commit(&slave, "beyond", 0, 1000);
+    // A restart of the slave forgets none of it.
+    drop(slave);
+    let slave = pair.slave();
+    assert_eq!(offset(&slave, "g", 0), Some(40));
+    let master = pair.master();
+    // Before the slave is heard of, operators are.
+    commit(&master, "h", 0, 3);
+    master.must(
+        request::DELETE_SUBSCRIPTIONGROUP,
+        &[("groupName", "gone"), ("removeOffset", "true")],
+        b"",
+    );
+    until_synchronized(&slave);
+    until_offset("the master takes it over", &master, "g", &[(0, 40)]);
+    until_offset("also what it never knew", &master, "new", &[(0, 5)]);
+    until_offset("what the master set is not undone", &slave, "h", &[(0, 3)]);
+    until("what it removed stays away", AT_ONCE, || {
+        offset(&slave, "gone", 0).is_none().then_some(())
+    });
+    assert_eq!(offset(&master, "gone", 0), None);
+    assert_eq!(offset(&master, "beyond", 0), None, "that was another log");
+    assert_eq!((offset(&slave, "g", 0), offset(&master, "h", 0)), (Some(40), Some(3)));
+    // A reset is the last word, however often both are started again.
+    commit(&master, "g", 0, 1);
+    until_offset("the reset is on the slave", &slave, "g", &[(0, 1)]);
+    drop((slave, master));
+    let slave = pair.slave();
+    let master = pair.master();
+    until_offset("nothing comes back", &slave, "new", &[(0, 5)]);
+    until_synchronized(&slave);
+    for (site, who) in [(&master, "master"), (&slave, "slave")] {
+        assert_eq!(offset(site, "g", 0), Some(1), "{who}");
+        assert_eq!(offset(site, "gone", 0), None, "{who}");
+    }
+}
+
+#[test]
+fn a_commit_to_the_slave_reaches_the_master_that_is_there() {
+    let pair = Pair::new("ha-stray");
+    let master = pair.master();
+    make_topic(&master, "T", "1");
+    for body in 0..9 {
+        master.send("T", &[], &body.to_string());
+    }
+    master.messages("T", 9);
+    let slave = pair.slave();
+    until_synchronized(&slave);
+    commit(&slave, "g", 0, 4);
+    until_offset("a client with an old route is heard", &master, "g", &[(0, 4)]);
+    commit(&master, "g", 0, 2);
+    until_offset("the last word counts", &slave, "g", &[(0, 2)]);
+    assert_eq!(offset(&master, "g", 0), Some(2));
+}
+
+#[test]
+fn a_master_that_moves_is_followed() {
+    let pair = Pair::new("ha-move");
+    let master = pair.master();
+    let slave = pair.slave();
+    until_synchronized(&slave);
+    let before = slave.broker.broker.replication.sync_status().master;
+    assert_eq!(before, master.addr);
+    drop(master);
+    // A free port, so most likely another one.
+    let master = pair.master();
+    make_topic(&master, "moved", "1");
+    until("the slave follows", Duration::from_secs(30), || {
+        slave.broker.broker.topics.get("moved").map(|_| ())
+    });
+    assert_eq!(slave.broker.broker.replication.sync_status().master, master.addr);
+}
+
+/// A master that knows Java's requests only.
+struct JavaMaster;
+
+impl Processor for JavaMaster {
+    fn process(
+        &self,
+        _: &Arc<Connection>,
+        asked: Command,
+    ) -> Result<Option<Command>, Box<dyn std::error::Error + Send + Sync>> {
+        let version = r#""dataVersion":{"counter":3,"stateVersion":0,"timestamp":5}"#;
+        let body = match asked.code {
+            request::GET_ALL_TOPIC_CONFIG => format!(
+                r#"{{{version},"topicConfigTable":{{"J":{{"order":false,"perm":6,"readQueueNums":2,
+                "topicFilterType":"SINGLE_TAG","topicName":"J","topicSysFlag":0,"writeQueueNums":2}}}}}}"#
+            ),
+            request::GET_ALL_CONSUMER_OFFSET => r#"{"offsetTable":{"T@g":{0:3}}}"#.to_owned(),
+            request::GET_ALL_DELAY_OFFSET => r#"{"offsetTable":{2:8}}"#.to_owned(),
+            request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => {
+                format!(r#"{{{version},"subscriptionGroupTable":{{"j":{{"groupName":"j"}}}}}}"#)
+            }
+            other => {
+                let remark = format!(" request type {other} not supported");
+                return Ok(Some(Command::failure(code::REQUEST_CODE_NOT_SUPPORTED, remark)));
+            }
+        };
+        Ok(Some(Command::response(code::SUCCESS).with_body(body)))
+    }
+}
+
+#[test]
+fn a_master_of_javas_is_followed_by_its_own_requests() {
+    let pair = Pair::new("ha-java");
+    let config = ServerConfig { listen_port: 0, ..ServerConfig::default() };
+    let mut server = RemotingServer::new("Java", config);
+    let pool = rocketmq::common::thread_pool::ThreadPool::new("Java_", 2, 100);
+    server.register_default(Arc::new(JavaMaster), pool);
+    let server = server.start().expect("it listens");
+    let ha = format!("127.0.0.1:{}", server.local_addr().port() + 1);
+    let slave = pair.slave_with(|configuration| {
+        configuration.broker.namesrv_addr = String::new();
+        configuration.store.ha_master_address = ha;
+    });
+    let its = &slave.broker.broker;
+    commit(&slave, "g", 0, 99);
+    commit(&slave, "own", 0, 1);
+    until("its tables are here", Duration::from_secs(15), || {
+        (its.topics.get("J").is_some() && its.subscription_groups.get("j").is_some()).then_some(())
+    });
+    // As in Java: the master's offset replaces the own one, others stay.
+    until_offset("its offsets", &slave, "g", &[(0, 3)]);
+    assert_eq!(offset(&slave, "own", 0), Some(1));
+    assert_eq!(its.delay.offsets(), BTreeMap::from([(2, 8)]));
+    let status = its.replication.sync_status();
+    assert!(!status.at_once && status.problem.is_none(), "{status:?}");
+}
+
+#[test]
+fn a_double_write_without_a_slave_says_so_at_once() {
+    let dir = TempDir::new("ha-alone");
+    let site = Site::new(dir.path(), |configuration| {
+        configuration.store.broker_role = BrokerRole::SyncMaster;
+    });
+    let send = |properties: &str| {
+        let fields = [
+            ("a", "p"),
+            ("b", "T"),
+            ("c", "TBW102"),
+            ("d", "1"),
+            ("e", "0"),
+            ("f", "0"),
+            ("g", "1700000000000"),
+            ("h", "0"),
+            ("i", properties),
+        ];
+        site.call(request::SEND_MESSAGE_V2, &fields, b"x")
+    };
+    let began = Instant::now();
+    let alone = send("");
+    assert_eq!(alone.code, code::SLAVE_NOT_AVAILABLE);
+    assert!(began.elapsed() < AT_ONCE);
+    assert_eq!(alone.fields.get("queueOffset"), Some("0"), "it is stored all the same");
+    assert_eq!(send("WAIT\u{1}false").code, code::SUCCESS, "who does not wait is not told");
+    assert_eq!(site.messages("T", 2).len(), 2);
+}
+
+/// Where consumers are told to read, on a broker that says they are far behind or not.
+#[test]
+fn the_suggestion_is_javas() {
+    let dir = TempDir::new("ha-suggestion");
+    let site = Site::new(dir.path(), |_| {});
+    let group = r#"{"groupName":"consumers","brokerId":0,"whichBrokerWhenConsumeSlowly":3}"#;
+    site.must(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[], group.as_bytes());
+    for body in ["one", "two"] {
+        site.send("T", &[], body);
+    }
+    site.messages("T", 2);
+    let set = |text: &str| site.must(request::UPDATE_BROKER_CONFIG, &[], text.as_bytes());
+    let suggested = || {
+        let answer = site.pull("T", 0, "*", 0);
+        answer.fields.get("suggestWhichBrokerId").expect("a suggestion").to_owned()
+    };
+    assert_eq!(suggested(), "0");
+    set("slaveReadEnable=true");
+    assert_eq!(suggested(), "0", "what it wants is in memory");
+    // Nothing is taken for memory: whoever is behind at all is too far behind.
+    set("accessMessageInMemoryMaxRatio=0");
+    let fields = [
+        ("consumerGroup", "consumers"),
+        ("topic", "T"),
+        ("queueId", "0"),
+        ("queueOffset", "0"),
+        ("maxMsgNums", "1"),
+        ("sysFlag", "4"),
+        ("commitOffset", "0"),
+        ("suspendTimeoutMillis", "0"),
+        ("subscription", "*"),
+        ("subVersion", "0"),
+    ];
+    let answer = site.must(request::PULL_MESSAGE, &fields, b"");
+    assert_eq!(answer.fields.get("suggestWhichBrokerId"), Some("3"));
+    set("slaveReadEnable=false");
+    let answer = site.must(request::PULL_MESSAGE, &fields, b"");
+    assert_eq!(answer.fields.get("suggestWhichBrokerId"), Some("0"));
+}
+
+/// `consumerOffset.json` is Java's byte for byte as long as there is no slave.
+#[test]
+fn stamps_stand_in_the_file_only_beside_a_slave() {
+    let pair = Pair::new("ha-file");
+    let master = pair.master();
+    commit(&master, "g", 0, 1);
+    let file = |who: &str| {
+        let path = pair.dir.join(who).join("store/config/consumerOffset.json");
+        std::fs::read_to_string(path).unwrap_or_default()
+    };
+    drop(master);
+    assert_eq!(file("master"), "{\n\t\"offsetTable\":{\n\t\t\"T@g\":{0:1\n\t\t}\n\t}\n}");
+    let master = pair.master();
+    let slave = pair.slave();
+    until_synchronized(&slave);
+    until_offset("it is on the slave", &slave, "g", &[(0, 1)]);
+    drop((slave, master));
+    for who in ["master", "slave"] {
+        let text = file(who);
+        assert!(text.contains("\"stampTable\""), "{who}: {text}");
+        assert!(text.contains("\"T@g\":{0:1"), "{who}: {text}");
+    }
+}
