@@ -73,6 +73,10 @@ crate::config! {
         pub flush_consumer_offset_interval: i32 = "flushConsumerOffsetInterval", 5000;
         /// Without effect.
         pub flush_consumer_offset_history_interval: i32 = "flushConsumerOffsetHistoryInterval", 60_000;
+        /// Let producers take timed messages back (RECALL_MESSAGE of 5.x, where it is off by default).
+        pub recall_message_enable: bool = "recallMessageEnable", true;
+        /// Also where `brokerPermission` has no write bit.
+        pub allow_recall_when_broker_not_writeable: bool = "allowRecallWhenBrokerNotWriteable", true;
         /// Refuse half messages.
         pub reject_transaction_message: bool = "rejectTransactionMessage", false;
         /// Ask an address server for the name servers when `namesrvAddr` is empty.

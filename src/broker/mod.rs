@@ -9,7 +9,7 @@
 //! 2. The store tells [`hold`] that it is there; [`pull`] gives it out, filtered by [`filter`].
 //! 3. The exceptions of that path: [`send_back`] (a consumer wants it again later), [`delay`]
 //!    and [`timed`] (nobody wants it before its time), [`transactions`] and [`transaction_check`] (nobody wants
-//!    it before its producer says so), [`reply`] (somebody waits for exactly this one), [`query`]
+//!    it before its producer says so), [`recall`] (its producer does not want it after all), [`reply`] (somebody waits for exactly this one), [`query`]
 //!    (somebody looks for it).
 //! 4. The tables: [`topics`], [`subscription_groups`], [`consumer_offsets`], [`consumers`],
 //!    [`consumer_filters`],
@@ -77,6 +77,7 @@ pub mod pull;
 pub mod put_message;
 pub mod query;
 pub mod queue_locks;
+pub mod recall;
 pub mod records;
 pub mod refusal;
 pub mod registration;

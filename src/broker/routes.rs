@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::pools::Pools;
 use super::{
-    Answer, Broker, admin, client_manage, consumer_manage, pull, query, reply, send, send_back,
-    transactions,
+    Answer, Broker, admin, client_manage, consumer_manage, pull, query, recall, reply, send,
+    send_back, transactions,
 };
 use crate::common::thread_pool::ThreadPool;
 use crate::remoting::protocol::request_code as request;
@@ -69,6 +69,7 @@ fn rows() -> Vec<Row> {
         rows.push(row(code, reply::process, |p| &p.reply, never_short));
     }
     rows.extend([
+        row(request::RECALL_MESSAGE, recall::process, |p| &p.send, never_short),
         row(request::QUERY_MESSAGE, query::by_key, |p| &p.query, never_short),
         row(request::VIEW_MESSAGE_BY_ID, query::by_id, |p| &p.query, never_short),
         row(request::END_TRANSACTION, transactions::process, |p| &p.end_transaction, never_short),

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::config::BrokerConfig;
 use super::put_message::{self, Waiting, Wishes};
-use super::timed;
+use super::recall::RecallHandle;
+use super::timed::{self, Due};
 use super::{Answer, Broker, FAQ, Refusal};
 use crate::common::clock::now_ms;
 use crate::common::message_id::MessageId;
-use crate::common::properties::CLUSTER;
+use crate::common::properties::{self, CLUSTER, UNIQUE_KEY};
 use crate::common::record::RecordFields;
 use crate::common::sys_flag;
 use crate::common::topic::{
@@ -206,6 +207,8 @@ struct Sent<'a> {
     stored_queue_id: i32,
     /// Queue that the producer is told.
     queue_id: i32,
+    /// By what the producer may take a timed message back.
+    recall: Option<RecallHandle>,
 }
 
 impl Sent<'_> {
@@ -261,7 +264,7 @@ fn put<'a>(
     if header.batch {
         let outcome = put_batch(broker, config, record)?;
         let topic = Cow::Borrowed(header.topic);
-        return Ok((Sent { topic, stored_queue_id: queue_id, queue_id }, outcome));
+        return Ok((Sent { topic, stored_queue_id: queue_id, queue_id, recall: None }, outcome));
     }
     let (topic, target_queue) = match dead_letter(broker, config, header, request.version)? {
         Some(dead_letter_topic) => (Cow::Owned(dead_letter_topic), 0),
@@ -304,7 +307,21 @@ fn put<'a>(
         Cow::Borrowed(TIMER_TOPIC) => Cow::Borrowed(TIMER_TOPIC),
         _ => topic,
     };
-    Ok((Sent { topic, stored_queue_id, queue_id }, outcome))
+    let recall = waiting.due.filter(|_| *topic == *TIMER_TOPIC);
+    let recall = recall.and_then(|due| recall_handle(config, header, due));
+    Ok((Sent { topic, stored_queue_id, queue_id, recall }, outcome))
+}
+
+/// What the producer of a timed message is given to take it back: one of a retry topic is not its
+/// own, and one without a unique key cannot be told from others.
+fn recall_handle(config: &BrokerConfig, header: &SendHeader<'_>, due: Due) -> Option<RecallHandle> {
+    let unique_key = properties::find(header.properties, UNIQUE_KEY)?;
+    (!header.topic.starts_with(RETRY_PREFIX)).then(|| RecallHandle {
+        topic: header.topic.to_owned(),
+        broker_name: config.broker_name.clone(),
+        due_ms: due.deliver_ms,
+        unique_key: unique_key.to_owned(),
+    })
 }
 
 /// Stores a batch: what the header's properties say is added to each of its messages, `WAIT` too.
@@ -517,6 +534,9 @@ fn acknowledge(broker: &Broker, sent: &Sent<'_>, result: &PutResult, response: &
     }
     response.fields.push_int("queueId", sent.queue_id.into());
     response.fields.push_int("queueOffset", result.queue_offset);
+    if let Some(recall) = &sent.recall {
+        response.fields.push_str("recallHandle", &recall.encode());
+    }
 }
 
 /// The offset message id of a put; of a batch, the ids joined by commas.

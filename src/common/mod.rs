@@ -19,9 +19,10 @@
 //!
 //! Then what stands in files: [`config`] (settings declared once) in [`property_text`] (Java's
 //! syntax), [`json`] (RocketMQ's dialect) in files that [`atomic_file`] replaces as a whole, and the
-//! [log](logging). [`command_line`] is what the programs' mains share, [`os`] what std lacks.
+//! [log](logging), and [`base64`] in some of them. [`command_line`] is what the programs' mains share, [`os`] what std lacks.
 
 pub mod atomic_file;
+pub mod base64;
 pub mod checksum;
 pub mod clock;
 pub mod command_line;

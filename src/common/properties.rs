@@ -84,6 +84,8 @@ pub const TIMER_DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
 pub const TIMER_ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
 /// The message deletes the timed one with this `topic+uniqueKey`.
 pub const TIMER_DELETE_KEY: &str = "TIMER_DEL_UNIQKEY";
+/// When a message that the broker made for another was made, ms.
+pub const BORN_TIMESTAMP: &str = "BORN_TIMESTAMP";
 /// Namespace of a client.
 pub const INSTANCE_ID: &str = "INSTANCE_ID";
 

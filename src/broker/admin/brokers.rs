@@ -15,6 +15,10 @@ use crate::remoting::protocol::bodies::KvTable;
 use crate::remoting::protocol::{request_code, response_code as code};
 use crate::remoting::{Command, Connection};
 
+/// Why there is nothing to tell about timed messages.
+const NO_TIMER: &str =
+    "this broker has no timer: it is a slave, or it was started with timerWheelEnable=false";
+
 /// UPDATE_BROKER_CONFIG. All entries are taken, or none, with a remark that says why.
 pub fn update_config(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
     if request.body.is_empty() {
@@ -68,6 +72,18 @@ pub fn stats(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Ans
             refuse(code::SYSTEM_ERROR, format!("The stats <{stats_name}> <{stats_key}> not exist"))
         }
     }
+}
+
+/// GET_TIMER_CHECK_POINT, of slaves of 5.x: the first 56 bytes of `config/timercheck`.
+pub fn timer_checkpoint(broker: &Arc<Broker>, _: &Arc<Connection>, _: Command) -> Answer {
+    let Some(timer) = &broker.timer else { return refuse(code::SYSTEM_ERROR, NO_TIMER) };
+    Ok(Some(Command::response(code::SUCCESS).with_body(timer.checkpoint_bytes())))
+}
+
+/// GET_TIMER_METRICS, of 5.x: how many timed messages wait, by topic.
+pub fn timer_metrics(broker: &Arc<Broker>, _: &Arc<Connection>, _: Command) -> Answer {
+    let Some(timer) = &broker.timer else { return refuse(code::SYSTEM_ERROR, NO_TIMER) };
+    Ok(Some(Command::response(code::SUCCESS).with_body(timer.metrics().encode())))
 }
 
 /// CLEAN_EXPIRED_CONSUMEQUEUE.

@@ -64,6 +64,8 @@ pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Comm
         request_codes::GET_BROKER_CONFIG => brokers::config,
         request_codes::GET_BROKER_RUNTIME_INFO => brokers::runtime_info,
         request_codes::VIEW_BROKER_STATS_DATA => brokers::stats,
+        request_codes::GET_TIMER_CHECK_POINT => brokers::timer_checkpoint,
+        request_codes::GET_TIMER_METRICS => brokers::timer_metrics,
         request_codes::CLEAN_EXPIRED_CONSUMEQUEUE => brokers::clean_expired_queues,
         request_codes::DELETE_EXPIRED_COMMITLOG => brokers::delete_expired_log,
         request_codes::UPDATE_AND_CREATE_ACL_CONFIG

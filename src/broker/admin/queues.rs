@@ -6,6 +6,7 @@ use super::{answer, done, refuse};
 use crate::broker::filter::{SqlFilter, TagFilter, is_tag_type};
 use crate::broker::records::with_record;
 use crate::broker::{Answer, Broker, put_message, send, transaction_check};
+use crate::common::base64;
 use crate::common::json::{Json, Style};
 use crate::common::message_id::MessageId;
 use crate::common::properties::TRANSACTION_CHECK_TIMES;
@@ -90,7 +91,7 @@ fn describe(
         eval: !lost && filter.is_some_and(passes),
         extend_data_json: ext.map(|ext| {
             let members = [
-                ("filterBitMap", Json::Text(base64(&ext.bit_map))),
+                ("filterBitMap", Json::Text(base64::encode(&ext.bit_map))),
                 ("msgStoreTime", Json::Int(ext.store_timestamp)),
                 ("size", Json::Int(ext.encoded_bytes() as i64)),
                 ("tagsCode", Json::Int(ext.tags_code)),
@@ -111,20 +112,6 @@ fn bits(bit_map: &[u8]) -> String {
         text.push_str(&format!("{byte:08b}"));
         if at % 8 == 0 {
             text.push('\n');
-        }
-    }
-    text
-}
-
-/// Bytes as fastjson writes them.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let word = (0..3).fold(0, |word, at| word << 8 | u32::from(*group.get(at).unwrap_or(&0)));
-        for digit in 0..4 {
-            let value = word >> (18 - 6 * digit) & 63;
-            text.push(if digit <= group.len() { DIGITS[value as usize] as char } else { '=' });
         }
     }
     text

@@ -295,6 +295,28 @@ crate::header! {
 }
 
 crate::header! {
+    /// RECALL_MESSAGE (370).
+    pub struct RecallMessageRequestHeader {
+        /// Producer group.
+        pub producer_group: Option<String> => "producerGroup",
+        /// Topic that the message was sent to.
+        pub topic: String => "topic",
+        /// What the answer to the send said.
+        pub recall_handle: String => "recallHandle",
+        /// Broker name.
+        pub broker_name: Option<String> => "bname",
+    }
+}
+
+crate::header! {
+    /// Answer to RECALL_MESSAGE.
+    pub struct RecallMessageResponseHeader {
+        /// Unique key of the message.
+        pub msg_id: Option<String> => "msgId",
+    }
+}
+
+crate::header! {
     /// GET_CONSUMER_RUNNING_INFO (307).
     pub struct GetConsumerRunningInfoRequestHeader {
         /// Consumer group.

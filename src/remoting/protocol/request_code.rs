@@ -118,6 +118,10 @@ pub const QUERY_CONSUME_TIME_SPAN: i32 = 303;
 pub const GET_SYSTEM_TOPIC_LIST_FROM_BROKER: i32 = 305;
 /// A→B: admin.
 pub const CLEAN_EXPIRED_CONSUMEQUEUE: i32 = 306;
+/// B→B, slaves of 5.x: how far the timer is.
+pub const GET_TIMER_CHECK_POINT: i32 = 60;
+/// B→B and A→B of 5.x: how many timed messages wait, by topic.
+pub const GET_TIMER_METRICS: i32 = 61;
 /// A→B, B→C: broker relays, 10 s.
 pub const GET_CONSUMER_RUNNING_INFO: i32 = 307;
 /// A→B: admin.
@@ -164,6 +168,8 @@ pub const GET_BROKER_HA_STATUS: i32 = 907;
 pub const SYNCHRONIZE_SLAVE: i32 = 31001;
 /// C→B: every pull of a 5.x lite pull consumer; the same as PULL_MESSAGE.
 pub const LITE_PULL_MESSAGE: i32 = 361;
+/// C→B, producers of 5.x: takes a timed message back.
+pub const RECALL_MESSAGE: i32 = 370;
 
 // Codes of the name server.
 

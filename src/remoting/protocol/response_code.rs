@@ -56,3 +56,5 @@ pub const DELETE_ACL_CONFIG_FAILED: i32 = 210;
 pub const UPDATE_GLOBAL_WHITE_ADDRS_FAILED: i32 = 211;
 /// Clients back off.
 pub const FLOW_CONTROL: i32 = 215;
+/// 5.x: a recall that makes no sense, a late end of a transaction.
+pub const ILLEGAL_OPERATION: i32 = 604;

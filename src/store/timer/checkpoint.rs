@@ -15,6 +15,8 @@ use crate::json_body;
 use crate::store::mapped_file::WordFile;
 use crate::store::message_store::StoreError;
 
+/// Bytes of the fields that 5.x knows.
+const JAVA_BYTES: usize = 56;
 /// Bytes of the file.
 const FILE_BYTES: usize = 4096;
 
@@ -82,6 +84,11 @@ impl TimerCheckpoint {
             queue_offset: word(16),
             done: known.then(|| Done { last, log_end: word(80) }),
         }
+    }
+
+    /// The 56 bytes that 5.x knows, the answer to GET_TIMER_CHECK_POINT (60).
+    pub fn java_bytes(&self) -> Vec<u8> {
+        (0..JAVA_BYTES / 8).flat_map(|word| self.file.load_i64(word * 8).to_be_bytes()).collect()
     }
 
     /// Writes a position and forces it to the disk.

@@ -151,6 +151,11 @@ impl TimerService {
         &self.metrics
     }
 
+    /// What stands in the checkpoint's file that 5.x knows, as its slaves get it.
+    pub fn checkpoint_bytes(&self) -> Vec<u8> {
+        self.checkpoint.java_bytes()
+    }
+
     /// Messages in the slot that begins at `slot_ms`.
     pub fn slot_count(&self, slot_ms: i64) -> i32 {
         self.wheel.slot(slot_ms).map_or(0, |slot| slot.count)
