@@ -125,7 +125,7 @@ crate::config! {
         pub commercial_big_count: i32 = "commercialBigCount", 1;
         /// Without effect.
         pub commercial_base_count: i32 = "commercialBaseCount", 1;
-        /// Record GROUP_GET_LATENCY; messages go out without a copy either way.
+        /// Record GROUP_GET_LATENCY and GROUP_GET_FALL_TIME; messages go out without a copy either way.
         pub transfer_msg_by_heap: bool = "transferMsgByHeap", true;
         /// Without effect.
         pub max_delay_time: i32 = "maxDelayTime", 40;

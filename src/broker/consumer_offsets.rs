@@ -7,15 +7,25 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
 use super::config::BrokerConfig;
 use super::config_file::ConfigFile;
 use super::offset_exchange::{Removed, Stamps};
 use super::slave_sync::news::Listener;
 use crate::common::json::{Style, ToJson};
+use crate::common::rarely::Rarely;
 use crate::common::sync::lock;
+use crate::common::topic;
 use crate::json_body;
 use crate::remoting::protocol::admin_bodies::ConsumerOffsetTable;
+
+/// How long after a reset its members may commit smaller offsets without being suspected.
+const RESET_GRACE: Duration = Duration::from_secs(60);
+/// Resets that are remembered for that long.
+const MAX_RESETS: usize = 10_000;
+/// A commit that goes back is worth a line so often.
+const WARN_PERIOD: Duration = Duration::from_secs(10);
 
 /// Queue id to the next offset that the group wants.
 pub type QueueOffsets = BTreeMap<i32, i64>;
@@ -58,6 +68,8 @@ json_body! {
     /// `consumerOffset.json` of a broker that has, or is, a slave: Java's, which leaves out what it
     /// does not know, and when everything was committed.
     struct StampedFile {
+        /// `topic@group` to offset, of groups of light message queues.
+        lmq_offset_table: Option<BTreeMap<String, i64>> => "lmqOffsetTable",
         /// `topic@group` to queue to offset.
         offset_table: BTreeMap<String, QueueOffsets> => "offsetTable",
         /// `topic@group`, or `@group` for all topics, to the stamp of its removal.
@@ -72,7 +84,11 @@ json_body! {
 /// * A commit of a queue that is known takes two read locks and stores two atomics: consumers commit
 ///   every queue every five seconds, and on pulls.
 /// * Nothing is validated, as in Java: topic, group and queue need not exist, and a smaller offset
-///   overwrites a larger one.
+///   overwrites a larger one. That it did is counted and logged, unless the offsets were reset just
+///   before: else it means that two members consume one queue, or that a member came back with what
+///   it knew long ago.
+/// * With `enableLmq` a group named `%LMQ%…` has one offset a topic, whatever queue it names, and the
+///   file is `lmqConsumerOffset.json`.
 /// * The file is written only after a change, by whoever calls [`persist`](Self::persist) every
 ///   `flushConsumerOffsetInterval`.
 /// * A commit happens under the table's read lock from its first to its last step: whoever has had
@@ -94,7 +110,16 @@ pub struct ConsumerOffsets {
     /// Who tells the other broker.
     pub news: Listener,
     file: ConfigFile,
+    /// `enableLmq`.
+    light: bool,
+    /// Commits that went back.
+    went_back: Rarely,
+    /// Topics and groups whose offsets were reset, and until when that excuses them.
+    resets: Mutex<HashMap<TopicAndGroup, Instant>>,
 }
+
+/// A key of the resets.
+type TopicAndGroup = (Box<str>, Box<str>);
 
 impl ConsumerOffsets {
     /// An empty table, to be persisted under `root`.
@@ -110,7 +135,56 @@ impl ConsumerOffsets {
             keeps_stamps: AtomicBool::new(false),
             news: Listener::default(),
             file: ConfigFile::new(root, "consumerOffset.json"),
+            light: false,
+            went_back: Rarely::new(WARN_PERIOD),
+            resets: Mutex::default(),
         }
+    }
+
+    /// The same, with `enableLmq`.
+    pub fn with_light_queues(self, root: &Path) -> Self {
+        let file = ConfigFile::new(root, "lmqConsumerOffset.json");
+        Self { light: true, file, ..self }
+    }
+
+    /// Commits that went back without a reset, since the start.
+    pub fn went_back(&self) -> u64 {
+        self.went_back.total()
+    }
+
+    /// The offsets of a group on a topic are being reset: it may commit smaller ones for a while.
+    pub fn expect_reset(&self, group: &str, topic: &str) {
+        let now = Instant::now();
+        let mut resets = lock(&self.resets);
+        if resets.len() >= MAX_RESETS {
+            resets.retain(|_, until| *until > now);
+        }
+        if resets.len() < MAX_RESETS {
+            resets.insert((topic.into(), group.into()), now + RESET_GRACE);
+        }
+    }
+
+    fn note_went_back(&self, group: &str, topic: &str, queue_id: i32, old: i64, offset: i64) {
+        let key = (topic.into(), group.into());
+        if lock(&self.resets).get(&key).is_some_and(|until| Instant::now() < *until) {
+            return;
+        }
+        if let Some(times) = self.went_back.note() {
+            log::warn!(
+                "offset of {group} on {topic}-{queue_id} goes back from {old} to {offset}, without a \
+                 reset; {times} such commits since this was logged last"
+            );
+        }
+    }
+
+    /// Whether a group has one offset a topic.
+    fn is_light(&self, group: &str) -> bool {
+        self.light && topic::is_light(group)
+    }
+
+    /// The queue under which a group's offset is kept.
+    fn queue_of(&self, group: &str, queue_id: i32) -> i32 {
+        if self.is_light(group) { 0 } else { queue_id }
     }
 
     /// Replaces the table by what `consumerOffset.json` says.
@@ -122,7 +196,9 @@ impl ConsumerOffsets {
         self.keeps_stamps.store(!loaded.stamp_table.is_empty(), Ordering::Relaxed);
         let mut table = Table::new();
         let mut queues = 0;
-        for (key, offsets) in loaded.offset_table {
+        let light = loaded.lmq_offset_table.unwrap_or_default().into_iter();
+        let light = light.map(|(key, offset)| (key, QueueOffsets::from([(0, offset)])));
+        for (key, offsets) in loaded.offset_table.into_iter().chain(light) {
             let Some((topic, group)) = key.split_once('@') else {
                 log::warn!("consumerOffset.json: \"{key}\" is not topic@group and is left out");
                 continue;
@@ -162,11 +238,10 @@ impl ConsumerOffsets {
 
     /// Sets the offset of a queue.
     pub fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        let queue_id = self.queue_of(group, queue_id);
         if let Some(old) = self.overwrite(group, topic, queue_id, offset) {
             if old > offset {
-                log::warn!(
-                    "offset of {group} on {topic}-{queue_id} goes back from {old} to {offset}"
-                );
+                self.note_went_back(group, topic, queue_id, old, offset);
             }
             if old != offset {
                 self.changed();
@@ -219,6 +294,7 @@ impl ConsumerOffsets {
 
     /// The offset of a queue; `None` if the group never committed one.
     pub fn get(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        let queue_id = self.queue_of(group, queue_id);
         self.with_group(group, topic, |queues| {
             queues.get(&queue_id).map(|slot| slot.offset.load(Ordering::Relaxed))
         })?
@@ -301,13 +377,22 @@ impl ConsumerOffsets {
     /// All offsets, as slaves get them and as they stand in the file.
     pub fn snapshot(&self) -> ConsumerOffsetTable {
         let mut offset_table = BTreeMap::new();
+        let mut light = self.light.then(BTreeMap::new);
         for (topic, groups) in self.read().iter() {
             for (group, of_group) in groups {
                 let queues = of_group.queues.read().unwrap_or_else(PoisonError::into_inner);
-                offset_table.insert(format!("{topic}@{group}"), offsets_of(&queues));
+                let (key, offsets) = (format!("{topic}@{group}"), offsets_of(&queues));
+                match &mut light {
+                    Some(light) if self.is_light(group) => {
+                        light.extend(offsets.get(&0).map(|offset| (key, *offset)));
+                    }
+                    _ => {
+                        offset_table.insert(key, offsets);
+                    }
+                }
             }
         }
-        ConsumerOffsetTable { offset_table }
+        ConsumerOffsetTable { lmq_offset_table: light, offset_table }
     }
 
     /// The text of the file.
@@ -323,7 +408,13 @@ impl ConsumerOffsets {
                 let pairs = of_group.stamped();
                 let stamps = pairs.iter().map(|(queue, [_, stamp])| (*queue, *stamp)).collect();
                 let offsets = pairs.into_iter().map(|(queue, [offset, _])| (queue, offset));
-                file.offset_table.insert(key.clone(), offsets.collect());
+                let offsets: QueueOffsets = offsets.collect();
+                if self.is_light(group) {
+                    let light = file.lmq_offset_table.get_or_insert_default();
+                    light.extend(offsets.get(&0).map(|offset| (key.clone(), *offset)));
+                } else {
+                    file.offset_table.insert(key.clone(), offsets);
+                }
                 file.stamp_table.insert(key, stamps);
             }
         }
@@ -437,6 +528,41 @@ mod tests {
         offsets.remove_group("from");
         assert_eq!(offsets.groups_of_topic("T"), ["to".to_owned()].into());
         assert_eq!(offsets.queues.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn groups_of_light_queues_have_one_offset_a_topic_and_a_file_of_their_own() {
+        let folder = Folder::new();
+        let new = || offsets(&folder, 100).with_light_queues(folder.path());
+        let table = new();
+        table.commit("%LMQ%g", "%LMQ%T", 0, 5);
+        table.commit("%LMQ%g", "%LMQ%T", 3, 7);
+        table.commit("g", "T", 3, 1);
+        assert_eq!(table.get("%LMQ%g", "%LMQ%T", 9), Some(7));
+        assert_eq!(table.of_group("%LMQ%g", "%LMQ%T"), QueueOffsets::from([(0, 7)]));
+        table.persist().unwrap();
+        let expected = "{\n\t\"lmqOffsetTable\":{\n\t\t\"%LMQ%T@%LMQ%g\":7\n\t},\n\t\"offsetTable\":{\n\t\t\"T@g\":{3:1\n\t\t}\n\t}\n}";
+        assert_eq!(folder.read("lmqConsumerOffset.json"), expected);
+        let again = new();
+        again.load().unwrap();
+        assert_eq!(again.get("%LMQ%g", "%LMQ%T", 0), Some(7));
+        assert_eq!(again.snapshot(), table.snapshot());
+    }
+
+    #[test]
+    fn what_goes_back_without_a_reset_is_counted() {
+        let folder = Folder::new();
+        let offsets = offsets(&folder, 100);
+        for offset in [5, 9, 9, 3, 4, 2] {
+            offsets.commit("g", "T", 0, offset);
+        }
+        assert_eq!(offsets.went_back(), 2);
+        offsets.expect_reset("g", "T");
+        offsets.commit("g", "T", 0, 1);
+        offsets.commit("h", "T", 0, 1);
+        assert_eq!(offsets.went_back(), 2);
+        offsets.commit("h", "T", 0, 0);
+        assert_eq!(offsets.went_back(), 3);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::channels::{ChannelSet, ClientChannel, Refreshed};
+use super::claims::Claims;
 use super::config::BrokerConfig;
 use crate::common::sync::lock;
 use crate::remoting::Connection;
@@ -38,6 +39,8 @@ struct GroupState {
     members: ChannelSet,
     subscriptions: HashMap<String, Arc<SubscriptionData>>,
     profile: GroupProfile,
+    /// What each member says that the group subscribes to.
+    claims: Claims,
 }
 
 /// How a group consumes, as its last heartbeat said.
@@ -112,6 +115,15 @@ impl Consumers {
     /// A member of a group, by its client id.
     pub fn member(&self, group: &str, client_id: &str) -> Option<Arc<ClientChannel>> {
         self.get(group)?.member(client_id)
+    }
+
+    /// Groups whose members subscribe differently, in order.
+    pub fn disagreeing_groups(&self) -> BTreeSet<String> {
+        self.read()
+            .iter()
+            .filter(|(_, group)| group.read().claims.disagree())
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// Groups that subscribe to a topic.
@@ -198,6 +210,7 @@ impl Consumers {
                 false
             }
         };
+        state.claims.note(name, client, &data.subscription_data_set);
         joined | state.subscribe(name, &data.subscription_data_set, self.max_subscriptions)
     }
 
@@ -241,6 +254,7 @@ impl Consumers {
             let mut state = group.write();
             if let Some(client) = state.members.remove(connection_id) {
                 log::info!("consumer {} leaves {name}", client.client_id);
+                state.claims.forget(connection_id);
                 left.push(name.clone());
             }
             emptied |= state.members.is_empty();
@@ -403,6 +417,18 @@ mod tests {
         assert_eq!(silent[0].client_id, "a");
         assert_eq!(consumers.expire(201).len(), 1);
         assert!(consumers.get("g").is_none());
+    }
+
+    #[test]
+    fn groups_whose_members_disagree_are_known_while_they_do() {
+        let (consumers, listener) = (consumers(), Listener::new());
+        let (a, b) = (listener.connect(), listener.connect());
+        consumers.register(&data("g", &[("T", 1)]), &a.heard("a", 1));
+        consumers.register(&data("g", &[("U", 1)]), &b.heard("b", 1));
+        consumers.register(&data("h", &[("T", 1)]), &b.heard("b", 1));
+        assert_eq!(consumers.disagreeing_groups(), ["g".to_owned()].into());
+        consumers.closed(&b.connection);
+        assert!(consumers.disagreeing_groups().is_empty());
     }
 
     #[test]

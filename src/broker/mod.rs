@@ -8,11 +8,11 @@
 //! 1. A message comes in by [`send`]; [`put_message`] makes it final; the store keeps it.
 //! 2. The store tells [`hold`] that it is there; [`pull`] gives it out, filtered by [`filter`].
 //! 3. The exceptions of that path: [`send_back`] (a consumer wants it again later), [`delay`]
-//!    and [`timed`] (nobody wants it before its time), [`transactions`] and [`transaction_check`] (nobody wants
+//!    and [`timed`] (nobody wants it before its time), [`transactions`], [`ended_transactions`] and [`transaction_check`] (nobody wants
 //!    it before its producer says so), [`recall`] (its producer does not want it after all), [`reply`] (somebody waits for exactly this one), [`query`]
 //!    (somebody looks for it).
-//! 4. The tables: [`topics`], [`subscription_groups`], [`consumer_offsets`], [`consumers`],
-//!    [`consumer_filters`],
+//! 4. The tables: [`topics`], [`subscription_groups`], [`consumer_offsets`], [`consumers`] (and
+//!    whether their [`claims`] agree), [`consumer_filters`],
 //!    [`producers`], [`queue_locks`], [`stats`].
 //! 5. Several brokers of one name, a master and its slaves: [`replication`], [`slave_sync`],
 //!    [`offset_exchange`].
@@ -59,6 +59,7 @@ use crate::store::timer::TimerService;
 pub mod address_server;
 pub mod admin;
 pub mod channels;
+pub mod claims;
 pub mod client_manage;
 pub mod config;
 pub mod config_file;
@@ -67,9 +68,12 @@ pub mod consumer_manage;
 pub mod consumer_offsets;
 pub mod consumers;
 pub mod delay;
+pub mod ended_transactions;
 pub mod fast_failure;
 pub mod filter;
 pub mod hold;
+#[cfg(test)]
+mod light_tests;
 pub mod offset_exchange;
 pub mod pools;
 pub mod producers;
@@ -138,6 +142,8 @@ pub struct Broker {
     pub consumers: consumers::Consumers,
     /// Producers that are online, by group.
     pub producers: producers::Producers,
+    /// Which half messages have ended.
+    pub ended_transactions: ended_transactions::EndedTransactions,
     /// Which consumer of a group holds which queue, for ordered consumption.
     pub queue_locks: queue_locks::QueueLocks,
     /// Consumer groups whose members must be told that they changed.

@@ -231,6 +231,13 @@ fn execute(
             "the store cannot be read: it is shutting down or its files are damaged",
         )));
     };
+    if broker.store.config().disk_fall_recorded && found.behind_bytes.is_some() {
+        let (group, topic) = (header.group, header.topic);
+        let bytes = found.behind_bytes;
+        let ms = found.last_store_timestamp;
+        let ms = (ms > 0 && config.transfer_msg_by_heap).then(|| now_ms() - ms);
+        broker.stats.behind(group, topic, header.queue_id, bytes, ms);
+    }
     let answer = response_code(found.status, offset);
     if answer == code::PULL_NOT_FOUND && resumed_at.is_none() && header.has(PULL_SUSPEND) {
         let held = HeldPull {
@@ -480,7 +487,7 @@ fn respond(
             header.queue_id,
             found.count,
             found.bytes,
-            began.elapsed(),
+            config.transfer_msg_by_heap.then(|| began.elapsed()),
         );
         if let Some(records) = found.records {
             response.body = Body::Shared(records);

@@ -12,6 +12,9 @@ use crate::remoting::protocol::request_code as request;
 use crate::remoting::server::ConnectionEvents;
 use crate::remoting::{Command, Connection, Processor, RemotingServer};
 
+/// V5_0_0_SNAPSHOT.
+const FIRST_VERSION_OF_5: i32 = 412;
+
 /// A row of the table of requests.
 #[derive(Clone, Copy)]
 struct Row {
@@ -108,6 +111,23 @@ fn rows() -> Vec<Row> {
     rows
 }
 
+/// Whether a client of 4.x sends a code that 5.x added, and nothing with it: it wants to know whether
+/// the broker understands it, and is answered as by a broker of 4.9.
+fn is_probe(request: &Command) -> bool {
+    let added_by_5 = matches!(
+        request.code,
+        request::GET_TIMER_CHECK_POINT
+            | request::GET_TIMER_METRICS
+            | request::QUERY_TOPICS_BY_CONSUMER
+            | request::QUERY_SUBSCRIPTION_BY_CONSUMER
+            | request::GET_TOPIC_CONFIG
+            | request::GET_SUBSCRIPTIONGROUP_CONFIG
+            | request::LITE_PULL_MESSAGE
+            | request::RECALL_MESSAGE
+    );
+    added_by_5 && request.version < FIRST_VERSION_OF_5 && request.fields.is_empty()
+}
+
 /// A row as the server calls it.
 struct Serve {
     broker: Arc<Broker>,
@@ -116,6 +136,9 @@ struct Serve {
 
 impl Processor for Serve {
     fn process(&self, connection: &Arc<Connection>, request: Command) -> Answer {
+        if is_probe(&request) {
+            return Ok(Some(admin::not_supported(request.code)));
+        }
         (self.row.process)(&self.broker, connection, request)
     }
 

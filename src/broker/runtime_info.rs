@@ -14,6 +14,9 @@ use crate::remoting::command::VERSION;
 /// Name of the release whose protocol this broker speaks.
 pub const VERSION_NAME: &str = "V4_9_8";
 
+/// Names of groups that are listed.
+const SHOWN_GROUPS: usize = 20;
+
 /// Totals of messages at the last two midnights (spec: broker 10.3).
 #[derive(Debug, Default)]
 pub struct DailyTotals {
@@ -66,9 +69,24 @@ pub fn table(broker: &Broker) -> BTreeMap<String, String> {
     describe_files(broker, &mut table);
     let behind = broker.store.dispatch_behind_bytes();
     table.insert("dispatchBehindBytes".to_owned(), behind.to_string());
+    describe_warnings(broker, &mut table);
     let start = broker.config.get().start_accept_send_request_time_stamp;
     table.insert("startAcceptSendRequestTimeStamp".to_owned(), start.to_string());
     table
+}
+
+/// What people should know and no client is told: keys of our own.
+fn describe_warnings(broker: &Broker, table: &mut BTreeMap<String, String>) {
+    let mut put = |key: &str, value: String| table.insert(key.to_owned(), value);
+    put("consumerOffsetsWentBack", broker.consumer_offsets.went_back().to_string());
+    put("transactionsEndedTwice", broker.ended_transactions.contradicted().to_string());
+    let groups = broker.consumers.disagreeing_groups();
+    put("groupsWithDifferentSubscriptions", groups.len().to_string());
+    if !groups.is_empty() {
+        let some: Vec<_> = groups.into_iter().take(SHOWN_GROUPS).collect();
+        put("differentSubscriptions", some.join(" "));
+    }
+    put("heldPulls", broker.held_pulls.len().to_string());
 }
 
 fn describe_files(broker: &Broker, table: &mut BTreeMap<String, String>) {

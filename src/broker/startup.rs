@@ -48,6 +48,8 @@ use crate::store::{Arrival, ArrivalListener, MessageStore, StoreConfig};
 
 /// The fast port is that far below the main port.
 const FAST_PORT_DISTANCE: u16 = 2;
+const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 86_400_000;
 /// Limit for what runs and waits in the pools at stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
@@ -191,7 +193,8 @@ fn open(
     let root = PathBuf::from(&store_config.store_path_root_dir);
     let store_host = advertised(&config.broker_ip1, server.listen_port)?;
     let levels = DelayLevels::parse(&store_config.message_delay_level).map_err(StartError::Load)?;
-    let tables = load_tables(&config, &root)?;
+    let light = store_config.enable_lmq;
+    let tables = load_tables(&config, &root, light)?;
 
     let late: Arc<OnceLock<Weak<Broker>>> = Arc::default();
     let held_pulls = Arc::new(HeldPulls::new(pull::waker(Arc::clone(&late))));
@@ -223,7 +226,11 @@ fn open(
     let news: Arc<News> = Arc::default();
     let started_ms = now_ms();
     let broker = Arc::new(Broker {
-        stats: BrokerStats::new(&config),
+        stats: if light {
+            BrokerStats::new(&config).with_light_queues()
+        } else {
+            BrokerStats::new(&config)
+        },
         consumers: Consumers::new(&config),
         producers: Producers::new(&config),
         queue_locks: QueueLocks::new(&config),
@@ -234,6 +241,7 @@ fn open(
         config: Arc::clone(&settings.broker),
         settings,
         registration,
+        ended_transactions: Default::default(),
         member_changes: Default::default(),
         daily_totals: Default::default(),
         store_host,
@@ -305,8 +313,9 @@ struct Tables {
     consumer_filters: Arc<ConsumerFilters>,
 }
 
-fn load_tables(config: &BrokerConfig, root: &Path) -> Result<Tables, StartError> {
-    let tables = Tables {
+/// Loads the tables; `light` is `enableLmq`, which is looked at here only, as in Java.
+fn load_tables(config: &BrokerConfig, root: &Path, light: bool) -> Result<Tables, StartError> {
+    let mut tables = Tables {
         topics: Topics::new(config, root),
         subscription_groups: SubscriptionGroups::new(config, root),
         consumer_offsets: ConsumerOffsets::new(config, root),
@@ -315,6 +324,11 @@ fn load_tables(config: &BrokerConfig, root: &Path) -> Result<Tables, StartError>
                 .map_err(|problem| StartError::Config(vec![problem]))?,
         ),
     };
+    if light {
+        tables.topics = tables.topics.with_light_queues();
+        tables.subscription_groups = tables.subscription_groups.with_light_queues();
+        tables.consumer_offsets = tables.consumer_offsets.with_light_queues(root);
+    }
     tables.topics.load().map_err(StartError::Load)?;
     tables.subscription_groups.load().map_err(StartError::Load)?;
     tables.consumer_offsets.load().map_err(StartError::Load)?;
@@ -350,6 +364,7 @@ fn start_servers(
         timer.recover(now_ms()).map_err(|error| StartError::Load(error.to_string()))?;
     }
     Replication::start(broker).map_err(|error| StartError::Start(error.to_string()))?;
+    transaction_check::remember_ends(broker);
     let port = broker.settings.server.get().listen_port;
     let main = main.start().map_err(|error| not_listening(port, &error))?;
     let fast_port = port.saturating_sub(FAST_PORT_DISTANCE);
@@ -452,19 +467,37 @@ fn schedule(broker: &Arc<Broker>, scheduler: &Scheduler) {
     every("register", seconds(10), register, |broker| {
         broker.registration.trigger(broker.config.get().force_register);
     });
-    for window in [Window::Minute, Window::Hour, Window::Day] {
+    schedule_statistics(broker, scheduler);
+}
+
+/// Samples each window at its rate from now on, and writes its figures to the log of statistics when
+/// a minute, an hour or a day is over.
+fn schedule_statistics(broker: &Arc<Broker>, scheduler: &Scheduler) {
+    let ms = |value: i64| Duration::from_millis(u64::try_from(value).unwrap_or(0).max(1));
+    let every = |what: &str, initial, period, task: Box<dyn Fn(&Broker) + Send>| {
         let broker = Arc::downgrade(broker);
-        scheduler.at_fixed_rate(
-            "sample statistics",
-            Duration::ZERO,
-            ms(window.period_ms()),
-            move || {
-                if let Some(broker) = broker.upgrade() {
-                    broker.stats.sample(window, now_ms());
-                }
-            },
-        );
+        scheduler.at_fixed_rate(what, initial, period, move || {
+            if let Some(broker) = broker.upgrade() {
+                task(&broker);
+            }
+        });
+    };
+    let now = now_ms();
+    let to_next = |length_ms: i64| ms(length_ms - now.rem_euclid(length_ms));
+    let to_midnight = ms(LocalTime::from_epoch_ms(now).start_of_day().to_epoch_ms() + DAY_MS - now);
+    for (window, to_end, length_ms) in [
+        (Window::Minute, to_next(MINUTE_MS), MINUTE_MS),
+        (Window::Hour, to_next(HOUR_MS), HOUR_MS),
+        (Window::Day, to_midnight, DAY_MS),
+    ] {
+        let sample = move |broker: &Broker| broker.stats.sample(window, now_ms());
+        let period = ms(window.period_ms());
+        every("sample statistics", Duration::ZERO, period, Box::new(sample));
+        let log = move |broker: &Broker| broker.stats.log(window);
+        every("log statistics", to_end, ms(length_ms), Box::new(log));
     }
+    let log_moments = |broker: &Broker| broker.stats.log_moments();
+    every("log statistics", to_next(MINUTE_MS), ms(5 * MINUTE_MS), Box::new(log_moments));
 }
 
 fn persist_consumer_offsets(broker: &Broker) {

@@ -2,15 +2,16 @@
 //! VIEW_BROKER_STATS_DATA (315), the consume TPS of consume statistics, and `stats.log`.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::config::BrokerConfig;
+use crate::common::logging::STATISTICS;
 use crate::common::sync::lock;
-use crate::common::topic::SCHEDULE_TOPIC;
+use crate::common::topic::{self, SCHEDULE_TOPIC};
 use crate::remoting::protocol::admin_bodies::{BrokerStatsData, BrokerStatsItem};
 
 /// What is counted together: how often, and up to two values (spec: broker 10.1, admin 6.1).
@@ -28,16 +29,20 @@ enum Kind {
     QueuePut,
     /// Messages and bytes read from the schedule topic, by `topic@queueId@group`.
     QueueGet,
+    /// Not sums, but what was measured last: bytes and ms that a reader is behind, by
+    /// `queueId@topic@group`.
+    GroupGetFall,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::TopicPut,
         Self::GroupGet,
         Self::GroupGetLatency,
         Self::SendBack,
         Self::QueuePut,
         Self::QueueGet,
+        Self::GroupGetFall,
     ];
 }
 
@@ -55,6 +60,9 @@ const NAMES: [(&str, Kind, usize); 10] = [
     ("QUEUE_GET_NUMS", Kind::QueueGet, 0),
     ("QUEUE_GET_SIZE", Kind::QueueGet, 1),
 ];
+
+/// The names of what was measured last. They are in the log only, as in Java.
+const MOMENTS: [&str; 2] = ["GROUP_GET_FALL_SIZE", "GROUP_GET_FALL_TIME"];
 
 /// Messages stored, by the only cluster there is.
 const BROKER_PUT: &str = "BROKER_PUT_NUMS";
@@ -79,6 +87,15 @@ impl Window {
             Self::Minute => 10_000,
             Self::Hour => 600_000,
             Self::Day => 3_600_000,
+        }
+    }
+
+    /// Java's name, in the log.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Minute => "Minute",
+            Self::Hour => "Hour",
+            Self::Day => "Day",
         }
     }
 
@@ -114,6 +131,15 @@ impl Item {
         self.times.fetch_add(times, Ordering::Relaxed);
     }
 
+    /// Replaces what was measured anew.
+    fn measured(&self, values: [Option<i64>; 2]) {
+        for (last, value) in self.values.iter().zip(values) {
+            if let Some(value) = value {
+                last.store(value, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Adds to the first value alone, which is then not said to have been counted any times.
     fn add_uncounted(&self, value: i64) {
         self.values[0].fetch_add(value, Ordering::Relaxed);
@@ -144,6 +170,16 @@ impl Item {
         }
     }
 
+    /// How often something was counted within a window.
+    fn times(&self, window: Window) -> i64 {
+        let history = lock(&self.history);
+        let samples = &history[window as usize];
+        match (samples.front(), samples.back()) {
+            (Some(first), Some(last)) => last.times - first.times,
+            _ => 0,
+        }
+    }
+
     /// What happened to a value within a window, as far as it was sampled.
     fn figures(&self, which: usize, window: Window) -> BrokerStatsItem {
         let history = lock(&self.history);
@@ -160,6 +196,23 @@ impl Item {
             tps: if elapsed_ms > 0 { sum as f64 * 1000.0 / elapsed_ms as f64 } else { 0.0 },
         }
     }
+}
+
+/// A line of the log of statistics. Times are averaged, not summed.
+fn line(
+    name: &str,
+    key: &str,
+    is_time: bool,
+    window: Window,
+    figures: &BrokerStatsItem,
+    times: i64,
+) -> String {
+    let BrokerStatsItem { avgpt, sum, tps } = figures;
+    let window = window.name();
+    if is_time {
+        return format!("[{name}] [{key}] Stats In One {window}, TIMES: {times} AVGRT: {avgpt:.2}");
+    }
+    format!("[{name}] [{key}] Stats In One {window}, SUM: {sum} TPS: {tps:.2} AVGPT: {avgpt:.2}")
 }
 
 type Set = RwLock<HashMap<Box<str>, Arc<Item>>>;
@@ -180,6 +233,8 @@ pub struct BrokerStats {
     cluster: String,
     /// Whether statistics by queue are kept.
     detailed: bool,
+    /// `enableLmq`: what concerns light message queues is counted together.
+    light: bool,
 }
 
 thread_local! {
@@ -206,7 +261,19 @@ impl BrokerStats {
             max_items: config.max_stats_items,
             cluster: config.broker_cluster_name.clone(),
             detailed: config.enable_detail_stat,
+            light: false,
         }
+    }
+
+    /// The same, with `enableLmq`.
+    pub fn with_light_queues(self) -> Self {
+        Self { light: true, ..self }
+    }
+
+    /// The name under which a topic or a group is counted: of light message queues there are too
+    /// many.
+    fn counted<'a>(&self, name: &'a str) -> &'a str {
+        if self.light && topic::is_light(name) { topic::LMQ_PREFIX } else { name }
     }
 
     /// A stored send of `messages` with `bytes` in the log.
@@ -226,7 +293,7 @@ impl BrokerStats {
         }
     }
 
-    /// A pull that found `messages` with `bytes` and took so long.
+    /// A pull that found `messages` with `bytes`, and how long it took if that is recorded.
     pub fn pulled(
         &self,
         group: &str,
@@ -234,14 +301,17 @@ impl BrokerStats {
         queue_id: i32,
         messages: u32,
         bytes: usize,
-        took: Duration,
+        took: Option<Duration>,
     ) {
-        let took_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+        let (group, topic) = (self.counted(group), self.counted(topic));
         with_key(format_args!("{queue_id}@{topic}@{group}"), |key| {
             let by_group = &key[key.len() - topic.len() - 1 - group.len()..];
             self.add(Kind::GroupGet, by_group, [messages.into(), bytes as i64], 1);
-            let latency_key = if self.detailed { key } else { by_group };
-            self.add(Kind::GroupGetLatency, latency_key, [took_ms, 0], 1);
+            if let Some(took) = took {
+                let took_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+                let latency_key = if self.detailed { key } else { by_group };
+                self.add(Kind::GroupGetLatency, latency_key, [took_ms, 0], 1);
+            }
         });
         self.broker_get.add_uncounted(messages.into());
     }
@@ -260,8 +330,33 @@ impl BrokerStats {
         }
     }
 
+    /// A read for the transaction checks.
+    pub fn checked(&self, group: &str, topic: &str, messages: u32, bytes: usize) {
+        with_key(format_args!("{topic}@{group}"), |key| {
+            self.add(Kind::GroupGet, key, [messages.into(), bytes as i64], 1);
+        });
+        self.broker_get.add_uncounted(messages.into());
+    }
+
+    /// How far a reader is behind: bytes after each look at the queue, ms after each that found
+    /// something.
+    pub fn behind(
+        &self,
+        group: &str,
+        topic: &str,
+        queue_id: i32,
+        bytes: Option<i64>,
+        ms: Option<i64>,
+    ) {
+        let (group, topic) = (self.counted(group), self.counted(topic));
+        with_key(format_args!("{queue_id}@{topic}@{group}"), |key| {
+            self.with_item(Kind::GroupGetFall, key, |item| item.measured([bytes, ms]));
+        });
+    }
+
     /// A message given back.
     pub fn sent_back(&self, group: &str, topic: &str) {
+        let (group, topic) = (self.counted(group), self.counted(topic));
         with_key(format_args!("{topic}@{group}"), |key| {
             self.add(Kind::SendBack, key, [1, 0], 1);
         });
@@ -269,6 +364,7 @@ impl BrokerStats {
 
     /// Messages a second that a group got of a topic within the last minute.
     pub fn group_get_tps(&self, group: &str, topic: &str) -> f64 {
+        let (group, topic) = (self.counted(group), self.counted(topic));
         with_key(format_args!("{topic}@{group}"), |key| {
             self.item(Kind::GroupGet, key).map_or(0.0, |item| item.figures(0, Window::Minute).tps)
         })
@@ -301,12 +397,53 @@ impl BrokerStats {
         self.broker_get.sample(window, now_ms);
     }
 
+    /// Writes the figures of a window to the log of statistics, a line for each name and key, as Java
+    /// does: `[TOPIC_PUT_NUMS] [T] Stats In One Minute, SUM: 10 TPS: 0.17 AVGPT: 1.00`.
+    pub fn log(&self, window: Window) {
+        self.lines(window, &mut |line| log::info!(target: STATISTICS, "{line}"));
+    }
+
+    fn lines(&self, window: Window, write: &mut dyn FnMut(String)) {
+        for (name, kind, which) in NAMES {
+            for (key, item) in self.items_of(kind) {
+                let (figures, times) = (item.figures(which, window), item.times(window));
+                write(line(name, &key, kind == Kind::GroupGetLatency, window, &figures, times));
+            }
+        }
+        for (name, item) in [(BROKER_PUT, &self.broker_put), (BROKER_GET, &self.broker_get)] {
+            if item.values[0].load(Ordering::Relaxed) > 0 {
+                write(line(name, &self.cluster, false, window, &item.figures(0, window), 0));
+            }
+        }
+    }
+
+    /// Writes what was measured last: `[GROUP_GET_FALL_TIME] [0@T@g] Stats Every 5 Minutes, Value: 12`.
+    pub fn log_moments(&self) {
+        self.moments(&mut |line| log::info!(target: STATISTICS, "{line}"));
+    }
+
+    fn moments(&self, write: &mut dyn FnMut(String)) {
+        for (which, name) in MOMENTS.into_iter().enumerate() {
+            for (key, item) in self.items_of(Kind::GroupGetFall) {
+                let value = item.values[which].load(Ordering::Relaxed);
+                write(format!("[{name}] [{key}] Stats Every 5 Minutes, Value: {value}"));
+            }
+        }
+    }
+
+    /// The items of a set, by key. No lock is held while they are written somewhere.
+    fn items_of(&self, kind: Kind) -> BTreeMap<Box<str>, Arc<Item>> {
+        let set = self.sets[kind as usize].read().unwrap_or_else(PoisonError::into_inner);
+        set.iter().map(|(key, item)| (key.clone(), Arc::clone(item))).collect()
+    }
+
     /// Forgets a deleted topic.
     pub fn forget_topic(&self, topic: &str) {
         self.forget(|kind, key| {
             let mut parts = key.split('@');
             match kind {
                 Kind::GroupGetLatency if self.detailed => parts.nth(1) == Some(topic),
+                Kind::GroupGetFall => parts.nth(1) == Some(topic),
                 _ => parts.next() == Some(topic),
             }
         });
@@ -336,14 +473,19 @@ impl BrokerStats {
     }
 
     fn add(&self, kind: Kind, key: &str, values: [i64; 2], times: i64) {
+        self.with_item(kind, key, |item| item.add(values, times));
+    }
+
+    /// Does something with an item, which is made if there is room.
+    fn with_item(&self, kind: Kind, key: &str, change: impl FnOnce(&Item)) {
         let set = &self.sets[kind as usize];
         if let Some(item) = set.read().unwrap_or_else(PoisonError::into_inner).get(key) {
-            item.add(values, times);
+            change(item);
             return;
         }
         let mut set = set.write().unwrap_or_else(PoisonError::into_inner);
         if set.contains_key(key) || self.may_add() {
-            set.entry(key.into()).or_default().add(values, times);
+            change(set.entry(key.into()).or_default());
         }
     }
 
@@ -393,7 +535,7 @@ mod tests {
     fn a_window_covers_its_last_samples_only() {
         let stats = stats();
         for tick in 0..20 {
-            stats.pulled("g", "T", 0, 2, 100, Duration::ZERO);
+            stats.pulled("g", "T", 0, 2, 100, Some(Duration::ZERO));
             stats.sample(Window::Minute, tick * 10_000);
         }
         let minute = stats.view("GROUP_GET_NUMS", "T@g").unwrap().stats_minute;
@@ -408,7 +550,7 @@ mod tests {
         for topic in ["T", "TT"] {
             for group in ["g", "gg"] {
                 stats.put(topic, 0, 1, 1);
-                stats.pulled(group, topic, 3, 1, 1, Duration::from_millis(5));
+                stats.pulled(group, topic, 3, 1, 1, Some(Duration::from_millis(5)));
             }
         }
         stats.forget_topic("T");
@@ -419,6 +561,55 @@ mod tests {
         assert_eq!(stats.view("GROUP_GET_NUMS", "TT@g"), None);
         assert!(stats.view("GROUP_GET_NUMS", "TT@gg").is_some());
         assert!(stats.view("GROUP_GET_LATENCY", "3@TT@gg").is_some());
+    }
+
+    #[test]
+    fn lines_are_written_as_java_writes_them() {
+        let stats = stats();
+        stats.put("T", 0, 10, 1000);
+        stats.pulled("g", "T", 0, 4, 400, Some(Duration::from_millis(6)));
+        stats.checked("CID_RMQ_SYS_TRANS", "RMQ_SYS_TRANS_HALF_TOPIC", 1, 100);
+        stats.behind("g", "T", 0, Some(77), Some(5));
+        stats.behind("g", "T", 0, Some(0), None);
+        stats.sample(Window::Minute, 0);
+        let mut lines = Vec::new();
+        stats.lines(Window::Minute, &mut |line| lines.push(line));
+        assert_eq!(
+            lines,
+            [
+                "[TOPIC_PUT_NUMS] [T] Stats In One Minute, SUM: 10 TPS: 1.00 AVGPT: 10.00",
+                "[TOPIC_PUT_SIZE] [T] Stats In One Minute, SUM: 1000 TPS: 100.00 AVGPT: 1000.00",
+                "[GROUP_GET_NUMS] [RMQ_SYS_TRANS_HALF_TOPIC@CID_RMQ_SYS_TRANS] Stats In One Minute, SUM: 1 TPS: 0.10 AVGPT: 1.00",
+                "[GROUP_GET_NUMS] [T@g] Stats In One Minute, SUM: 4 TPS: 0.40 AVGPT: 4.00",
+                "[GROUP_GET_SIZE] [RMQ_SYS_TRANS_HALF_TOPIC@CID_RMQ_SYS_TRANS] Stats In One Minute, SUM: 100 TPS: 10.00 AVGPT: 100.00",
+                "[GROUP_GET_SIZE] [T@g] Stats In One Minute, SUM: 400 TPS: 40.00 AVGPT: 400.00",
+                "[GROUP_GET_LATENCY] [0@T@g] Stats In One Minute, TIMES: 1 AVGRT: 6.00",
+                "[BROKER_PUT_NUMS] [DefaultCluster] Stats In One Minute, SUM: 10 TPS: 1.00 AVGPT: 0.00",
+                "[BROKER_GET_NUMS] [DefaultCluster] Stats In One Minute, SUM: 5 TPS: 0.50 AVGPT: 0.00",
+            ]
+        );
+        let mut moments = Vec::new();
+        stats.moments(&mut |line| moments.push(line));
+        assert_eq!(
+            moments,
+            [
+                "[GROUP_GET_FALL_SIZE] [0@T@g] Stats Every 5 Minutes, Value: 0",
+                "[GROUP_GET_FALL_TIME] [0@T@g] Stats Every 5 Minutes, Value: 5",
+            ]
+        );
+    }
+
+    #[test]
+    fn light_queues_are_counted_together() {
+        let stats = stats().with_light_queues();
+        for topic in ["%LMQ%1", "%LMQ%2"] {
+            stats.pulled("%LMQ%g", topic, 0, 1, 1, None);
+            stats.behind("%LMQ%g", topic, 0, Some(1), None);
+        }
+        stats.sample(Window::Minute, 0);
+        assert_eq!(stats.view("GROUP_GET_NUMS", "%LMQ%@%LMQ%").unwrap().stats_minute.sum, 2);
+        assert!(stats.group_get_tps("%LMQ%other", "%LMQ%3") > 0.0);
+        assert_eq!(stats.items.load(Ordering::Relaxed), 2);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::config::BrokerConfig;
 use super::config_file::ConfigFile;
 use super::slave_sync::news::Listener;
 use crate::common::json::{Style, ToJson};
+use crate::common::topic;
 use crate::remoting::protocol::bodies::{
     DataVersion, SubscriptionGroupConfig, SubscriptionGroupTable,
 };
@@ -36,6 +37,8 @@ pub struct SubscriptionGroups {
     file: ConfigFile,
     /// Who tells slaves.
     pub news: Listener,
+    /// `enableLmq`: every `%LMQ%…` is a group with the defaults, and none stands in the table.
+    light: bool,
 }
 
 #[derive(Debug)]
@@ -69,7 +72,13 @@ impl SubscriptionGroups {
             max_groups: config.max_subscription_groups,
             file: ConfigFile::new(root, "subscriptionGroup.json"),
             news: Listener::default(),
+            light: false,
         }
+    }
+
+    /// The same, with `enableLmq`.
+    pub fn with_light_queues(self) -> Self {
+        Self { light: true, ..self }
     }
 
     /// Overlays what `subscriptionGroup.json` says.
@@ -89,6 +98,9 @@ impl SubscriptionGroups {
 
     /// The configuration of a group, if there is one.
     pub fn get(&self, group: &str) -> Option<Arc<SubscriptionGroupConfig>> {
+        if self.light && topic::is_light(group) {
+            return Some(Arc::new(default_group(group)));
+        }
         self.read().groups.get(group).cloned()
     }
 
@@ -127,6 +139,9 @@ impl SubscriptionGroups {
 
     /// Makes or replaces a group. `Err` says why not.
     pub fn put(&self, group: SubscriptionGroupConfig) -> Result<(), String> {
+        if self.light && topic::is_light(&group.group_name) {
+            return Ok(());
+        }
         let mut table = self.write();
         if table.groups.len() >= self.max_groups && !table.groups.contains_key(&group.group_name) {
             return Err(format!(

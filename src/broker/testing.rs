@@ -92,7 +92,7 @@ impl Client {
 pub struct TestBroker {
     pub running: RunningBroker,
     pub client: Arc<RemotingClient>,
-    folder: Folder,
+    folder: Arc<Folder>,
 }
 
 impl TestBroker {
@@ -101,7 +101,17 @@ impl TestBroker {
     }
 
     pub fn start_with(change: impl FnOnce(&mut Configuration)) -> Self {
-        let folder = Folder::new();
+        Self::start_on(Arc::new(Folder::new()), change)
+    }
+
+    /// Stops it, and starts another one on its files.
+    pub fn restart(self) -> Self {
+        let folder = Arc::clone(&self.folder);
+        drop(self);
+        Self::start_on(folder, |_| {})
+    }
+
+    fn start_on(folder: Arc<Folder>, change: impl FnOnce(&mut Configuration)) -> Self {
         let mut configuration = Configuration {
             file: Some(folder.path().join("config").join("broker.conf")),
             ..Configuration::default()

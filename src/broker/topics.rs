@@ -34,6 +34,8 @@ pub struct Topics {
     file: ConfigFile,
     /// Who tells slaves.
     pub news: Listener,
+    /// `enableLmq`: every `%LMQ%…` is a topic with one queue, and none stands in the table.
+    light: bool,
     /// Told when a send, a heartbeat or the broker itself made a topic.
     created: OnceLock<Created>,
 }
@@ -76,7 +78,17 @@ impl Topics {
             file: ConfigFile::new(root, "topics.json"),
             news: Listener::default(),
             created: OnceLock::new(),
+            light: false,
         }
+    }
+
+    /// The same, with `enableLmq`.
+    pub fn with_light_queues(self) -> Self {
+        Self { light: true, ..self }
+    }
+
+    fn is_light(&self, topic: &str) -> bool {
+        self.light && topic::is_light(topic)
     }
 
     /// Overlays what `topics.json` says.
@@ -98,12 +110,15 @@ impl Topics {
 
     /// The configuration of a topic.
     pub fn get(&self, topic: &str) -> Option<Arc<TopicConfig>> {
+        if self.is_light(topic) {
+            return Some(Arc::new(plain_topic(topic, 1)));
+        }
         self.read().topics.get(topic).cloned()
     }
 
     /// Whether the topic is configured here.
     pub fn contains(&self, topic: &str) -> bool {
-        self.read().topics.contains_key(topic)
+        self.is_light(topic) || self.read().topics.contains_key(topic)
     }
 
     /// Whether administrators must leave the topic alone.
@@ -236,6 +251,9 @@ impl Topics {
 
     /// Makes or replaces a topic as an administrator asks. `Err` says why not.
     pub fn put(&self, topic: TopicConfig) -> Result<(), String> {
+        if self.is_light(&topic.topic_name) {
+            return Ok(());
+        }
         let mut table = self.write();
         if table.topics.len() >= self.max_topics && !table.topics.contains_key(&topic.topic_name) {
             return Err(format!("this broker has maxTopics={} topics already", self.max_topics));

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Broker;
+use super::ended_transactions::REMEMBERED;
 use super::put_message;
 use super::records::for_each_record;
 use super::send::is_stored;
@@ -55,6 +56,34 @@ pub fn run(broker: &Arc<Broker>, signal: &Signal) {
     while signal.wait(interval) {
         check_all(broker, signal);
     }
+}
+
+/// Reads the ends that are written down and whose half messages are not passed yet, before anybody can
+/// end one of them once more.
+pub fn remember_ends(broker: &Broker) {
+    let max = broker.store.max_offset(TRANS_OP_HALF_TOPIC, 0);
+    let known = broker.consumer_offsets.get(GROUP, TRANS_OP_HALF_TOPIC, 0).unwrap_or(0);
+    let min = broker.store.min_offset(TRANS_OP_HALF_TOPIC, 0);
+    let mut at = known.max(min).max(max - REMEMBERED as i64);
+    while at < max {
+        let found = broker.store.get(GROUP, TRANS_OP_HALF_TOPIC, 0, at, ENDS_AT_A_TIME, None);
+        let Some(found) = found.filter(|found| found.next_begin_offset > at) else { return };
+        at = found.next_begin_offset;
+        if let Some(records) = found.records {
+            for_each_record(&*records, |end| {
+                for half in named_by(end.body) {
+                    broker.ended_transactions.found((0, half));
+                }
+                ControlFlow::Continue(())
+            });
+        }
+    }
+}
+
+/// The half messages that an end names. Brokers of 5.x name several, each followed by a comma.
+fn named_by(body: &[u8]) -> Vec<i64> {
+    let body = String::from_utf8_lossy(body);
+    body.split(',').filter_map(|text| text.trim().parse().ok()).collect()
 }
 
 fn check_all(broker: &Broker, signal: &Signal) {
@@ -191,14 +220,29 @@ impl<'a> Pass<'a> {
     }
 
     fn read(&self, topic: &str, offset: i64, max: i32) -> Option<GetMessageResult> {
-        self.broker.store.get(GROUP, topic, self.queue_id, offset, max, None)
+        let found = self.broker.store.get(GROUP, topic, self.queue_id, offset, max, None)?;
+        let stats = &self.broker.stats;
+        if self.broker.store.config().disk_fall_recorded && found.behind_bytes.is_some() {
+            let stored_ms = found.last_store_timestamp;
+            let behind_ms = (stored_ms > 0).then(|| now_ms() - stored_ms);
+            stats.behind(GROUP, topic, self.queue_id, found.behind_bytes, behind_ms);
+        }
+        if found.count > 0 {
+            stats.checked(GROUP, topic, found.count, found.bytes);
+        }
+        Some(found)
     }
 
     /// Whether the half message has ended; its end is then used up.
     fn pass_ended(&mut self, half: i64) -> bool {
-        let Some(end) = self.ended.remove(&half) else { return false };
-        self.close_one(end);
-        true
+        match self.ended.remove(&half) {
+            Some(end) => {
+                self.close_one(end);
+                true
+            }
+            // Its end may name another copy of it.
+            None => self.broker.ended_transactions.has_ended((self.queue_id, half)),
+        }
     }
 
     /// Reads the next ends. `false`: the store does not give anything out.
@@ -239,9 +283,9 @@ impl<'a> Pass<'a> {
         if find_property(end.properties, TAGS) != Some(ENDED_TAG) {
             log::warn!("a message at {} of {TRANS_OP_HALF_TOPIC} is no end", end.physical_offset);
         }
-        // Brokers of 5.x name several half messages, each followed by a comma.
-        let body = String::from_utf8_lossy(end.body);
-        let named = body.split(',').filter_map(|text| text.trim().parse::<i64>().ok());
+        let named = named_by(end.body).into_iter();
+        let ends = &self.broker.ended_transactions;
+        let named = named.inspect(|half| ends.found((self.queue_id, *half)));
         let open: Vec<i64> = named.filter(|half| *half >= self.first_half).collect();
         if open.is_empty() {
             self.closed_ends.push(end.queue_offset);
@@ -331,6 +375,9 @@ impl<'a> Pass<'a> {
             put_message::rewrite(half.properties, &[], &[(TRANSACTION_CHECK_TIMES, &checks)]);
         match self.put_back(half, &properties) {
             Some(copy) => {
+                let place = |offset| (self.queue_id, offset);
+                let (old, new) = (place(half.queue_offset), place(copy.queue_offset));
+                self.broker.ended_transactions.copied(old, new);
                 if let Err(problem) = send_check(self.broker, half, &properties, &copy) {
                     self.unasked += 1;
                     self.why_unasked = problem;

@@ -5,10 +5,12 @@
 //! down in `RMQ_SYS_TRANS_OP_HALF_TOPIC`, as a message whose body is the half message's queue offset:
 //! nothing in the log is ever changed or removed. A commit stores the message once more, under its
 //! real topic, before its end is written down; so a crash in between commits twice rather than
-//! never.
+//! never. Of several ends of one half message the first counts
+//! ([`ended_transactions`](super::ended_transactions)).
 
 use std::sync::Arc;
 
+use super::ended_transactions::{Begin, End};
 use super::put_message::{self, Wishes};
 use super::records::with_record;
 use super::send::{is_stored, put_status_answer};
@@ -53,11 +55,7 @@ pub fn process(broker: &Arc<Broker>, _connection: &Arc<Connection>, request: Com
     };
     let ended = with_record(&broker.store, header.commit_log_offset, |half| {
         check(&header, half)?;
-        if commits {
-            commit(broker, half)?;
-        }
-        write_down_end(broker, half.queue_id, half.queue_offset);
-        Ok(())
+        end(broker, half, commits, &header.producer_group)
     });
     let ended = ended.unwrap_or_else(|| {
         Err(Refusal::new(
@@ -72,6 +70,28 @@ pub fn process(broker: &Arc<Broker>, _connection: &Arc<Connection>, request: Com
         Ok(()) => Command::response(code::SUCCESS),
         Err(refusal) => refusal.response(),
     }))
+}
+
+/// Carries an end out, if it is the first.
+fn end(broker: &Broker, half: &RecordView<'_>, commits: bool, group: &str) -> Result<(), Refusal> {
+    let place = (half.queue_id, half.queue_offset);
+    let how = if commits { End::Commit } else { End::Rollback };
+    let ends = &broker.ended_transactions;
+    match ends.begin(place, how, group) {
+        Begin::First => {}
+        Begin::Ended => return Ok(()),
+        Begin::Busy => {
+            let problem = "this half message is just being ended by another request";
+            return Err(Refusal::new(code::SYSTEM_BUSY, problem));
+        }
+    }
+    if commits && let Err(refusal) = commit(broker, half) {
+        ends.give_up(place);
+        return Err(refusal);
+    }
+    ends.finish(place, how);
+    write_down_end(broker, half.queue_id, half.queue_offset);
+    Ok(())
 }
 
 /// Whether the request means this half message.
@@ -174,4 +194,69 @@ fn put_as_broker(
         wait_store: false,
     };
     broker.store.put(&message).wait()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::TestBroker;
+
+    const COMMIT: &str = "8";
+    const ROLLBACK: &str = "12";
+
+    /// Sends a half message; returns what its end is told by.
+    fn half(broker: &TestBroker) -> [String; 2] {
+        let fields = [
+            ("a", "pg"),
+            ("b", "T"),
+            ("c", "TBW102"),
+            ("d", "4"),
+            ("e", "0"),
+            ("f", "4"),
+            ("g", "1700000000000"),
+            ("h", "0"),
+            ("i", "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}pg"),
+        ];
+        let sent = broker.call(310, &fields, "x");
+        assert_eq!(sent.code, 0, "{:?}", sent.remark);
+        let id: crate::common::message_id::MessageId =
+            sent.fields.get("msgId").unwrap().parse().unwrap();
+        [id.offset.to_string(), sent.fields.get("queueOffset").unwrap().to_owned()]
+    }
+
+    fn end(broker: &TestBroker, [log_offset, table_offset]: &[String; 2], how: &str) -> i32 {
+        let fields = [
+            ("producerGroup", "pg"),
+            ("tranStateTableOffset", table_offset),
+            ("commitLogOffset", log_offset),
+            ("commitOrRollback", how),
+        ];
+        let answer = broker.call(37, &fields, "");
+        broker.settle();
+        answer.code
+    }
+
+    #[test]
+    fn of_several_ends_the_first_counts_also_after_a_restart() {
+        let broker = TestBroker::start();
+        broker.make_topic("T", "1");
+        // Offset 0 of the log would be that of a half message that nothing is before.
+        broker.send("T", "0", "first");
+        let delivered = |broker: &TestBroker| broker.running.broker.store.max_offset("T", 0);
+        let (kept, dropped) = (half(&broker), half(&broker));
+        assert_eq!(end(&broker, &kept, COMMIT), 0);
+        assert_eq!(end(&broker, &kept, COMMIT), 0);
+        assert_eq!(end(&broker, &kept, ROLLBACK), 0);
+        assert_eq!(end(&broker, &dropped, ROLLBACK), 0);
+        assert_eq!(end(&broker, &dropped, COMMIT), 0);
+        assert_eq!(delivered(&broker), 2);
+        assert_eq!(broker.running.broker.ended_transactions.contradicted(), 2);
+        assert_eq!(broker.running.broker.store.max_offset(TRANS_OP_HALF_TOPIC, 0), 2);
+        let broker = broker.restart();
+        assert_eq!(end(&broker, &kept, COMMIT), 0);
+        assert_eq!(end(&broker, &dropped, COMMIT), 0);
+        assert_eq!(delivered(&broker), 2);
+        assert_eq!(end(&broker, &half(&broker), COMMIT), 0);
+        assert_eq!(delivered(&broker), 3);
+    }
 }

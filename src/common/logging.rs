@@ -21,6 +21,12 @@ use super::clock::now_ms;
 use super::os::LocalTime;
 use super::sync::lock;
 
+/// Target of lines of statistics, which have a file of their own beside the other lines' file, and
+/// are lost without one.
+pub const STATISTICS: &str = "RocketmqStats";
+/// Name of that file.
+const STATISTICS_FILE: &str = "stats.log";
+
 /// Where and what to log.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
@@ -40,13 +46,22 @@ pub struct LogConfig {
 ///
 /// When the file cannot be opened, nothing is installed. When the process has a logger already.
 pub fn init(config: LogConfig) -> io::Result<()> {
-    let file = match config.file {
-        None => None,
-        Some(path) => Some(LogFile::open(path, config.max_file_bytes, config.keep_files)?),
-    };
+    let open = |path| LogFile::open(path, config.max_file_bytes, config.keep_files);
+    let statistics = config.file.as_ref().map(|path| Statistics {
+        path: path.with_file_name(STATISTICS_FILE),
+        max_bytes: config.max_file_bytes,
+        keep_files: config.keep_files,
+        file: None,
+    });
+    let file = config.file.map(open).transpose()?;
     let filter = Builder::from_env(Env::default().default_filter_or("info")).build();
     let level = filter.filter();
-    let logger = Lines { filter, stderr: config.stderr, file: file.map(Mutex::new) };
+    let logger = Lines {
+        filter,
+        stderr: config.stderr,
+        file: file.map(Mutex::new),
+        statistics: statistics.map(Mutex::new),
+    };
     log::set_boxed_logger(Box::new(logger)).map_err(io::Error::other)?;
     log::set_max_level(level);
     Ok(())
@@ -64,6 +79,26 @@ struct Lines {
     filter: Logger,
     stderr: bool,
     file: Option<Mutex<LogFile>>,
+    statistics: Option<Mutex<Statistics>>,
+}
+
+/// The file of statistics, opened with the first line: a name server has none.
+struct Statistics {
+    path: PathBuf,
+    max_bytes: u64,
+    keep_files: usize,
+    file: Option<LogFile>,
+}
+
+impl Statistics {
+    fn write(&mut self, line: &[u8]) {
+        if self.file.is_none() {
+            self.file = LogFile::open(self.path.clone(), self.max_bytes, self.keep_files).ok();
+        }
+        if let Some(file) = &mut self.file {
+            file.write(line);
+        }
+    }
 }
 
 impl Log for Lines {
@@ -75,7 +110,16 @@ impl Log for Lines {
         if !self.filter.matches(record) {
             return;
         }
-        let line = format_line(LocalTime::from_epoch_ms(now_ms()), record);
+        let time = LocalTime::from_epoch_ms(now_ms());
+        if record.target() == STATISTICS {
+            if let Some(statistics) = &self.statistics {
+                // As Java's: who reads them wants no thread.
+                let line = format!("{time} {} - {}\n", record.level(), record.args());
+                lock(statistics).write(line.as_bytes());
+            }
+            return;
+        }
+        let line = format_line(time, record);
         let written = match &self.file {
             Some(file) => lock(file).write(line.as_bytes()),
             None => false,

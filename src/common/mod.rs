@@ -19,7 +19,7 @@
 //!
 //! Then what stands in files: [`config`] (settings declared once) in [`property_text`] (Java's
 //! syntax), [`json`] (RocketMQ's dialect) in files that [`atomic_file`] replaces as a whole, and the
-//! [log](logging), and [`base64`] in some of them. [`command_line`] is what the programs' mains share, [`os`] what std lacks.
+//! [log](logging), [at times](rarely), and [`base64`] in some of them. [`command_line`] is what the programs' mains share, [`os`] what std lacks.
 
 pub mod atomic_file;
 pub mod base64;
@@ -38,6 +38,7 @@ pub mod message_id;
 pub mod os;
 pub mod properties;
 pub mod property_text;
+pub mod rarely;
 pub mod record;
 pub mod scheduler;
 pub mod service_thread;

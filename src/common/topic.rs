@@ -71,6 +71,11 @@ pub fn is_system_topic(topic: &str) -> bool {
     topic.starts_with(SYSTEM_TOPIC_PREFIX) || SYSTEM_TOPICS.contains(&topic)
 }
 
+/// Whether a topic is a light message queue, or a group one that consumes such.
+pub fn is_light(name: &str) -> bool {
+    name.starts_with(LMQ_PREFIX)
+}
+
 /// Whether `byte` may stand in a topic or group name: `%|a-zA-Z0-9_-`.
 pub fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'%' | b'|' | b'_' | b'-')

@@ -167,6 +167,9 @@ pub struct GetMessageResult {
     pub records: Option<Arc<dyn SharedBytes>>,
     /// Store time of the last record, ms; 0 without messages.
     pub last_store_timestamp: i64,
+    /// How far the last record that was looked at is behind the log's end, bytes; `None` if the offset
+    /// was out of range.
+    pub behind_bytes: Option<i64>,
     /// The reader lags by more than memory holds.
     pub suggest_pulling_from_slave: bool,
 }

@@ -90,6 +90,7 @@ pub fn nothing(
         bytes: 0,
         records: None,
         last_store_timestamp: 0,
+        behind_bytes: None,
         suggest_pulling_from_slave: false,
     }
 }
@@ -136,6 +137,7 @@ pub fn get(
     let lag = batch.log_end - batch.last_offset;
     let mut result = batch.finish(min, max);
     result.next_begin_offset = get.offset + examined;
+    result.behind_bytes = Some(lag);
     result.suggest_pulling_from_slave = lag > get.memory_bytes;
     result
 }

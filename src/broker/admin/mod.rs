@@ -81,13 +81,18 @@ pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Comm
         request_codes::QUERY_CONSUME_QUEUE => queues::query,
         request_codes::RESUME_CHECK_HALF_MESSAGE => queues::resume_half_message,
         other => {
-            return refuse(
-                code::REQUEST_CODE_NOT_SUPPORTED,
-                format!(" request type {other} not supported"),
-            );
+            return Ok(Some(not_supported(other)));
         }
     };
     handler(broker, connection, request)
+}
+
+/// The answer to a code that nobody serves.
+pub fn not_supported(request_code: i32) -> Command {
+    Command::failure(
+        code::REQUEST_CODE_NOT_SUPPORTED,
+        format!(" request type {request_code} not supported"),
+    )
 }
 
 /// Success, with nothing to say.

@@ -147,6 +147,7 @@ pub fn reset_offset(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command)
     if let Some(old) = members.iter().find(|client| client.version < FIRST_RESET_VERSION) {
         return refuse(code::SYSTEM_ERROR, too_old(old));
     }
+    broker.consumer_offsets.expect_reset(group, topic);
     let to_client = ResetOffsetRequestHeader { is_force: false, ..header.clone() };
     for client in &members {
         let request = Command::request(request_code::RESET_CONSUMER_CLIENT_OFFSET)

@@ -8,8 +8,11 @@ use super::heartbeat::{ConsumeFromWhere, ConsumeType, MessageModel, Subscription
 use crate::json_body;
 
 json_body! {
-    /// Answer to GET_ALL_CONSUMER_OFFSET, and `consumerOffset.json`.
+    /// Answer to GET_ALL_CONSUMER_OFFSET, and `consumerOffset.json`; with `enableLmq`
+    /// `lmqConsumerOffset.json`.
     pub struct ConsumerOffsetTable {
+        /// `topic@group` to offset, of groups of light message queues; absent without `enableLmq`.
+        pub lmq_offset_table: Option<BTreeMap<String, i64>> => "lmqOffsetTable",
         /// `topic@group` to queue to offset.
         pub offset_table: BTreeMap<String, BTreeMap<i32, i64>> => "offsetTable",
     }
