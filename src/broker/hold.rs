@@ -15,11 +15,12 @@
 //! the message visible *before* it tells of it. Of the two, one sees the other: both sides have a
 //! full fence between their write and their read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::common::quick_hash::QuickMap;
 use crate::common::service_thread::Signal;
 use crate::common::sync::lock;
 use crate::store::{Arrival, MessageFilter};
@@ -55,11 +56,11 @@ pub type Wake<R> = Box<dyn Fn(HeldPull<R>) + Send + Sync>;
 type Deadline = (Instant, u64);
 
 /// The pulls that wait in the queues of one topic, with their numbers.
-type WaitingByQueue<R> = HashMap<i32, Vec<(u64, HeldPull<R>)>>;
+type WaitingByQueue<R> = QuickMap<i32, Vec<(u64, HeldPull<R>)>>;
 
 struct Table<R> {
     /// Who waits where.
-    queues: HashMap<Arc<str>, WaitingByQueue<R>>,
+    queues: QuickMap<Arc<str>, WaitingByQueue<R>>,
     /// Who ends when. Has exactly the pulls of `queues`.
     deadlines: BTreeMap<Deadline, (Arc<str>, i32)>,
     next_id: u64,
@@ -71,7 +72,7 @@ struct Table<R> {
 impl<R> Default for Table<R> {
     fn default() -> Self {
         Self {
-            queues: HashMap::new(),
+            queues: QuickMap::default(),
             deadlines: BTreeMap::new(),
             next_id: 0,
             sleeps_until: None,
@@ -279,7 +280,7 @@ impl<R> HeldPulls<R> {
         let queues = std::mem::take(&mut table.queues);
         queues
             .into_values()
-            .flat_map(HashMap::into_values)
+            .flat_map(QuickMap::into_values)
             .flatten()
             .map(|(_, held)| held)
             .collect()

@@ -10,6 +10,7 @@ use super::timed::{Due, TimedWishes};
 use crate::common::properties::{
     CLUSTER, DELAY, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, REAL_QUEUE_ID, REAL_TOPIC,
     TIMER_DELAY_MS, TIMER_DELAY_SEC, TIMER_DELIVER_MS, TIMER_OUT_MS, TRANSACTION_PREPARED, WAIT,
+    position,
 };
 use crate::common::sys_flag::{TRANSACTION_COMMIT, TRANSACTION_MASK, TRANSACTION_NOT};
 use crate::common::topic::{SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC};
@@ -38,8 +39,10 @@ impl<'a> Wishes<'a> {
         let mut wishes = Self::default();
         let mut names = Names::default();
         let mut start = 0;
-        for segment in properties.split(PROPERTY_SEPARATOR) {
-            let end = start + segment.len();
+        while start <= properties.len() {
+            let end = position(properties.as_bytes(), start, PROPERTY_SEPARATOR as u8)
+                .unwrap_or(properties.len());
+            let segment = &properties[start..end];
             match pair(segment) {
                 Some((name, value)) => {
                     match name {
@@ -80,7 +83,8 @@ impl<'a> Wishes<'a> {
 
 /// A name and its value, if well-formed.
 fn pair(segment: &str) -> Option<(&str, &str)> {
-    let (name, value) = segment.split_once(NAME_VALUE_SEPARATOR)?;
+    let middle = position(segment.as_bytes(), 0, NAME_VALUE_SEPARATOR as u8)?;
+    let (name, value) = (&segment[..middle], &segment[middle + 1..]);
     (!name.is_empty() && !value.is_empty()).then_some((name, value))
 }
 

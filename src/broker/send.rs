@@ -165,7 +165,7 @@ pub fn rejects(broker: &Broker) -> Option<String> {
 
 /// Answers a send.
 pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Command) -> Answer {
-    let config = broker.config.get();
+    let config = broker.config.of_thread();
     let header = SendHeader::read(&request)?;
     let mut response = new_response(&config);
     match put(broker, &config, connection, &request, &header) {
@@ -528,7 +528,7 @@ fn acknowledge(broker: &Broker, sent: &Sent<'_>, result: &PutResult, response: &
     broker.stats.put(&sent.topic, sent.stored_queue_id, result.messages, result.wrote_bytes);
     if result.batch_offsets.is_empty() {
         let id = MessageId { host: broker.store_host, offset: result.commit_log_offset };
-        response.fields.push("msgId", id);
+        response.fields.push_str("msgId", id.digits().as_str());
     } else {
         response.fields.push_str("msgId", &offset_message_ids(broker, result));
     }

@@ -2,7 +2,7 @@
 //! VIEW_BROKER_STATS_DATA (315), the consume TPS of consume statistics, and `stats.log`.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::config::BrokerConfig;
 use crate::common::logging::STATISTICS;
+use crate::common::quick_hash::QuickMap;
 use crate::common::sync::lock;
 use crate::common::topic::{self, SCHEDULE_TOPIC};
 use crate::remoting::protocol::admin_bodies::{BrokerStatsData, BrokerStatsItem};
@@ -215,7 +216,7 @@ fn line(
     format!("[{name}] [{key}] Stats In One {window}, SUM: {sum} TPS: {tps:.2} AVGPT: {avgpt:.2}")
 }
 
-type Set = RwLock<HashMap<Box<str>, Arc<Item>>>;
+type Set = RwLock<QuickMap<Box<str>, Arc<Item>>>;
 
 /// The statistics of a broker.
 ///

@@ -1,7 +1,6 @@
 //! [`SubscriptionGroups`]: the configuration of consumer groups, persisted in
 //! `subscriptionGroup.json`. Who is online in a group is in [`consumers`](super::consumers).
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -9,6 +8,7 @@ use super::config::BrokerConfig;
 use super::config_file::ConfigFile;
 use super::slave_sync::news::Listener;
 use crate::common::json::{Style, ToJson};
+use crate::common::quick_hash::QuickMap;
 use crate::common::topic;
 use crate::remoting::protocol::bodies::{
     DataVersion, SubscriptionGroupConfig, SubscriptionGroupTable,
@@ -46,7 +46,7 @@ struct Table {
     version: DataVersion,
     /// Number of changes: the version of a slave's table is its master's, and may go back.
     changes: i64,
-    groups: HashMap<String, Arc<SubscriptionGroupConfig>>,
+    groups: QuickMap<String, Arc<SubscriptionGroupConfig>>,
 }
 
 fn default_group(name: &str) -> SubscriptionGroupConfig {

@@ -1,7 +1,7 @@
 //! [`Topics`]: the topics of this broker, those made at start, by administrators and on the first
 //! send. Persisted in `topics.json`; name servers are told by [`registration`](super::registration).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
@@ -9,6 +9,7 @@ use super::config::BrokerConfig;
 use super::config_file::ConfigFile;
 use super::slave_sync::news::Listener;
 use crate::common::json::{Style, ToJson};
+use crate::common::quick_hash::QuickMap;
 use crate::common::topic::{self, PERM_INHERIT, PERM_READ, PERM_WRITE};
 use crate::remoting::protocol::bodies::{DataVersion, TopicConfig, TopicConfigTable};
 
@@ -53,7 +54,7 @@ struct Table {
     version: DataVersion,
     /// Number of changes: the version of a slave's table is its master's, and may go back.
     changes: i64,
-    topics: HashMap<String, Arc<TopicConfig>>,
+    topics: QuickMap<String, Arc<TopicConfig>>,
 }
 
 impl Table {

@@ -13,6 +13,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::json::java_double;
+pub use super::live::Live;
 use super::{atomic_file, property_text};
 
 /// Longest property file that is read, bytes.
@@ -242,31 +243,6 @@ macro_rules! config {
             }
         }
     };
-}
-
-/// A configuration that can change while it is used: readers take a snapshot.
-#[derive(Debug, Default)]
-pub struct Live<T>(std::sync::RwLock<std::sync::Arc<T>>);
-
-impl<T: Clone> Live<T> {
-    /// Wraps a configuration.
-    pub fn new(config: T) -> Self {
-        Self(std::sync::RwLock::new(std::sync::Arc::new(config)))
-    }
-
-    /// The configuration as it is now.
-    pub fn get(&self) -> std::sync::Arc<T> {
-        self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
-    }
-
-    /// Changes it; readers that hold a snapshot keep theirs.
-    pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
-        let mut slot = self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let mut config = (**slot).clone();
-        let result = change(&mut config);
-        *slot = std::sync::Arc::new(config);
-        result
-    }
 }
 
 /// Applies entries to several structs (a broker's file configures four); a key that several have is

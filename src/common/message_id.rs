@@ -30,9 +30,24 @@ pub struct MessageId {
     pub offset: i64,
 }
 
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Each send is answered with one: the digits are put down from the right, at once.
+/// The text of a [`MessageId`].
+pub struct Digits {
+    /// The digits stand at the end.
+    digits: [u8; 56],
+    start: usize,
+}
+
+impl Digits {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.digits[self.start..]).unwrap_or_default()
+    }
+}
+
+impl MessageId {
+    /// The text, without an allocation: each send is answered with one.
+    pub fn digits(&self) -> Digits {
+        // They are put down from the right, at once.
         let mut digits = [0u8; 56];
         let mut start = digits.len();
         let mut put = |mut value: u64, count: usize| {
@@ -52,7 +67,13 @@ impl fmt::Display for MessageId {
                 put((bits >> 64) as u64, 16);
             }
         }
-        f.write_str(str::from_utf8(&digits[start..]).unwrap_or_default())
+        Digits { digits, start }
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.digits().as_str())
     }
 }
 

@@ -14,12 +14,14 @@
 //! | requests | [`thread_pool`] | at most so many at a time, a bounded queue, and age limits |
 //! | small chores at their time | [`scheduler`] | one thread for all of them |
 //!
-//! What many completions do at once leaves [`together`]. Under all is [`sync`]: locks that a panic does not close, panics that are logged and stay where
-//! they happened.
+//! What many completions do at once leaves [`together`]. Under all is [`sync`]: locks that a panic
+//! does not close, panics that are logged and stay where they happened; and [`quick_hash`], for tables
+//! that every message asks.
 //!
-//! Then what stands in files: [`config`] (settings declared once) in [`property_text`] (Java's
-//! syntax), [`json`] (RocketMQ's dialect) in files that [`atomic_file`] replaces as a whole, and the
-//! [log](logging), [at times](rarely), and [`base64`] in some of them. [`command_line`] is what the programs' mains share, [`os`] what std lacks.
+//! Then what stands in files: [`config`] (settings declared once, [`live`]) in [`property_text`]
+//! (Java's syntax), [`json`] (RocketMQ's dialect) in files that [`atomic_file`] replaces as a whole,
+//! and the [log](logging), [at times](rarely), and [`base64`] in some of them. [`command_line`] is
+//! what the programs' mains share, [`os`] what std lacks.
 
 pub mod atomic_file;
 pub mod base64;
@@ -31,6 +33,7 @@ pub mod compression;
 pub mod config;
 #[macro_use]
 pub mod json;
+pub mod live;
 pub mod logging;
 pub mod message;
 pub mod message_id;
@@ -38,6 +41,7 @@ pub mod message_id;
 pub mod os;
 pub mod properties;
 pub mod property_text;
+pub mod quick_hash;
 pub mod rarely;
 pub mod record;
 pub mod scheduler;

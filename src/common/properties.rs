@@ -206,7 +206,7 @@ pub fn find<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The first place of a byte, not before `from`.
-fn position(bytes: &[u8], from: usize, byte: u8) -> Option<usize> {
+pub fn position(bytes: &[u8], from: usize, byte: u8) -> Option<usize> {
     const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
     let rest = bytes.get(from..)?;

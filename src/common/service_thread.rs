@@ -26,6 +26,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::sync::{catch_panic, lock};
+use super::together::at_end;
 
 /// The loop works, and nobody has called.
 const AWAKE: u8 = 0;
@@ -95,10 +96,28 @@ impl Signal {
 
     /// Wakes the loop. Cheap when it is already awake.
     pub fn wakeup(&self) {
-        if self.state.swap(CALLED, Ordering::AcqRel) == ASLEEP {
-            drop(lock(&self.lock));
-            self.condition.notify_all();
+        if self.call() {
+            self.notify();
         }
+    }
+
+    /// The same at the end of what this thread does [`together`](super::together): waking a thread
+    /// costs more than most requests, and whoever waits for an answer should not wait for that too.
+    pub fn wakeup_at_end(self: &Arc<Self>) {
+        if self.call() {
+            let signal = Arc::clone(self);
+            at_end(move || signal.notify());
+        }
+    }
+
+    /// Whether the loop sleeps; this is then the only call that finds it so.
+    fn call(&self) -> bool {
+        self.state.swap(CALLED, Ordering::AcqRel) == ASLEEP
+    }
+
+    fn notify(&self) {
+        drop(lock(&self.lock));
+        self.condition.notify_all();
     }
 
     /// Tells the service to stop, and wakes it. [`ServiceThread::stop`] also waits for it.

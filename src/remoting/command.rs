@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::frame_json::find_special;
 pub use crate::common::shared_bytes::SharedBytes;
 
 /// Release ordinal in every frame we send: V4_9_8.
@@ -160,6 +161,11 @@ impl Fields {
         self.spans.iter().map(|span| (&self.text[range(span.name)], &self.text[range(span.value)]))
     }
 
+    /// Whether nothing in them must be escaped in JSON; no is no promise.
+    pub(super) fn are_plain(&self) -> bool {
+        find_special(self.text.as_bytes(), 0) == self.text.len()
+    }
+
     /// Number of fields.
     pub fn len(&self) -> usize {
         self.spans.len()
@@ -199,13 +205,17 @@ impl Decimal {
         let mut digits = [b'0'; 20];
         let mut start = digits.len();
         let mut rest = value.unsigned_abs();
-        loop {
+        while rest >= 10 {
+            let two = (rest % 100) as u8;
+            rest /= 100;
+            start -= 2;
+            digits[start] = b'0' + two / 10;
+            digits[start + 1] = b'0' + two % 10;
+        }
+        // The first of an odd number of digits, or a zero alone.
+        if rest > 0 || start == digits.len() {
             start -= 1;
-            digits[start] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
+            digits[start] = b'0' + rest as u8;
         }
         if value < 0 {
             start -= 1;

@@ -26,14 +26,14 @@ fn decode_text(text: &str) -> Result<Command, FrameError> {
     let mut scanner = Scanner { text, at: 0 };
     let mut command = Command { serialize: SerializeType::Json, ..Command::default() };
     scanner.object(|scanner, name| {
-        match name.plain() {
-            "extFields" => scanner.fields(&mut command.fields)?,
-            "code" => command.code = scanner.value()?.int("code")?,
-            "opaque" => command.opaque = scanner.value()?.int("opaque")?,
-            "flag" => command.flag = scanner.value()?.int("flag")?,
-            "version" => command.version = scanner.value()?.int("version")?,
-            "language" => command.language = scanner.value()?.language(),
-            "remark" => command.remark = scanner.value()?.text()?,
+        match name.plain(text) {
+            b"extFields" => scanner.fields(&mut command.fields)?,
+            b"code" => command.code = scanner.value()?.int(text, "code")?,
+            b"opaque" => command.opaque = scanner.value()?.int(text, "opaque")?,
+            b"flag" => command.flag = scanner.value()?.int(text, "flag")?,
+            b"version" => command.version = scanner.value()?.int(text, "version")?,
+            b"language" => command.language = scanner.value()?.language(text),
+            b"remark" => command.remark = scanner.value()?.text(text)?,
             _ => drop(scanner.value()?),
         }
         Ok(())
@@ -45,55 +45,59 @@ fn decode_text(text: &str) -> Result<Command, FrameError> {
     Ok(command)
 }
 
-/// A text as it stands between its quotes.
+/// Where something stands in the header: a text between its quotes, or what has none.
 #[derive(Clone, Copy)]
-struct Quoted<'a> {
-    raw: &'a str,
-    /// Where it stands.
+struct Place {
     start: usize,
+    end: usize,
+    /// There are escapes in it.
     escaped: bool,
 }
 
-impl Quoted<'_> {
+impl Place {
+    fn raw(self, header: &str) -> &str {
+        &header[self.start..self.end]
+    }
+
     /// The text if nothing in it is escaped, as no name is that we know; else nothing.
-    fn plain(&self) -> &str {
-        if self.escaped { "" } else { self.raw }
+    fn plain(self, header: &str) -> &[u8] {
+        if self.escaped { b"" } else { &header.as_bytes()[self.start..self.end] }
     }
 
     /// Where the text stands in `fields`, which hold the header's; unescaped it goes to its end.
-    fn place(&self, fields: &mut Fields) -> Result<Range<usize>, FrameError> {
+    fn within(self, header: &str, fields: &mut Fields) -> Result<Range<usize>, FrameError> {
         if self.escaped {
-            fields.write(|out| unescape(self.raw, out))
+            fields.write(|out| unescape(self.raw(header), out))
         } else {
-            Ok(self.start..self.start + self.raw.len())
+            Ok(self.start..self.end)
         }
     }
 }
 
 /// A value that is not looked into further.
 #[derive(Clone, Copy)]
-enum Value<'a> {
+enum Value {
     Null,
-    Text(Quoted<'a>),
+    Text(Place),
     /// Number, boolean, object or array, as it stands.
-    Raw(Quoted<'a>),
+    Raw(Place),
 }
 
-impl Value<'_> {
-    fn text(&self) -> Result<Option<String>, FrameError> {
+impl Value {
+    fn text(self, header: &str) -> Result<Option<String>, FrameError> {
         let mut text = String::new();
         match self {
             Self::Null => return Ok(None),
-            Self::Text(quoted) => unescape(quoted.raw, &mut text)?,
-            Self::Raw(bare) => text.push_str(bare.raw),
+            Self::Text(quoted) => unescape(quoted.raw(header), &mut text)?,
+            Self::Raw(bare) => text.push_str(bare.raw(header)),
         }
         Ok(Some(text))
     }
 
-    fn int(&self, name: &str) -> Result<i32, FrameError> {
+    fn int(self, header: &str, name: &str) -> Result<i32, FrameError> {
         let text = match self {
             Self::Null => return Ok(0),
-            Self::Text(text) | Self::Raw(text) => text.raw,
+            Self::Text(place) | Self::Raw(place) => place.raw(header),
         };
         text.parse().map_err(|_| {
             let shown: String = text.chars().take(40).collect();
@@ -101,23 +105,27 @@ impl Value<'_> {
         })
     }
 
-    fn language(&self) -> Language {
+    fn language(self, header: &str) -> Language {
         match self {
             Self::Null => Language::JAVA,
-            Self::Text(quoted) => Language::from_name(quoted.plain()),
-            Self::Raw(bare) => bare.raw.parse().map_or(Language::OTHER, Language),
+            Self::Text(quoted) if quoted.escaped => Language::OTHER,
+            Self::Text(quoted) => Language::from_name(quoted.raw(header)),
+            Self::Raw(bare) => bare.raw(header).parse().map_or(Language::OTHER, Language),
         }
     }
 }
 
 /// A position in a header's text. Positions always lie on character borders, because only ASCII
 /// is ever stepped over or stopped at.
+///
+/// Headers of real clients have no whitespace, so it is looked for only where something else than
+/// the expected byte stands.
 struct Scanner<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl<'a> Scanner<'a> {
+impl Scanner<'_> {
     fn error(&self, expected: &str) -> FrameError {
         FrameError(format!("JSON header, byte {}: expected {expected}", self.at))
     }
@@ -132,10 +140,20 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// The next byte after whitespace.
+    fn next(&mut self) -> Option<u8> {
+        match self.peek() {
+            Some(b' ' | b'\t' | b'\n' | b'\r') => {
+                self.skip_whitespace();
+                self.peek()
+            }
+            other => other,
+        }
+    }
+
     /// Steps over `byte` if it is the next one after whitespace.
     fn found(&mut self, byte: u8) -> bool {
-        self.skip_whitespace();
-        let found = self.peek() == Some(byte);
+        let found = self.next() == Some(byte);
         self.at += usize::from(found);
         found
     }
@@ -145,11 +163,21 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads an object; `member` reads the value of each name.
+    #[inline(always)] // Twice only, and each use knows its `member`.
     fn object(
         &mut self,
-        mut member: impl FnMut(&mut Self, Quoted<'a>) -> Result<(), FrameError>,
+        member: impl FnMut(&mut Self, Place) -> Result<(), FrameError>,
     ) -> Result<(), FrameError> {
         self.require(b'{', "an object")?;
+        self.members(member)
+    }
+
+    /// Reads the rest of an object.
+    #[inline(always)] // As `object`.
+    fn members(
+        &mut self,
+        mut member: impl FnMut(&mut Self, Place) -> Result<(), FrameError>,
+    ) -> Result<(), FrameError> {
         loop {
             // Also after a comma: fastjson reads it, so some client may write it.
             if self.found(b'}') {
@@ -166,59 +194,87 @@ impl<'a> Scanner<'a> {
 
     /// Reads `extFields`: an object or null.
     fn fields(&mut self, fields: &mut Fields) -> Result<(), FrameError> {
-        self.skip_whitespace();
-        if self.peek() != Some(b'{') {
+        if self.next() != Some(b'{') {
             return match self.value()? {
                 Value::Null => Ok(()),
                 _ => Err(self.error("an object as extFields")),
             };
         }
         *fields = Fields::within(self.text);
-        self.object(|scanner, name| {
+        self.at += 1;
+        while let Some((name, value)) = self.usual_member() {
+            fields.push_within(name, value);
+        }
+        self.members(|scanner, name| {
             if let Value::Text(value) | Value::Raw(value) = scanner.value()? {
-                let name = name.place(fields)?;
-                let value = value.place(fields)?;
+                let name = name.within(scanner.text, fields)?;
+                let value = value.within(scanner.text, fields)?;
                 fields.push_within(name, value);
             }
             Ok(())
         })
     }
 
+    /// Steps over `"name":"value",` without escapes and whitespace, as nearly all fields of all
+    /// clients are; gives the places of both. Steps over nothing else.
+    fn usual_member(&mut self) -> Option<(Range<usize>, Range<usize>)> {
+        let bytes = self.text.as_bytes();
+        let text_at = |start| start..find_either(bytes, start, b'"', b'\\');
+        let is = |at: usize, what: &[u8]| bytes.get(at..at + what.len()) == Some(what);
+        if bytes.get(self.at) != Some(&b'"') {
+            return None;
+        }
+        let name = text_at(self.at + 1);
+        if !is(name.end, b"\":\"") {
+            return None;
+        }
+        let value = text_at(name.end + 3);
+        if !is(value.end, b"\",") {
+            return None;
+        }
+        self.at = value.end + 2;
+        Some((name, value))
+    }
+
     /// Reads a member's name, which may stand without quotes.
-    fn name(&mut self) -> Result<Quoted<'a>, FrameError> {
+    fn name(&mut self) -> Result<Place, FrameError> {
         match self.peek() {
             Some(quote @ (b'"' | b'\'')) => self.quoted(quote),
-            _ => match self.bare() {
-                Quoted { raw: "", .. } => Err(self.error("a name")),
-                bare => Ok(bare),
-            },
+            _ => {
+                let bare = self.bare();
+                if bare.start == bare.end { Err(self.error("a name")) } else { Ok(bare) }
+            }
         }
     }
 
     /// Reads a text from its opening quote to its closing one.
-    fn quoted(&mut self, quote: u8) -> Result<Quoted<'a>, FrameError> {
+    #[inline]
+    fn quoted(&mut self, quote: u8) -> Result<Place, FrameError> {
         let start = self.at + 1;
         let bytes = self.text.as_bytes();
-        let mut at = start;
-        let mut escaped = false;
-        loop {
-            at = if quote == b'"' { find_special(bytes, at) } else { at };
-            match bytes.get(at) {
-                Some(&byte) if byte == quote => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    at += 2;
-                }
-                Some(_) => at += 1,
-                None => return Err(self.error("a text that ends")),
-            }
+        let end = find_either(bytes, start, quote, b'\\');
+        if bytes.get(end) == Some(&quote) {
+            self.at = end + 1;
+            return Ok(Place { start, end, escaped: false });
+        }
+        self.escaped(start, end, quote)
+    }
+
+    /// The rest of a text with escapes, the first of them at `at`.
+    fn escaped(&mut self, start: usize, mut at: usize, quote: u8) -> Result<Place, FrameError> {
+        let bytes = self.text.as_bytes();
+        while bytes.get(at) == Some(&b'\\') {
+            at = find_either(bytes, at + 2, quote, b'\\');
+        }
+        if bytes.get(at) != Some(&quote) {
+            return Err(self.error("a text that ends"));
         }
         self.at = at + 1;
-        Ok(Quoted { raw: &self.text[start..at], start, escaped })
+        Ok(Place { start, end: at, escaped: true })
     }
 
     /// Reads what stands without quotes: a number, a literal, a name.
-    fn bare(&mut self) -> Quoted<'a> {
+    fn bare(&mut self) -> Place {
         let start = self.at;
         while matches!(
             self.peek(),
@@ -230,24 +286,26 @@ impl<'a> Scanner<'a> {
     }
 
     /// What was stepped over since `start`.
-    fn since(&self, start: usize) -> Quoted<'a> {
-        Quoted { raw: &self.text[start..self.at], start, escaped: false }
+    fn since(&self, start: usize) -> Place {
+        Place { start, end: self.at, escaped: false }
     }
 
-    fn value(&mut self) -> Result<Value<'a>, FrameError> {
-        self.skip_whitespace();
-        let start = self.at;
-        match self.peek() {
+    fn value(&mut self) -> Result<Value, FrameError> {
+        match self.next() {
             Some(quote @ (b'"' | b'\'')) => self.quoted(quote).map(Value::Text),
             Some(b'{' | b'[') => {
+                let start = self.at;
                 self.skip_nested()?;
                 Ok(Value::Raw(self.since(start)))
             }
-            _ => match self.bare() {
-                Quoted { raw: "", .. } => Err(self.error("a value")),
-                Quoted { raw: "null", .. } => Ok(Value::Null),
-                bare => Ok(Value::Raw(bare)),
-            },
+            _ => {
+                let bare = self.bare();
+                match bare.plain(self.text) {
+                    b"" => Err(self.error("a value")),
+                    b"null" => Ok(Value::Null),
+                    _ => Ok(Value::Raw(bare)),
+                }
+            }
         }
     }
 
@@ -287,91 +345,106 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Position of the first quote, backslash or control character at or after `from`, or the end.
+/// Eight times the same byte.
+const fn eight(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// The highest bit of each byte that is zero. A carry may set it in later bytes too, never in
+/// earlier ones.
+const fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(eight(0x01)) & !word & eight(0x80)
+}
+
+/// Position of the first byte that `special` marks in a word or says to be one; at or after `from`,
+/// or the end.
 ///
 /// Eight bytes at a time: most texts of a header are shorter than that, and a loop over single
 /// bytes would end each with a branch that no processor guesses.
-fn find_special(bytes: &[u8], from: usize) -> usize {
-    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    // The highest bit of each byte that is zero. A carry may set it in later bytes too, never in
-    // earlier ones.
-    let zero = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
+#[inline(always)] // It is its two users.
+fn find(bytes: &[u8], from: usize, special: impl Fn(u64) -> u64) -> usize {
     let mut at = from.min(bytes.len());
     while let Some(chunk) = bytes[at..].first_chunk::<8>() {
-        let word = u64::from_le_bytes(*chunk);
-        let quote = zero(word ^ (LOW * u64::from(b'"')));
-        let backslash = zero(word ^ (LOW * u64::from(b'\\')));
-        let control = word.wrapping_sub(LOW * 0x20) & !word & HIGH;
-        let found = quote | backslash | control;
+        let found = special(u64::from_le_bytes(*chunk));
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }
         at += 8;
     }
-    let special = |&byte: &u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    bytes[at..].iter().position(special).map_or(bytes.len(), |offset| at + offset)
+    // The last bytes, followed by some that are never special.
+    let rest = &bytes[at..];
+    let mut chunk = *b"________";
+    chunk[..rest.len()].copy_from_slice(rest);
+    match special(u64::from_le_bytes(chunk)) {
+        0 => bytes.len(),
+        found => at + found.trailing_zeros() as usize / 8,
+    }
+}
+
+/// Position of the first `one` or `other`.
+#[inline(always)] // The bytes are known where it is used.
+fn find_either(bytes: &[u8], from: usize, one: u8, other: u8) -> usize {
+    find(bytes, from, |word| zeros(word ^ eight(one)) | zeros(word ^ eight(other)))
+}
+
+/// Position of the first quote, backslash or control character: what must be escaped.
+pub(super) fn find_special(bytes: &[u8], from: usize) -> usize {
+    find(bytes, from, |word| {
+        let control = word.wrapping_sub(eight(0x20)) & !word & eight(0x80);
+        zeros(word ^ eight(b'"')) | zeros(word ^ eight(b'\\')) | control
+    })
 }
 
 /// Appends `raw` with its escapes resolved. Half a surrogate pair becomes U+FFFD.
 fn unescape(raw: &str, out: &mut String) -> Result<(), FrameError> {
-    let mut rest = raw;
-    while let Some(at) = next_escape(rest) {
-        out.push_str(&rest[..at]);
-        let kind = rest.as_bytes().get(at + 1).copied();
-        let mut used = at + 2;
-        out.push(match kind {
+    let mut from = 0;
+    loop {
+        let at = find_either(raw.as_bytes(), from, b'\\', b'\\');
+        out.push_str(&raw[from..at]);
+        if at == raw.len() {
+            return Ok(());
+        }
+        from = at + 2;
+        out.push(match raw.as_bytes().get(at + 1) {
             Some(b'n') => '\n',
             Some(b't') => '\t',
             Some(b'r') => '\r',
             Some(b'b') => '\u{8}',
             Some(b'f') => '\u{c}',
-            Some(same @ (b'"' | b'\\' | b'/' | b'\'')) => char::from(same),
+            Some(same @ (b'"' | b'\\' | b'/' | b'\'')) => char::from(*same),
             Some(b'u') => {
-                let (character, digits) = unicode_escape(&rest[used..])?;
-                used += digits;
+                let (character, digits) = unicode_escape(&raw.as_bytes()[from..])?;
+                from += digits;
                 character
             }
             _ => return Err(FrameError("JSON header: an escape that JSON does not have".into())),
         });
-        rest = &rest[used..];
-    }
-    out.push_str(rest);
-    Ok(())
-}
-
-/// Position of the first backslash.
-fn next_escape(text: &str) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        at = find_special(text.as_bytes(), at);
-        match text.as_bytes().get(at) {
-            Some(b'\\') => return Some(at),
-            // A control character or the other kind of quote, that a lenient client did not escape.
-            Some(_) => at += 1,
-            None => return None,
-        }
     }
 }
 
 /// The character of `XXXX` (what follows `\u`), or of `XXXX\uXXXX`, and the bytes it takes.
-fn unicode_escape(rest: &str) -> Result<(char, usize), FrameError> {
-    let unit = |digits: Option<&str>| {
-        digits
-            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-            .and_then(|digits| u16::from_str_radix(digits, 16).ok())
-    };
-    let Some(first) = unit(rest.get(..4)) else {
+fn unicode_escape(rest: &[u8]) -> Result<(char, usize), FrameError> {
+    let Some(first) = hexadecimal(rest) else {
         return Err(FrameError("JSON header: \\u without four hexadecimal digits".into()));
     };
-    let second = if rest.get(4..6) == Some("\\u") { unit(rest.get(6..10)) } else { None };
+    if let Some(character) = char::from_u32(first.into()) {
+        return Ok((character, 4));
+    }
+    let second = rest[4..].strip_prefix(b"\\u").and_then(hexadecimal);
     if let Some(second) = second
         && let Some(Ok(pair)) = char::decode_utf16([first, second]).next()
-        && pair.len_utf16() == 2
     {
         return Ok((pair, 10));
     }
-    Ok((char::from_u32(first.into()).unwrap_or(char::REPLACEMENT_CHARACTER), 4))
+    Ok((char::REPLACEMENT_CHARACTER, 4))
+}
+
+/// The number of the first four digits.
+fn hexadecimal(digits: &[u8]) -> Option<u16> {
+    let digits = digits.first_chunk::<4>()?;
+    digits
+        .iter()
+        .try_fold(0, |number, digit| Some(number << 4 | char::from(*digit).to_digit(16)? as u16))
 }
 
 /// Appends the header of `command`, members in Java's (alphabetical) order.
@@ -383,13 +456,14 @@ pub(super) fn encode(command: &Command, out: &mut Vec<u8>) {
     number(out, "{\"code\":", command.code);
     if !command.fields.is_absent() {
         out.extend_from_slice(b",\"extFields\":{");
+        let put = if command.fields.are_plain() { put_plain } else { put_quoted };
         for (index, (name, value)) in command.fields.iter().enumerate() {
             if index > 0 {
                 out.push(b',');
             }
-            put_quoted(out, name);
+            put(out, name);
             out.push(b':');
-            put_quoted(out, value);
+            put(out, value);
         }
         out.push(b'}');
     }
@@ -403,6 +477,13 @@ pub(super) fn encode(command: &Command, out: &mut Vec<u8>) {
     }
     number(out, ",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":", command.version);
     out.push(b'}');
+}
+
+/// A text in which nothing must be escaped.
+fn put_plain(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
 }
 
 fn put_quoted(out: &mut Vec<u8>, text: &str) {

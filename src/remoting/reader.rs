@@ -11,6 +11,7 @@ use super::connection::Connection;
 use super::dispatch::Round;
 use super::frame;
 use super::outbox::Frames;
+use crate::common::together::together;
 
 /// Buffer of a connection that is idle or slow.
 const IDLE_BYTES: usize = 4 * 1024;
@@ -69,7 +70,10 @@ fn read_frames(connection: &Arc<Connection>) -> Result<std::convert::Infallible,
         if std::mem::take(&mut first) && input.unread().first() == Some(&TLS_HANDSHAKE) {
             return Err(End::warn("the peer speaks TLS, which is not available here"));
         }
-        round(connection, &mut input, &mut answers)?;
+        // What the requests leave to the end waits until their answers are on their way.
+        let mut result = Ok(());
+        together(|| result = round(connection, &mut input, &mut answers));
+        result?;
         if input.buffer.len() == IDLE_BYTES {
             answers.shrink(IDLE_BYTES);
         }

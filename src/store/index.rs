@@ -33,8 +33,14 @@ const COUNT: usize = 36;
 
 /// Hash of `topic#key`: the Java hash made positive.
 pub fn key_hash(topic: &str, key: &str) -> i32 {
-    let units = topic.encode_utf16().chain([u16::from(b'#')]).chain(key.encode_utf16());
-    let hash = units.fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    let add = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    let hash = if topic.is_ascii() && key.is_ascii() {
+        // Nearly always, and without looking for characters.
+        let bytes = topic.bytes().chain([b'#']).chain(key.bytes());
+        bytes.fold(0, |hash, byte| add(hash, byte.into()))
+    } else {
+        topic.encode_utf16().chain([u16::from(b'#')]).chain(key.encode_utf16()).fold(0, add)
+    };
     // The smallest integer has no positive counterpart.
     hash.checked_abs().unwrap_or(0)
 }

@@ -35,7 +35,7 @@ impl MessageStore {
     /// Stores a message. Never waits for flush or replication.
     pub fn put(&self, message: &NewMessage<'_>) -> PutOutcome {
         let started = Instant::now();
-        let config = self.config.get();
+        let config = self.config.of_thread();
         if let Err(refused) = self.check_put(&message.record, &config) {
             return PutOutcome::Done(refused);
         }
@@ -61,7 +61,7 @@ impl MessageStore {
     pub fn put_batch(&self, batch: &NewBatch<'_>) -> Result<PutOutcome, StoreError> {
         let started = Instant::now();
         let shared = &batch.record;
-        let config = self.config.get();
+        let config = self.config.of_thread();
         if let Err(refused) = self.check_put(shared, &config) {
             return Ok(PutOutcome::Done(refused));
         }
@@ -141,7 +141,7 @@ impl MessageStore {
                 return PutOutcome::Done(refused);
             }
         };
-        self.reput.signal().wakeup();
+        self.reput.signal().wakeup_at_end();
         self.stats.count_put(records.ends.len() as u64, records.bytes.len());
         self.wait_or_done(put, stored(&appended, records), appended.end, config)
     }

@@ -1,6 +1,6 @@
 //! [`QueueTable`]: all consume queues, by topic and queue id.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,10 +9,12 @@ use super::config::StoreConfig;
 use super::consume_queue::{ConsumeQueue, Unit};
 use super::consume_queue_ext::ConsumeQueueExt;
 use super::message_store::StoreError;
+use crate::common::quick_hash::QuickMap;
 use crate::common::topic::{LMQ_PREFIX, TOPIC_MAX_LENGTH};
 
-/// The queues of one topic, ordered by id.
-type Queues = Vec<Arc<ConsumeQueue>>;
+/// The queues of one topic with their ids, by which they are ordered. The ids stand here too, because
+/// looking into the queues passed by would wait for memory that others write.
+type Queues = Vec<(i32, Arc<ConsumeQueue>)>;
 
 /// All consume queues. Looking one up takes two shared locks and allocates nothing.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub struct QueueTable {
     ext_folder: Option<PathBuf>,
     file_size: usize,
     ext_file_size: usize,
-    topics: RwLock<HashMap<Arc<str>, Queues>>,
+    topics: RwLock<QuickMap<Arc<str>, Queues>>,
     light_queues: AtomicUsize,
 }
 
@@ -50,7 +52,7 @@ impl QueueTable {
             ext_folder: config.enable_consume_queue_ext.then(|| root.join("consumequeue_ext")),
             file_size: ((size + unit - 1) / unit * unit) as usize,
             ext_file_size: config.mapped_file_size_consume_queue_ext.max(1024) as usize,
-            topics: RwLock::new(HashMap::new()),
+            topics: RwLock::default(),
             light_queues: AtomicUsize::new(0),
         }
     }
@@ -75,8 +77,8 @@ impl QueueTable {
     pub fn find(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
         let queues = topics.get(topic)?;
-        let at = queues.binary_search_by_key(&queue_id, |queue| queue.queue_id()).ok()?;
-        Some(Arc::clone(&queues[at]))
+        let at = queues.binary_search_by_key(&queue_id, |(id, _)| *id).ok()?;
+        Some(Arc::clone(&queues[at].1))
     }
 
     /// The queue; made (without files) if it does not exist.
@@ -95,8 +97,8 @@ impl QueueTable {
             None => Arc::from(topic),
         };
         let queues = topics.entry(Arc::clone(&name)).or_default();
-        match queues.binary_search_by_key(&queue_id, |queue| queue.queue_id()) {
-            Ok(at) => Ok(Arc::clone(&queues[at])),
+        match queues.binary_search_by_key(&queue_id, |(id, _)| *id) {
+            Ok(at) => Ok(Arc::clone(&queues[at].1)),
             Err(at) => {
                 let place = Path::new(topic).join(queue_id.to_string());
                 let queue =
@@ -105,7 +107,7 @@ impl QueueTable {
                     queue.set_ext(ConsumeQueueExt::new(&folder.join(&place), self.ext_file_size));
                 }
                 let queue = Arc::new(queue);
-                queues.insert(at, Arc::clone(&queue));
+                queues.insert(at, (queue_id, Arc::clone(&queue)));
                 if topic.starts_with(LMQ_PREFIX) {
                     self.light_queues.fetch_add(1, Ordering::Relaxed);
                 }
@@ -122,13 +124,14 @@ impl QueueTable {
     /// All queues as they are now.
     pub fn snapshot(&self) -> Vec<Arc<ConsumeQueue>> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        topics.values().flatten().cloned().collect()
+        topics.values().flatten().map(|(_, queue)| Arc::clone(queue)).collect()
     }
 
     /// The queues that have something to flush; cheap when there are none among many.
     pub fn dirty(&self) -> Vec<Arc<ConsumeQueue>> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        topics.values().flatten().filter(|queue| queue.is_dirty()).cloned().collect()
+        let queues = topics.values().flatten().map(|(_, queue)| queue);
+        queues.filter(|queue| queue.is_dirty()).cloned().collect()
     }
 
     /// Topics with their queue ids.
@@ -136,9 +139,7 @@ impl QueueTable {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
         topics
             .iter()
-            .map(|(topic, queues)| {
-                (topic.to_string(), queues.iter().map(|queue| queue.queue_id()).collect())
-            })
+            .map(|(topic, queues)| (topic.to_string(), queues.iter().map(|(id, _)| *id).collect()))
             .collect()
     }
 
@@ -153,7 +154,7 @@ impl QueueTable {
         let mut removed = Vec::new();
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         topics.retain(|_, queues| {
-            removed.extend(queues.extract_if(.., |queue| gone(queue)));
+            removed.extend(queues.extract_if(.., |(_, queue)| gone(queue)).map(|(_, queue)| queue));
             !queues.is_empty()
         });
         let light = removed.iter().filter(|queue| queue.topic().starts_with(LMQ_PREFIX)).count();
