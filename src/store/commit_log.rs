@@ -340,6 +340,11 @@ impl CommitLog {
     pub fn append_raw(&self, offset: i64, mut bytes: &[u8]) -> Result<(), StoreError> {
         let mut appending = self.lock();
         let end = self.files.wrote_offset();
+        if end != offset && self.files.len() == 1 && self.files.min_offset() == Some(end) {
+            // A file in which nothing stands yet binds nobody to its offset.
+            *appending = Appending::default();
+            self.files.delete_last()?;
+        }
         if self.files.is_empty() {
             self.start_at(&mut appending, offset)?;
         } else if end != offset {
@@ -349,22 +354,31 @@ impl CommitLog {
         }
         while !bytes.is_empty() {
             if appending.appender.as_ref().is_none_or(|appender| appender.room() == 0) {
-                appending.appender = None;
+                if let Some(full) = appending.appender.take() {
+                    self.allocator.rolled_away(full.file());
+                }
                 let active = self.files.last().filter(|last| !last.is_full());
                 if active.is_none() {
                     let start = self.files.last().map_or(offset, |last| last.end());
                     self.start_at(&mut appending, start)?;
                 } else {
+                    appending.populated = active.as_ref().map_or(0, |file| file.wrote());
                     appending.appender = active.and_then(|file| file.appender());
                 }
             }
+            let populated = appending.populated;
             let Some(appender) = appending.appender.as_mut() else {
                 return Err(StoreError("the commit log has no active file".to_owned()));
             };
             let (now, later) = bytes.split_at(bytes.len().min(appender.room()));
-            appender
-                .append(now)
-                .map_err(|error| StoreError(format!("replicated bytes not appended: {error}")))?;
+            let end_at = now.len()
+                + appender.append(now).map_err(|error| {
+                    StoreError(format!("replicated bytes not appended: {error}"))
+                })?;
+            if end_at + POPULATE_BYTES / 2 > populated {
+                appending.populated =
+                    self.allocator.populate_ahead(appender.file(), populated.max(end_at));
+            }
             bytes = later;
         }
         Ok(())

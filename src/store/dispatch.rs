@@ -323,8 +323,8 @@ impl ReputMessageService {
         self.position() >= self.limit(&self.config.get())
     }
 
-    /// End of what may be dispatched.
-    fn limit(&self, config: &StoreConfig) -> i64 {
+    /// End of what may be dispatched, and sent to slaves.
+    pub(super) fn limit(&self, config: &StoreConfig) -> i64 {
         let end = self.log.max_offset();
         if self.sync && !config.dispatch_unflushed {
             end.min(self.log.flushed_offset())

@@ -240,6 +240,11 @@ impl FlushService {
         }
     }
 
+    /// Forces everything to the disk now. Returns whether the disk took it.
+    pub(super) fn flush_now(&self) -> bool {
+        self.flush(0)
+    }
+
     /// Flushes, keeps the checkpoint, and switches writing off if the disk refuses.
     fn flush(&self, least_pages: usize) -> bool {
         let before = self.log.flushed_offset();

@@ -96,12 +96,15 @@ pub struct QueueUnit {
 
 /// Copies the log to slaves; told of puts that wait for one (SYNC_MASTER).
 pub trait Replicator: Send + Sync {
-    /// Something was appended.
+    /// There is more that may be copied: it was appended, or, in SYNC_FLUSH mode, flushed.
     fn appended(&self);
 
     /// Completes `ticket` when a slave has everything up to `end`, when it is late, or at once
     /// when no slave is close enough.
     fn wait_for(&self, end: i64, ticket: PutTicket);
+
+    /// The store stops: nothing is taken from the log or appended to it any more.
+    fn stop(&self);
 }
 
 /// The store.
@@ -125,7 +128,7 @@ pub struct MessageStore {
     pub(super) flags: Arc<RunningFlags>,
     pub(super) stats: Arc<StoreStats>,
     pub(super) cleaner: Arc<clean::Cleaner>,
-    pub(super) replicator: OnceLock<Arc<dyn Replicator>>,
+    pub(super) replicator: Arc<OnceLock<Arc<dyn Replicator>>>,
     /// Memory of the machine, bytes.
     pub(super) memory_bytes: u64,
     pub(super) serving: AtomicBool,
@@ -168,13 +171,23 @@ impl MessageStore {
             Arc::clone(&flags),
             Arc::clone(&stats),
         ));
+        let replicator: Arc<OnceLock<Arc<dyn Replicator>>> = Arc::default();
         let wake_reput = Arc::clone(reput.signal());
+        // Weakly: the replicator flushes.
+        let wake_replicator = Arc::downgrade(&replicator);
         let flush = Arc::new(FlushService::new(
             Arc::clone(&config),
             Arc::clone(&log),
             Arc::clone(&checkpoint),
             Arc::clone(&flags),
-            move || wake_reput.wakeup(),
+            move || {
+                wake_reput.wakeup();
+                if let Some(replicator) = wake_replicator.upgrade()
+                    && let Some(replicator) = replicator.get()
+                {
+                    replicator.appended();
+                }
+            },
         ));
         let cleaner = Arc::new(clean::Cleaner::new(
             Arc::clone(&config),
@@ -198,7 +211,7 @@ impl MessageStore {
             flags,
             stats,
             cleaner,
-            replicator: OnceLock::new(),
+            replicator,
             serving: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             threads: Mutex::default(),
@@ -323,6 +336,9 @@ impl MessageStore {
             return;
         }
         let served = self.serving.swap(false, Ordering::AcqRel);
+        if let Some(replicator) = self.replicator.get() {
+            replicator.stop();
+        }
         for thread in lock(&self.threads).drain(..).rev() {
             thread.stop(STOP_LIMIT);
         }
@@ -345,7 +361,7 @@ impl MessageStore {
         *lock(&self.lock_file) = None;
     }
 
-    /// Sets who copies the log to slaves; once, before the start.
+    /// Sets who copies the log to slaves; once.
     pub fn set_replicator(&self, replicator: Arc<dyn Replicator>) {
         let _ = self.replicator.set(replicator);
     }

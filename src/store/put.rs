@@ -200,7 +200,10 @@ impl MessageStore {
         if !flush {
             self.flush.appended(config);
         }
-        if let Some(replicator) = replicator {
+        // In SYNC_FLUSH mode only what was flushed is replicated: the flush tells.
+        if let Some(replicator) = replicator
+            && (!self.flush.is_sync() || config.dispatch_unflushed)
+        {
             replicator.appended();
         }
         if !flush && !replica {

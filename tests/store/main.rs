@@ -9,5 +9,6 @@ mod model;
 mod mqstore;
 mod recovery;
 mod replica;
+mod replication;
 mod scripts;
 mod timer;
