@@ -71,6 +71,7 @@ pub mod delay;
 pub mod ended_transactions;
 pub mod fast_failure;
 pub mod filter;
+pub mod ha_info;
 pub mod hold;
 #[cfg(test)]
 mod light_tests;

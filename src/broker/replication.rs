@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::Broker;
+use super::ha_info::Speeds;
 use super::slave_sync::SyncStatus;
 use super::slave_sync::news::News;
 use crate::common::json::{FromJson, Json};
@@ -40,6 +41,8 @@ pub struct Replication {
     /// Wakes the thread that copies tables: `SlaveSync` of a slave, `SlaveFeed` of a master.
     pub news: Arc<News>,
     sync: Mutex<SyncStatus>,
+    /// How fast the log is copied.
+    pub(super) speeds: Speeds,
 }
 
 /// What name servers said last.
@@ -64,7 +67,13 @@ fn pinned(config: &StoreConfig) -> Option<&str> {
 impl Replication {
     /// Not started.
     pub fn new(news: Arc<News>) -> Self {
-        Self { ha: OnceLock::new(), told: Mutex::default(), news, sync: Mutex::default() }
+        Self {
+            ha: OnceLock::new(),
+            told: Mutex::default(),
+            news,
+            sync: Mutex::default(),
+            speeds: Speeds::default(),
+        }
     }
 
     /// Starts copying the log. The store has been started.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::Broker;
+use super::{Broker, ha_info};
 use crate::common::os;
 use crate::common::thread_pool::ThreadPool;
 use crate::remoting::command::VERSION;
@@ -67,6 +67,7 @@ pub fn table(broker: &Broker) -> BTreeMap<String, String> {
     broker.daily_totals.get.describe("Get", broker.store.get_total(), &mut table);
     describe_pools(broker, &mut table);
     describe_files(broker, &mut table);
+    ha_info::describe(broker, &mut table);
     let behind = broker.store.dispatch_behind_bytes();
     table.insert("dispatchBehindBytes".to_owned(), behind.to_string());
     describe_warnings(broker, &mut table);

@@ -59,7 +59,7 @@ fn brokers(call: &Call<'_>, info: &ClusterInfo) -> Vec<(String, String, i64, Str
     brokers
 }
 
-const LOAD_COLUMNS: [Column; 10] = [
+const LOAD_COLUMNS: [Column; 12] = [
     Column::left("#Cluster Name", "clusterName", 16),
     Column::left("#Broker Name", "brokerName", 22),
     Column::left("#BID", "brokerId", 4).number(),
@@ -69,7 +69,9 @@ const LOAD_COLUMNS: [Column; 10] = [
     Column::right("#OutTPS(LOAD)", "outTps", 19).gap(1),
     Column::right("#PCWait(ms)", "pageCacheWaitMs", 10).gap(1).number(),
     Column::right("#Hour", "hours", 5).gap(1).number(),
-    Column::right("#SPACE", "space", 6).gap(0).number(),
+    Column::right("#SPACE", "space", 6).gap(2).number(),
+    Column::left("#Role", "role", 12),
+    Column::left("#Replication", "replication", 0).gap(0),
 ];
 
 fn print_load(call: &mut Call<'_>, info: &ClusterInfo) -> ToolResult {
@@ -88,7 +90,8 @@ fn print_load(call: &mut Call<'_>, info: &ClusterInfo) -> ToolResult {
         let space: f64 = text("commitLogDiskRatio").parse().unwrap_or(0.0);
         let (hours, space) = (format!("{hours:.2}"), format!("{space:.4}"));
         let wait = text("pageCacheLockTimeMills");
-        let cells: [&dyn std::fmt::Display; 10] = [
+        let replication = replication(&table);
+        let cells: [&dyn std::fmt::Display; 12] = [
             &cluster,
             &name,
             &id,
@@ -99,10 +102,41 @@ fn print_load(call: &mut Call<'_>, info: &ClusterInfo) -> ToolResult {
             &wait,
             &hours,
             &space,
+            &text("brokerRole"),
+            &replication,
         ];
         call.out.row(&LOAD_COLUMNS, &cells)?;
     }
     Ok(())
+}
+
+/// How a broker of ours stands with the others of its name (two columns that Java's tool does not
+/// have): a master's slaves with their lag, a slave with its master.
+fn replication(table: &Table) -> String {
+    let figure = |line: &str, name: &str| {
+        let mut words = line.split(' ').filter_map(|word| word.split_once('='));
+        words.find(|(key, _)| *key == name).map_or("?", |(_, value)| value).to_owned()
+    };
+    if let Some(state) = table.get("haState") {
+        let lag = table.get("haLagBytes").map_or("?", String::as_str);
+        return match state.as_str() {
+            "transferring" => {
+                format!("{lag} B behind {}", table.get("haMaster").map_or("?", String::as_str))
+            }
+            other => other.to_owned(),
+        };
+    }
+    let slaves = table.iter().filter_map(|(key, line)| Some((key.strip_prefix("haSlave_")?, line)));
+    let slaves = slaves.map(|(addr, line)| {
+        format!("{addr} {} B, {} ms", figure(line, "lagBytes"), figure(line, "lagMs"))
+    });
+    let slaves: Vec<String> = slaves.collect();
+    match (slaves.len(), table.contains_key("haSlaves")) {
+        (0, true) => "no slaves".to_owned(),
+        (0, false) => String::new(),
+        (1, _) => format!("1 slave: {}", slaves[0]),
+        (count, _) => format!("{count} slaves: {}", slaves.join("; ")),
+    }
 }
 
 /// The rate of the last ten seconds, then depth and head wait of the pool that serves it.
@@ -146,6 +180,21 @@ fn print_totals(call: &mut Call<'_>, info: &ClusterInfo) -> ToolResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn masters_and_slaves() {
+        let table = |entries: &[(&str, &str)]| -> Table {
+            entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        assert_eq!(replication(&Table::new()), "", "Java says nothing");
+        assert_eq!(replication(&table(&[("haSlaves", "0")])), "no slaves");
+        let slave = "lagBytes=7 lagMs=3 acknowledged=1 sent=8 inSync=true";
+        let one = table(&[("haSlaves", "1"), ("haSlave_10.0.0.2:9", slave)]);
+        assert_eq!(replication(&one), "1 slave: 10.0.0.2:9 7 B, 3 ms");
+        let entries = [("haState", "transferring"), ("haLagBytes", "5"), ("haMaster", "m:1")];
+        assert_eq!(replication(&table(&entries)), "5 B behind m:1");
+        assert_eq!(replication(&table(&[("haState", "comparing")])), "comparing");
+    }
 
     #[test]
     fn a_rate_and_its_pool() {

@@ -19,6 +19,7 @@ pub mod consume;
 pub mod consumer_status;
 pub mod export;
 pub mod group;
+pub mod ha;
 pub mod message;
 pub mod name_server;
 pub mod offset;
@@ -166,6 +167,7 @@ fn commands() -> impl Iterator<Item = &'static SubCommand> {
         broker::COMMANDS,
         name_server::COMMANDS,
         cluster::COMMANDS,
+        ha::COMMANDS,
         stats::COMMANDS,
         message::COMMANDS,
         trace::COMMANDS,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{answer, done, refuse};
 use crate::broker::settings::Refused;
-use crate::broker::{Answer, Broker, runtime_info as info};
+use crate::broker::{Answer, Broker, ha_info, runtime_info as info};
 use crate::common::json::{Style, ToJson};
 use crate::remoting::protocol::admin_headers::{
     GetBrokerConfigResponseHeader, ViewBrokerStatsDataRequestHeader,
@@ -61,6 +61,14 @@ pub fn config(broker: &Arc<Broker>, _: &Arc<Connection>, _: Command) -> Answer {
 /// GET_BROKER_RUNTIME_INFO.
 pub fn runtime_info(broker: &Arc<Broker>, _: &Arc<Connection>, _: Command) -> Answer {
     answer(&KvTable { table: info::table(broker) })
+}
+
+/// GET_BROKER_HA_STATUS, of 5.x.
+pub fn ha_status(broker: &Arc<Broker>, _: &Arc<Connection>, _: Command) -> Answer {
+    match ha_info::runtime_info(broker) {
+        Some(info) => answer(&info),
+        None => refuse(code::SYSTEM_ERROR, "replication has not started yet"),
+    }
 }
 
 /// VIEW_BROKER_STATS_DATA.

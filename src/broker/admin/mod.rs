@@ -63,6 +63,7 @@ pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Comm
         request_codes::UPDATE_BROKER_CONFIG => brokers::update_config,
         request_codes::GET_BROKER_CONFIG => brokers::config,
         request_codes::GET_BROKER_RUNTIME_INFO => brokers::runtime_info,
+        request_codes::GET_BROKER_HA_STATUS => brokers::ha_status,
         request_codes::VIEW_BROKER_STATS_DATA => brokers::stats,
         request_codes::GET_TIMER_CHECK_POINT => brokers::timer_checkpoint,
         request_codes::GET_TIMER_METRICS => brokers::timer_metrics,

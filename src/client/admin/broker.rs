@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{AdminClient, AdminResult, text_of, with};
 use crate::remoting::command::Command;
-use crate::remoting::protocol::admin_bodies::{BrokerStatsData, ConsumeQueueEntries};
+use crate::remoting::protocol::admin_bodies::{
+    BrokerStatsData, ConsumeQueueEntries, HaRuntimeInfo,
+};
 use crate::remoting::protocol::admin_headers::{
     QueryConsumeQueueRequestHeader, ViewBrokerStatsDataRequestHeader,
 };
@@ -16,6 +18,11 @@ impl AdminClient {
     pub fn runtime_info(&self, addr: &str) -> AdminResult<BTreeMap<String, String>> {
         let request = Command::request(request_code::GET_BROKER_RUNTIME_INFO);
         self.ask::<KvTable>(addr, request).map(|table| table.table)
+    }
+
+    /// How a broker's replication stands (907, of 5.x).
+    pub fn ha_status(&self, addr: &str) -> AdminResult<HaRuntimeInfo> {
+        self.ask(addr, Command::request(request_code::GET_BROKER_HA_STATUS))
     }
 
     /// Property lines of a broker (26).

@@ -273,3 +273,59 @@ json_body! {
         pub topic: String => "topic",
     }
 }
+
+json_body! {
+    /// A slave, as its master sees it.
+    pub struct HaConnectionInfo {
+        /// Its end of the connection.
+        pub addr: String => "addr",
+        /// Bytes that it has not acknowledged.
+        pub diff: i64 => "diff",
+        /// Whether it is waited for.
+        pub in_sync: bool => "inSync",
+        /// For how long the oldest of these bytes have been there, ms (ours).
+        pub lag_ms: i64 => "lagMs",
+        /// Offset that it has acknowledged; -1: none.
+        pub slave_ack_offset: i64 => "slaveAckOffset",
+        /// Offset that is sent next.
+        pub transfer_from_where: i64 => "transferFromWhere",
+        /// Speed.
+        pub transferred_byte_in_second: i64 => "transferredByteInSecond",
+    }
+}
+
+json_body! {
+    /// A slave, as it sees itself.
+    pub struct HaClientInfo {
+        /// Connected.
+        pub activated: bool => "activated",
+        /// When something last came, ms.
+        pub last_read_timestamp: i64 => "lastReadTimestamp",
+        /// When something was last said, ms.
+        pub last_write_timestamp: i64 => "lastWriteTimestamp",
+        /// The master's replication address.
+        pub master_addr: String => "masterAddr",
+        /// End of the master's log, as far as it is known.
+        pub master_flush_offset: i64 => "masterFlushOffset",
+        /// End of the own log.
+        pub max_offset: i64 => "maxOffset",
+        /// Speed.
+        pub transferred_byte_in_second: i64 => "transferredByteInSecond",
+    }
+}
+
+json_body! {
+    /// Answer to GET_BROKER_HA_STATUS, of 5.x.
+    pub struct HaRuntimeInfo {
+        /// Of a slave.
+        pub ha_client_runtime_info: HaClientInfo => "haClientRuntimeInfo",
+        /// Of a master: its slaves.
+        pub ha_connection_info: Vec<HaConnectionInfo> => "haConnectionInfo",
+        /// How many of them are waited for.
+        pub in_sync_slave_nums: i32 => "inSyncSlaveNums",
+        /// Whether this is a master.
+        pub master: bool => "master",
+        /// End of the own log.
+        pub master_commit_log_max_offset: i64 => "masterCommitLogMaxOffset",
+    }
+}
