@@ -2,10 +2,11 @@
 //! broker takes.
 
 use super::error::ClientError;
+use super::namespace::Namespace;
 use super::validate::{check_message, check_properties_length};
 use crate::common::message::Message;
 use crate::common::message_id::unique_key;
-use crate::common::properties;
+use crate::common::properties::{self, Properties};
 use crate::common::record::{BatchEntry, encode_batch_entry};
 use crate::common::topic::RETRY_PREFIX;
 
@@ -19,8 +20,9 @@ const UNIQUE_KEY_BYTES: usize = 8 + 56 + 2;
 pub(crate) struct EncodedBatch {
     /// Topic of all messages.
     pub topic: String,
-    /// `true` or `false`: whether the broker waits for flush and replication.
-    pub wait: String,
+    /// What all messages share: whether the broker waits for flush and replication (`WAIT`), and the
+    /// namespace.
+    pub properties: Properties,
     /// Entries, one after the other.
     pub body: Vec<u8>,
     /// Unique keys, joined with `,`.
@@ -52,19 +54,27 @@ pub fn split(messages: &[Message], max_bytes: usize) -> impl Iterator<Item = &[M
 }
 
 /// Checks and encodes a batch: one topic, one `WAIT`, no delay, no retry topic.
-pub(crate) fn encode(messages: &[Message], max_bytes: usize) -> Result<EncodedBatch, ClientError> {
+pub(crate) fn encode(
+    messages: &[Message],
+    max_bytes: usize,
+    namespace: &Namespace,
+) -> Result<EncodedBatch, ClientError> {
     let invalid = |what: String| Err(ClientError::Invalid(what));
     let Some(first) = messages.first() else {
         return invalid("the batch is empty".into());
     };
     let mut batch = EncodedBatch {
-        topic: first.topic.clone(),
-        wait: first.wait_store().to_string(),
+        topic: namespace.wrap(&first.topic).into_owned(),
+        properties: Properties::new(),
         body: Vec::with_capacity(messages.iter().map(entry_bytes).sum()),
         message_ids: String::new(),
     };
+    batch.properties.set(properties::WAIT, first.wait_store().to_string());
+    if let Some(name) = namespace.name() {
+        batch.properties.set(properties::INSTANCE_ID, name);
+    }
     for message in messages {
-        check_message(message, max_bytes)?;
+        check_message(&batch.topic, message, max_bytes)?;
         if message.topic != first.topic {
             return invalid(format!(
                 "a batch has one topic; found {} and {}",
@@ -110,6 +120,10 @@ mod tests {
     use super::*;
     use crate::common::record::read_batch;
 
+    fn nowhere() -> Namespace {
+        Namespace::default()
+    }
+
     fn message(bytes: usize) -> Message {
         Message::new("T", vec![b'x'; bytes]).with_tag("a")
     }
@@ -121,13 +135,13 @@ mod tests {
         let sizes: Vec<_> = split(&list, 2 * each).map(<[Message]>::len).collect();
         assert_eq!(sizes, [2, 1, 1, 1]);
         assert_eq!(split(&[], 10).count(), 0);
-        assert!(encode(&list[..2], 2 * each).unwrap().body.len() <= 2 * each);
+        assert!(encode(&list[..2], 2 * each, &nowhere()).unwrap().body.len() <= 2 * each);
     }
 
     #[test]
     fn entries_carry_their_own_keys() {
         let keyed = message(3).with_property(properties::UNIQUE_KEY, "ID1");
-        let batch = encode(&[keyed, message(4)], 4096).unwrap();
+        let batch = encode(&[keyed, message(4)], 4096, &nowhere()).unwrap();
         let entries = read_batch(&batch.body).unwrap();
         assert_eq!(entries.iter().map(|entry| entry.body.len()).collect::<Vec<_>>(), [3, 4]);
         let ids: Vec<_> = batch.message_ids.split(',').collect();
@@ -138,7 +152,7 @@ mod tests {
     #[test]
     fn what_a_batch_may_not_be() {
         let plain = message(3);
-        let refuse = |list: &[Message]| encode(list, 4096).unwrap_err().to_string();
+        let refuse = |list: &[Message]| encode(list, 4096, &nowhere()).unwrap_err().to_string();
         assert!(refuse(&[]).contains("empty"));
         let mut other = plain.clone();
         other.topic = "U".into();

@@ -200,17 +200,18 @@ impl Instance {
         how: &SendBack<'_>,
     ) -> Result<(), ClientError> {
         let facts = message.facts();
+        let topic = self.options.namespace.wrap(message.topic());
         let addr = if message.broker_name().is_empty() {
             facts.store_host.to_string()
         } else {
-            self.master(message.broker_name(), message.topic())?
+            self.master(message.broker_name(), &topic)?
         };
         let header = ConsumerSendMsgBackRequestHeader {
             offset: facts.commit_log_offset,
             group: how.group.to_owned(),
             delay_level: how.delay_level,
             origin_msg_id: Some(message.message_id()),
-            origin_topic: Some(message.topic().to_owned()),
+            origin_topic: Some(topic.into_owned()),
             unit_mode: Some(false),
             max_reconsume_times: Some(how.max_reconsume_times),
             broker_name: Some(message.broker_name().to_owned()),

@@ -84,6 +84,7 @@ fn success(body: Vec<u8>) -> Answer {
 
 /// The one message in a request's body.
 fn message_of(
+    instance: &Instance,
     request: Command,
     broker_name: &str,
     retry_topic: Option<String>,
@@ -91,6 +92,8 @@ fn message_of(
     let origin = Origin {
         broker_name: broker_name.into(),
         topic: "".into(),
+        shown_topic: "".into(),
+        namespace: instance.options.namespace.clone(),
         retry_topic: retry_topic.map(Into::into),
         min_offset: -1,
         max_offset: -1,
@@ -106,7 +109,7 @@ fn check_transaction(
 ) -> Answer {
     let header: CheckTransactionStateRequestHeader = request.header()?;
     let broker_name = header.broker_name.clone().unwrap_or_default();
-    let message = message_of(request, &broker_name, None)?;
+    let message = message_of(instance, request, &broker_name, None)?;
     let group = message.property(properties::PRODUCER_GROUP).unwrap_or_default();
     match instance.producer(group) {
         Some(producer) => producer.check_transaction(connection, header, message.clone()),
@@ -155,7 +158,7 @@ fn consume_directly(instance: &Arc<Instance>, request: Command) -> Answer {
     };
     let retry = Some(retry_topic(&header.consumer_group));
     let broker_name = header.broker_name.unwrap_or_default();
-    let message = message_of(request, &broker_name, retry)?;
+    let message = message_of(instance, request, &broker_name, retry)?;
     match consumer.consume_directly(message) {
         Some(result) => success(json_body(&result)),
         None => Ok(Some(failure("the consumer has no listener"))),
@@ -172,8 +175,9 @@ fn reply(instance: &Arc<Instance>, request: Command) -> Answer {
     own.set(properties::ARRIVE_TIME, now_ms().to_string());
     let id = own.get(properties::CORRELATION_ID).unwrap_or_default().to_owned();
     let body = request.body.into_bytes();
+    let topic = instance.options.namespace.unwrap(&header.topic).into_owned();
     let message = MessageExt {
-        message: Message { topic: header.topic, flag: header.flag, properties: own, body },
+        message: Message { topic, flag: header.flag, properties: own, body },
         queue_id: header.queue_id,
         store_size: 0,
         queue_offset: 0,

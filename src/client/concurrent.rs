@@ -152,8 +152,11 @@ impl ConcurrentService {
         }
         let mut context =
             ConcurrentContext { queue: &queue.queue, delay_level: 0, succeeded: usize::MAX };
+        let after = consumer.before_listener(&queue.queue, &messages);
         let began = Instant::now();
         let result = catch_panic("the listener", || (self.listener)(&messages, &mut context));
+        let said = result.map(|result| result == ConsumeResult::Success);
+        consumer.after_listener(after, said, began);
         let succeeded = match result {
             Some(ConsumeResult::Success) => context.succeeded.min(messages.len()),
             Some(ConsumeResult::Later) | None => 0,

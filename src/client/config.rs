@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use super::allocate::AllocateStrategy;
 use super::error::ClientError;
+use super::hooks::{Hook, Hooks};
+use super::namespace::Namespace;
 use super::subscription::Filter;
 use super::validate::{check_group, check_range};
 use crate::common::clock::now_ms;
@@ -51,13 +53,19 @@ macro_rules! options {
     };
 }
 
-/// Addresses of name servers. From text: separated by `;`, spaces around them ignored.
+/// Addresses of name servers. From text: separated by `;`, spaces around them ignored; of an endpoint
+/// `http://host:port` what follows the last `/`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameServerList(pub Vec<String>);
 
 impl From<&str> for NameServerList {
     fn from(text: &str) -> Self {
-        Self(text.split(';').map(str::trim).filter(|a| !a.is_empty()).map(str::to_owned).collect())
+        let trimmed = text.split(';').map(str::trim);
+        let addr = |text: &str| match text.strip_prefix("http://") {
+            Some(rest) => rest.rsplit('/').next().unwrap_or_default().to_owned(),
+            None => text.to_owned(),
+        };
+        Self(trimmed.map(addr).filter(|addr| !addr.is_empty()).collect())
     }
 }
 
@@ -73,10 +81,15 @@ impl From<Vec<String>> for NameServerList {
     }
 }
 
-/// Sees every request before it is sent and may add fields to it: credentials, tracing.
+/// Sees every request before it is sent and may add fields to it, such as credentials; and every
+/// answer. What sees messages is a [`Hook`].
 pub trait Interceptor: Send + Sync {
-    /// `request` goes to `addr`.
+    /// `request` goes to `addr`. Nothing is added to it after this; it is called again for every
+    /// attempt.
     fn before_request(&self, addr: &str, request: &mut Command);
+
+    /// `addr` answered a request with this code. On the thread that learns it: to be short.
+    fn after_response(&self, _addr: &str, _request_code: i32, _response: &Command) {}
 }
 
 /// An optional [`Interceptor`].
@@ -95,12 +108,33 @@ impl<T: Interceptor + 'static> From<Arc<T>> for Interceptors {
     }
 }
 
+impl PartialEq for Interceptors {
+    /// The very same one, or none.
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
+
 options! {
     /// What every kind of client has in common (Java's `ClientConfig`).
     pub struct ClientOptions {
         /// Name servers; by default those of the environment variable `NAMESRV_ADDR`.
         pub name_servers: NameServerList =
             std::env::var("NAMESRV_ADDR").map(NameServerList::from).unwrap_or_default();
+        /// Host, or `host:port` (8080), of an address server that is asked for the name servers when
+        /// none are given: at the start, and every two minutes. By default what the environment
+        /// variable `ROCKETMQ_NAMESRV_DOMAIN` says, else nobody.
+        pub name_server_domain: Option<String> =
+            std::env::var("ROCKETMQ_NAMESRV_DOMAIN").ok().filter(|domain| !domain.is_empty());
+        /// What the address server is asked for: `http://domain/rocketmq/SUBGROUP`.
+        pub name_server_subgroup: String = "nsaddr".to_owned();
+        /// What names of topics and groups begin with on the wire. By default none, unless the first
+        /// name server is the endpoint of an instance ([`Namespace::of_endpoint`]).
+        pub namespace: Namespace = Namespace::default();
         /// Own address, part of the client id; by default found out.
         pub client_ip: Option<String> = None;
         /// Part of the client id. `DEFAULT` becomes `pid#time` at the start, so that every client
@@ -126,6 +160,8 @@ options! {
         pub callback_threads: u32 = 4;
         /// Sees every request before it is sent.
         pub interceptor: Interceptors = Interceptors::default();
+        /// What looks on while messages are sent and consumed.
+        pub hooks: Hooks = Hooks::default();
     }
 }
 
@@ -137,6 +173,24 @@ fn instance_clock() -> i64 {
 }
 
 impl ClientOptions {
+    /// Settles the namespace, and gives the group its name on the wire.
+    pub(crate) fn enter_namespace(&mut self, group: &mut String) {
+        if self.namespace.name().is_none()
+            && let Some(first) = self.name_servers.0.first()
+        {
+            self.namespace = Namespace::of_endpoint(first);
+        }
+        *group = self.namespace.wrap(group).into_owned();
+    }
+
+    /// What the address server is asked for: the subgroup, and the unit.
+    pub(crate) fn subgroup(&self) -> String {
+        match self.unit_name.as_deref().map(str::trim).filter(|unit| !unit.is_empty()) {
+            Some(unit) => format!("{}-{unit}?nofix=1", self.name_server_subgroup),
+            None => self.name_server_subgroup.clone(),
+        }
+    }
+
     /// The client id: `ip@instance[@unit][@STREAM]` (spec: client 1.2). `keep_default` leaves the
     /// name `DEFAULT` as it is (broadcasting: the offset file is found by the client id).
     pub(crate) fn client_id(&self, keep_default: bool, stream: bool) -> String {
@@ -180,6 +234,27 @@ macro_rules! common_setters {
                 self.client.instance_name = name.into();
                 self
             }
+
+            /// Sets the namespace of all topics and groups.
+            #[must_use]
+            pub fn namespace(mut self, name: impl Into<Namespace>) -> Self {
+                self.client.namespace = name.into();
+                self
+            }
+
+            /// Adds a hook.
+            #[must_use]
+            pub fn hook(mut self, hook: Arc<dyn Hook>) -> Self {
+                self.client.hooks.0.push(hook);
+                self
+            }
+
+            /// Sets what sees every request.
+            #[must_use]
+            pub fn interceptor(mut self, interceptor: impl Into<Interceptors>) -> Self {
+                self.client.interceptor = interceptor.into();
+                self
+            }
         }
     };
 }
@@ -193,6 +268,8 @@ options! {
         pub group: String = String::new();
         /// Limit of a send with all its attempts.
         pub send_timeout: Duration = Duration::from_secs(3);
+        /// Limit of one attempt while further ones remain; by default what is left of `send_timeout`.
+        pub attempt_timeout: Option<Duration> = None;
         /// Further attempts of a synchronous send.
         pub retries: u32 = 2;
         /// Further attempts of an asynchronous send, after failures of transport only.
@@ -204,8 +281,9 @@ options! {
         /// Try another broker when a broker stored a message, but could not flush or replicate it
         /// in time (may duplicate).
         pub retry_when_not_ok: bool = false;
-        /// Response codes of a broker after which a synchronous send tries another one.
-        pub retry_codes: Vec<i32> = vec![17, 14, 1, 16, 204, 205];
+        /// Response codes of a broker after which a synchronous send tries another one. Java's, and
+        /// 2, with which an overloaded broker answers.
+        pub retry_codes: Vec<i32> = vec![17, 14, 1, 2, 16, 204, 205];
         /// Largest body, bytes, before compression.
         pub max_message_bytes: usize = 4 * 1024 * 1024;
         /// Bodies of at least so many bytes are compressed.
@@ -436,6 +514,18 @@ mod tests {
     fn name_server_lists_are_trimmed() {
         let list = NameServerList::from(" a:1; ;b:2;");
         assert_eq!(list.0, ["a:1", "b:2"]);
+        let list = NameServerList::from("http://MQ_INST_1_a.host:80");
+        assert_eq!(list.0, ["MQ_INST_1_a.host:80"]);
+    }
+
+    #[test]
+    fn namespaces_and_units() {
+        let mut options = ClientOptions::default().name_servers("http://MQ_INST_1_a.host:80");
+        let mut group = "g".to_owned();
+        options.enter_namespace(&mut group);
+        assert_eq!(group, "MQ_INST_1_a%g");
+        assert_eq!(options.subgroup(), "nsaddr");
+        assert_eq!(options.unit_name("u".to_owned()).subgroup(), "nsaddr-u?nofix=1");
     }
 
     #[test]

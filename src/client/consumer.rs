@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::broker_calls::OffsetAt;
@@ -81,15 +81,19 @@ impl ConsumerOptions {
 
 impl PushConsumer {
     fn start(
-        options: ConsumerOptions,
+        mut options: ConsumerOptions,
         service: impl FnOnce() -> Service,
     ) -> Result<Self, ClientError> {
+        options.client.enter_namespace(&mut options.group);
         options.check()?;
+        let namespace = options.client.namespace.clone();
         let clustering = options.message_model == MessageModel::Clustering;
         let retry: Arc<str> = retry_topic(&options.group).into();
         let mut subscriptions = BTreeMap::new();
         for (topic, filter) in &options.subscriptions {
-            subscriptions.insert(topic.clone(), Arc::new(filter.subscription(topic)?));
+            let topic = namespace.wrap(topic);
+            let subscription = Arc::new(filter.subscription(&topic)?);
+            subscriptions.insert(topic.into_owned(), subscription);
         }
         if clustering {
             let own = Filter::all().subscription(&retry)?;
@@ -122,13 +126,8 @@ impl PushConsumer {
         retry_topic: Arc<str>,
         service: impl FnOnce() -> Service,
     ) -> Result<Arc<PushInner>, ClientError> {
-        let (group, shared) = (options.group.clone(), Arc::clone(instance));
-        let offsets = match options.message_model {
-            MessageModel::Clustering => OffsetStore::remote(&group, shared),
-            MessageModel::Broadcasting => {
-                OffsetStore::local(&group, shared, &options.offset_directory)?
-            }
-        };
+        let (group, model) = (options.group.clone(), options.message_model);
+        let offsets = OffsetStore::of_model(model, &group, instance, &options.offset_directory)?;
         let scheduler = Scheduler::new("ConsumeSched")
             .map_err(|error| ClientError::Io(format!("no thread: {error}")))?;
         let inner_producer = ProducerOptions {
@@ -196,29 +195,20 @@ impl PushConsumer {
 
     /// Adds or changes a subscription while running. All members of the group must do the same.
     pub fn subscribe(&self, topic: &str, filter: impl Into<Filter>) -> Result<(), ClientError> {
-        let subscription = filter.into().subscription(topic)?;
         let inner = &self.inner;
         if inner.is_closed() {
             return Err(ClientError::NotRunning);
         }
-        inner.instance.update_route(topic)?;
-        if Filter::needs_check(&subscription) {
-            inner.instance.check_expression(&inner.options.group, &subscription)?;
-        }
-        let mut table = inner.subscriptions.write().unwrap_or_else(PoisonError::into_inner);
-        table.insert(topic.to_owned(), Arc::new(subscription));
-        drop(table);
-        inner.instance.heartbeat();
-        inner.instance.rebalance_soon();
-        Ok(())
+        let topic = inner.options.client.namespace.wrap(topic);
+        inner.instance.update_route(&topic)?;
+        let group = &inner.options.group;
+        inner.subscriptions.add(&inner.instance, group, &topic, &filter.into())
     }
 
     /// Ends a subscription: its queues are given up soon, with their offsets persisted.
     pub fn unsubscribe(&self, topic: &str) {
         let inner = &self.inner;
-        let mut table = inner.subscriptions.write().unwrap_or_else(PoisonError::into_inner);
-        table.remove(topic);
-        drop(table);
+        inner.subscriptions.remove(&inner.options.client.namespace.wrap(topic));
         inner.instance.rebalance_soon();
     }
 
@@ -248,6 +238,11 @@ impl PushConsumer {
 
     /// The queues that this member has now.
     pub fn queues(&self) -> Vec<MessageQueue> {
+        self.inner.options.client.namespace.unwrap_queues(self.wire_queues())
+    }
+
+    /// The same, as they are on the wire.
+    fn wire_queues(&self) -> Vec<MessageQueue> {
         let queues = self.inner.queues().all();
         queues.iter().filter(|q| !q.is_dropped()).map(|q| q.queue.clone()).collect()
     }
@@ -256,7 +251,7 @@ impl PushConsumer {
     /// member has. Other members do the same for theirs.
     pub fn reset_to_time(&self, timestamp: i64) -> Result<(), ClientError> {
         let mut by_topic: BTreeMap<String, BTreeMap<MessageQueue, i64>> = BTreeMap::new();
-        for queue in self.queues() {
+        for queue in self.wire_queues() {
             let offset = self.inner.instance.offset_at(&queue, OffsetAt::Time(timestamp))?;
             by_topic.entry(queue.topic.clone()).or_default().insert(queue, offset);
         }

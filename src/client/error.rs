@@ -22,6 +22,7 @@ pub struct Attempt {
 /// | `Invalid` | the caller's own arguments or options | correct them |
 /// | `NotRunning` | the client is not started, or shut down | start it |
 /// | `NoNameServer` | no name server is configured | set `namesrvAddr` or `NAMESRV_ADDR` |
+/// | `Discovery` | the address server did not tell the name servers | check its domain, try again |
 /// | `NameServer` | no name server answered | check the addresses, try again |
 /// | `NoRoute` | no name server knows the topic | create the topic |
 /// | `NoBroker` | the route names no usable broker | start the broker, try again |
@@ -40,6 +41,13 @@ pub enum ClientError {
     NotRunning,
     /// No name server is configured.
     NoNameServer,
+    /// The address server has not told any name server yet.
+    Discovery {
+        /// Its host.
+        domain: String,
+        /// What came of the last question.
+        reason: String,
+    },
     /// No name server gave an answer.
     NameServer {
         /// Addresses tried, in order.
@@ -114,7 +122,7 @@ impl ClientError {
             Self::Remoting(RemotingError::Connect { .. }) | Self::NameServer { .. } => 10001,
             Self::Remoting(RemotingError::Timeout { .. }) => 10002,
             Self::NoBroker { .. } => 10003,
-            Self::NoNameServer => 10004,
+            Self::NoNameServer | Self::Discovery { .. } => 10004,
             Self::NoRoute { .. } => 10005,
             Self::RequestTimeout { .. } => 10006,
             Self::NoReplyAddress { .. } => 10007,
@@ -128,6 +136,7 @@ impl ClientError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::NameServer { .. }
+            | Self::Discovery { .. }
             | Self::NoBroker { .. }
             | Self::Remoting(_)
             | Self::RequestTimeout { .. } => true,
@@ -167,6 +176,9 @@ impl fmt::Display for ClientError {
             Self::NoNameServer => f.write_str(
                 "no name server is configured: set the client's name_servers or NAMESRV_ADDR",
             ),
+            Self::Discovery { domain, reason } => {
+                write!(f, "the address server {domain} does not tell the name servers: {reason}")
+            }
             Self::NameServer { tried, last } => {
                 write!(f, "no name server of {} answered: {last}", tried.join(";"))
             }

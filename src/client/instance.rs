@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use super::config::{ClientOptions, Deadline};
+use super::config::{ClientOptions, Deadline, NameServerList};
 use super::error::ClientError;
 use super::lane::Lanes;
 use super::message::ReceivedMessage;
@@ -35,7 +35,7 @@ use crate::remoting::protocol::headers::{
 };
 use crate::remoting::protocol::heartbeat::ConsumerData;
 use crate::remoting::protocol::{request_code, response_code};
-use crate::remoting::{Command, RemotingClient, RemotingError, command::Language};
+use crate::remoting::{Command, RemotingClient, RemotingError, address_server, command::Language};
 
 /// Java's number for Rust in the header's language field.
 pub const LANGUAGE_RUST: Language = Language(12);
@@ -102,6 +102,8 @@ pub(crate) struct Instance {
     /// Every request carries `ReqT`.
     stream: bool,
     pub(super) name_servers: NameServers,
+    /// What came of the last question to the address server.
+    undiscovered: Mutex<Option<String>>,
     pub(super) routes: RwLock<HashMap<String, Arc<TopicRoute>>>,
     pub(super) brokers: RwLock<BrokerTable>,
     pub(super) roles: RwLock<Roles>,
@@ -162,24 +164,75 @@ impl Instance {
         client_id: String,
         stream: bool,
     ) -> Result<Arc<Self>, ClientError> {
+        let no_list = options.name_servers.0.is_empty();
+        if no_list && options.name_server_domain.is_none() {
+            return Err(ClientError::NoNameServer);
+        }
+        let (instance, is_new) = Self::find_or_start(options, client_id, stream)?;
+        if is_new && no_list {
+            instance.discover();
+        }
+        Ok(instance)
+    }
+
+    fn find_or_start(
+        options: &ClientOptions,
+        client_id: String,
+        stream: bool,
+    ) -> Result<(Arc<Self>, bool), ClientError> {
         let mut instances = lock(&INSTANCES);
         if let Some(instance) = instances.get(&client_id).and_then(Weak::upgrade) {
-            if instance.options.name_servers != options.name_servers {
+            let known = &instance.options;
+            let differs = if known.name_servers != options.name_servers
+                || known.name_server_domain != options.name_server_domain
+            {
+                Some("name servers")
+            } else if known.namespace != options.namespace {
+                Some("a namespace")
+            } else if known.interceptor != options.interceptor {
+                Some("an interceptor")
+            } else {
+                None
+            };
+            if let Some(what) = differs {
                 return Err(ClientError::Invalid(format!(
-                    "the client id {client_id} is in use with the name servers {}; another list \
-                     needs another instance_name",
-                    instance.options.name_servers.0.join(";")
+                    "the client id {client_id} is in use (name servers {}); {what} of its own needs \
+                     another instance_name",
+                    known.name_servers.0.join(";")
                 )));
             }
             *lock(&instance.users) += 1;
-            return Ok(instance);
-        }
-        if options.name_servers.0.is_empty() {
-            return Err(ClientError::NoNameServer);
+            return Ok((instance, false));
         }
         let instance = Self::start(options, client_id.clone(), stream)?;
         instances.insert(client_id, Arc::downgrade(&instance));
-        Ok(instance)
+        Ok((instance, true))
+    }
+
+    /// Asks the address server for the name servers. A failure changes nothing.
+    fn discover(&self) {
+        let Some(domain) = &self.options.name_server_domain else { return };
+        let reason = match address_server::ask(domain, &self.options.subgroup()) {
+            Ok(list) => {
+                self.set_name_servers(NameServerList::from(list).0);
+                return;
+            }
+            Err(reason) => reason,
+        };
+        log::warn!("the address server {domain} does not tell the name servers: {reason}");
+        *lock(&self.undiscovered) = Some(reason);
+    }
+
+    /// Why no name server can be asked.
+    fn no_name_server(&self) -> ClientError {
+        match &self.options.name_server_domain {
+            Some(domain) if self.options.name_servers.0.is_empty() => {
+                let reason = lock(&self.undiscovered).clone();
+                let reason = reason.unwrap_or_else(|| "it has not answered yet".to_owned());
+                ClientError::Discovery { domain: domain.clone(), reason }
+            }
+            _ => ClientError::NoNameServer,
+        }
     }
 
     fn start(
@@ -200,6 +253,7 @@ impl Instance {
             scheduler: Scheduler::new("MQClientSched").map_err(thread_error)?,
             stream,
             name_servers: NameServers::new(options.name_servers.0.clone()),
+            undiscovered: Mutex::default(),
             routes: RwLock::default(),
             brokers: RwLock::default(),
             roles: RwLock::default(),
@@ -262,6 +316,10 @@ impl Instance {
             });
         };
         let options = &self.options;
+        if options.name_servers.0.is_empty() {
+            let (first, period) = (address_server::FIRST, address_server::PERIOD);
+            every("name servers", first, period, |instance| instance.discover());
+        }
         every("routes", options.route_interval, options.route_interval, |instance| {
             instance.update_all_routes();
         });
@@ -399,6 +457,13 @@ impl Instance {
         request
     }
 
+    /// Tells who wants to see it of an answer.
+    pub fn answered(&self, addr: &str, request_code: i32, response: &Command) {
+        if let Some(interceptor) = &self.options.interceptor.0 {
+            interceptor.after_response(addr, request_code, response);
+        }
+    }
+
     /// Calls a peer. Any response code is `Ok`.
     pub fn call(
         &self,
@@ -407,7 +472,10 @@ impl Instance {
         timeout: Duration,
     ) -> Result<Command, ClientError> {
         let request = self.prepare(addr, request);
-        self.remoting.call(addr, request, timeout).map_err(ClientError::from)
+        let code = request.code;
+        let response = self.remoting.call(addr, request, timeout)?;
+        self.answered(addr, code, &response);
+        Ok(response)
     }
 
     /// Calls a peer; a response code other than success is an error.
@@ -434,7 +502,12 @@ impl Instance {
         done: impl FnOnce(Result<Command, ClientError>) + Send + 'static,
     ) -> Result<(), ClientError> {
         let request = self.prepare(addr, request);
+        let interceptor = self.options.interceptor.0.clone();
+        let seen = interceptor.map(|interceptor| (interceptor, addr.to_owned(), request.code));
         let done = move |result: Result<Command, RemotingError>| {
+            if let (Some((interceptor, addr, code)), Ok(response)) = (seen, &result) {
+                interceptor.after_response(&addr, code, response);
+            }
             done(result.map_err(ClientError::from));
         };
         self.remoting.call_async(addr, request, timeout, done).map_err(ClientError::from)
@@ -510,8 +583,10 @@ impl Instance {
         let tried = self.name_servers.in_order();
         for addr in &tried {
             let request = self.prepare(addr, request.clone());
+            let code = request.code;
             match self.remoting.call(addr, request, self.options.api_timeout) {
                 Ok(response) => {
+                    self.answered(addr, code, &response);
                     self.name_servers.stick_to(addr);
                     return Ok((addr.clone(), response));
                 }
@@ -519,7 +594,10 @@ impl Instance {
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.map_or(ClientError::NoNameServer, |last| ClientError::NameServer { tried, last }))
+        Err(match last {
+            Some(last) => ClientError::NameServer { tried, last },
+            None => self.no_name_server(),
+        })
     }
 }
 

@@ -204,11 +204,17 @@ impl Lane {
             };
             longest = longest.max(timeout);
             let request = instance.prepare(&self.addr, send.request());
+            let code = request.code;
             let (lane, weak) = (Arc::clone(self), Arc::downgrade(instance));
             let done = Box::new(move |result: Result<Command, RemotingError>| {
                 let result = result.map_err(ClientError::from);
                 match weak.upgrade() {
-                    Some(instance) => lane.finished(&instance, send, result),
+                    Some(instance) => {
+                        if let Ok(response) = &result {
+                            instance.answered(&lane.addr, code, response);
+                        }
+                        lane.finished(&instance, send, result);
+                    }
                     None => send.complete(&lane.addr, result),
                 }
             });

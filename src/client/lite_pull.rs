@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::broker_calls::OffsetAt;
@@ -13,6 +13,7 @@ use super::config::{LitePullOptions, MessageModel};
 use super::error::ClientError;
 use super::instance::{ConsumerRole, Instance};
 use super::message::ReceivedMessage;
+use super::namespace::Namespace;
 use super::offset_store::OffsetStore;
 use super::polling::{LiteInner, Mode};
 use super::rebalance;
@@ -42,7 +43,8 @@ pub struct LitePullConsumer {
 
 impl LitePullOptions {
     /// Starts a consumer without queues.
-    pub fn start(self) -> Result<LitePullConsumer, ClientError> {
+    pub fn start(mut self) -> Result<LitePullConsumer, ClientError> {
+        self.client.enter_namespace(&mut self.group);
         self.check()?;
         let broadcasting = self.message_model == MessageModel::Broadcasting;
         let client_id = self.client.client_id(broadcasting, true);
@@ -57,13 +59,8 @@ impl LitePullOptions {
 
 impl LitePullConsumer {
     fn assemble(options: LitePullOptions, instance: &Arc<Instance>) -> Result<Self, ClientError> {
-        let (group, shared) = (options.group.clone(), Arc::clone(instance));
-        let offsets = match options.message_model {
-            MessageModel::Clustering => OffsetStore::remote(&group, shared),
-            MessageModel::Broadcasting => {
-                OffsetStore::local(&group, shared, &options.offset_directory)?
-            }
-        };
+        let (group, model) = (options.group.clone(), options.message_model);
+        let offsets = OffsetStore::of_model(model, &group, instance, &options.offset_directory)?;
         let inner = LiteInner::new(options, instance, offsets);
         let role: Arc<dyn ConsumerRole> = Arc::<LiteInner>::clone(&inner);
         instance.add_consumer(&group, Arc::downgrade(&role))?;
@@ -79,30 +76,22 @@ impl LitePullConsumer {
     pub fn subscribe(&self, topic: &str, filter: impl Into<Filter>) -> Result<(), ClientError> {
         let inner = &self.inner;
         inner.check_open()?;
-        let subscription = filter.into().subscription(topic)?;
+        let (topic, filter) = (self.namespace().wrap(topic), filter.into());
+        filter.subscription(&topic)?;
         inner.settle_mode(Mode::Subscribe)?;
-        match inner.instance.update_route(topic) {
+        match inner.instance.update_route(&topic) {
             Ok(_) | Err(ClientError::NoRoute { .. }) => {}
             Err(error) => return Err(error),
         }
-        if Filter::needs_check(&subscription) {
-            inner.instance.check_expression(&inner.options.group, &subscription)?;
-        }
-        let mut table = inner.subscriptions.write().unwrap_or_else(PoisonError::into_inner);
-        table.insert(topic.to_owned(), Arc::new(subscription));
-        drop(table);
-        inner.instance.heartbeat();
-        inner.instance.rebalance_soon();
-        Ok(())
+        inner.subscriptions.add(&inner.instance, &inner.options.group, &topic, &filter)
     }
 
     /// Leaves the group for a topic.
     pub fn unsubscribe(&self, topic: &str) {
         let inner = &self.inner;
-        let mut table = inner.subscriptions.write().unwrap_or_else(PoisonError::into_inner);
-        table.remove(topic);
-        drop(table);
-        rebalance::remove(&**inner, inner.queues.of_topic(topic));
+        let topic = self.namespace().wrap(topic);
+        inner.subscriptions.remove(&topic);
+        rebalance::remove(&**inner, inner.queues.of_topic(&topic));
     }
 
     /// Reads exactly these queues, whoever else reads them.
@@ -113,7 +102,8 @@ impl LitePullConsumer {
     ) -> Result<(), ClientError> {
         let inner = &self.inner;
         inner.check_open()?;
-        let wanted: BTreeSet<_> = queues.into_iter().collect();
+        let wire = |queue: MessageQueue| self.namespace().wrap_queue(&queue).into_owned();
+        let wanted: BTreeSet<_> = queues.into_iter().map(wire).collect();
         if wanted.is_empty() {
             return Err(ClientError::Invalid("no queues to assign".into()));
         }
@@ -126,14 +116,18 @@ impl LitePullConsumer {
             }
         }
         inner.settle_mode(Mode::Assign)?;
-        *inner.subscriptions.write().unwrap_or_else(PoisonError::into_inner) = chosen;
+        inner.subscriptions.replace(chosen);
         inner.assign(&wanted);
         Ok(())
     }
 
     /// The queues that the consumer has now.
     pub fn assignment(&self) -> Vec<MessageQueue> {
-        self.inner.queues.names()
+        self.namespace().unwrap_queues(self.inner.queues.names())
+    }
+
+    fn namespace(&self) -> &Namespace {
+        &self.inner.options.client.namespace
     }
 
     /// Waits for messages, `poll_timeout` at most, and returns those of one pull; empty if there
@@ -163,24 +157,24 @@ impl LitePullConsumer {
     /// The committed offset of a queue; `None` if there is none.
     pub fn committed(&self, queue: &MessageQueue) -> Result<Option<i64>, ClientError> {
         self.inner.check_open()?;
-        self.inner.offsets.known(queue)
+        self.inner.offsets.known(&self.namespace().wrap_queue(queue))
     }
 
     /// Goes on at an offset of a queue.
     pub fn seek(&self, queue: &MessageQueue, offset: i64) -> Result<(), ClientError> {
-        self.inner.seek(queue, offset)
+        self.inner.seek(&self.namespace().wrap_queue(queue), offset)
     }
 
     /// Goes on at the first message of a queue, at its end, or at a time.
     pub fn seek_to(&self, queue: &MessageQueue, at: OffsetAt) -> Result<(), ClientError> {
         let offset = self.offset_at(queue, at)?;
-        self.inner.seek(queue, offset)
+        self.seek(queue, offset)
     }
 
     /// An offset of a queue.
     pub fn offset_at(&self, queue: &MessageQueue, at: OffsetAt) -> Result<i64, ClientError> {
         self.inner.check_open()?;
-        self.inner.instance.offset_at(queue, at)
+        self.inner.instance.offset_at(&self.namespace().wrap_queue(queue), at)
     }
 
     /// Pulls nothing more from these queues. What is cached is still polled.
@@ -194,7 +188,8 @@ impl LitePullConsumer {
     }
 
     fn set_paused(&self, queues: &[MessageQueue], paused: bool) {
-        for state in queues.iter().filter_map(|queue| self.inner.state(queue).ok()) {
+        let wire = queues.iter().map(|queue| self.namespace().wrap_queue(queue));
+        for state in wire.filter_map(|queue| self.inner.state(&queue).ok()) {
             state.paused.store(paused, Ordering::Release);
         }
     }
@@ -202,8 +197,10 @@ impl LitePullConsumer {
     /// The queues of a topic, as the name server knows them now.
     pub fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>, ClientError> {
         self.inner.check_open()?;
-        self.inner.instance.update_route(topic)?;
-        self.inner.instance.subscribe_queues(topic)
+        let topic = self.namespace().wrap(topic);
+        self.inner.instance.update_route(&topic)?;
+        let queues = self.inner.instance.subscribe_queues(&topic)?;
+        Ok(self.namespace().unwrap_queues(queues))
     }
 
     /// Replaces the list of name servers.

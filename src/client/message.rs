@@ -9,11 +9,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 
+use super::namespace::Namespace;
+use crate::common::compression;
 use crate::common::message::{Message, MessageExt};
 use crate::common::message_id::MessageId;
 use crate::common::properties::{self, Properties};
 use crate::common::record::{RecordView, read_record};
-use crate::common::sys_flag;
 
 /// A compressed body may unpack to so many bytes; a larger one is handed out as it is.
 const INFLATE_LIMIT: usize = 64 * 1024 * 1024;
@@ -73,8 +74,12 @@ pub struct Facts {
 pub struct Origin {
     /// Broker.
     pub broker_name: Arc<str>,
-    /// Topic of the queue: shared by its messages.
+    /// Topic of the queue.
     pub topic: Arc<str>,
+    /// The same as its messages show it, and share it: without the namespace.
+    pub shown_topic: Arc<str>,
+    /// Namespace of the client.
+    pub namespace: Namespace,
     /// Retry topic of the group: its messages show their original topic.
     pub retry_topic: Option<Arc<str>>,
     /// First offset of the queue; -1 if unknown.
@@ -94,21 +99,10 @@ fn span(whole: &[u8], part: &[u8]) -> Range<usize> {
 
 /// The unpacked body, if it is compressed in a way that we read.
 fn inflate(sys_flags: i32, body: &[u8]) -> Option<Vec<u8>> {
-    if sys_flags & sys_flag::COMPRESSED == 0 {
-        return None;
-    }
-    match sys_flags & sys_flag::COMPRESSION_MASK {
-        0 | sys_flag::COMPRESSION_ZLIB => {
-            match miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(body, INFLATE_LIMIT) {
-                Ok(plain) => Some(plain),
-                Err(error) => {
-                    log::warn!("a zlib body of {} bytes does not unpack: {error}", body.len());
-                    None
-                }
-            }
-        }
-        other => {
-            log::warn!("compression type {:#x} is not read; the body stays packed", other >> 8);
+    match compression::decompress(sys_flags, body, INFLATE_LIMIT) {
+        Ok(plain) => plain,
+        Err(error) => {
+            log::warn!("a body of {} bytes stays packed: {error}", body.len());
             None
         }
     }
@@ -151,9 +145,13 @@ fn shown_topic(view: &RecordView<'_>, origin: &Origin) -> Arc<str> {
     if origin.retry_topic.as_deref() == Some(view.topic)
         && let Some(first) = properties::find(view.properties, properties::RETRY_TOPIC)
     {
-        return first.into();
+        return (&*origin.namespace.unwrap(first)).into();
     }
-    if view.topic == &*origin.topic { Arc::clone(&origin.topic) } else { view.topic.into() }
+    if view.topic == &*origin.topic {
+        Arc::clone(&origin.shown_topic)
+    } else {
+        (&*origin.namespace.unwrap(view.topic)).into()
+    }
 }
 
 impl ReceivedMessage {
@@ -223,7 +221,8 @@ impl ReceivedMessage {
         &self.0.topic
     }
 
-    /// Payload, unpacked if it was compressed with zlib.
+    /// Payload, unpacked if it was compressed in a way that we read: with zlib; with LZ4 and zstd if the
+    /// features of these names are on.
     pub fn body(&self) -> &[u8] {
         self.0.inflated.as_deref().unwrap_or_else(|| self.stored_body())
     }
@@ -373,6 +372,8 @@ pub(crate) mod tests {
         Origin {
             broker_name: "broker-a".into(),
             topic: topic.into(),
+            shown_topic: topic.into(),
+            namespace: Namespace::default(),
             retry_topic: Some("%RETRY%G".into()),
             min_offset: 0,
             max_offset: 100,
@@ -402,6 +403,21 @@ pub(crate) mod tests {
         let other = record("%RETRY%H", 0, "RETRY_TOPIC\u{1}Orders", b"x", 0);
         let messages = ReceivedMessage::read_all(other, &origin("%RETRY%H"));
         assert_eq!(messages[0].topic(), "%RETRY%H");
+    }
+
+    #[test]
+    fn a_namespace_does_not_show() {
+        let space = Origin {
+            topic: "NS%T".into(),
+            shown_topic: "T".into(),
+            namespace: "NS".into(),
+            retry_topic: Some("%RETRY%NS%G".into()),
+            ..origin("T")
+        };
+        let topic = |record: Vec<u8>| ReceivedMessage::read_all(record, &space)[0].topic().to_owned();
+        assert_eq!(topic(record("NS%T", 0, "", b"x", 0)), "T");
+        assert_eq!(topic(record("%RETRY%NS%G", 0, "RETRY_TOPIC\u{1}NS%Orders", b"x", 0)), "Orders");
+        assert_eq!(topic(record("OTHER%T", 0, "", b"x", 0)), "OTHER%T");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::config::MessageModel;
 use super::error::ClientError;
 use super::instance::Instance;
 use crate::common::json::{FromJson, Json, Style, ToJson};
@@ -35,13 +36,27 @@ pub(crate) struct OffsetStore {
 }
 
 impl OffsetStore {
+    /// At the brokers (clustering), or in a file below `directory` (broadcasting).
+    pub fn of_model(
+        model: MessageModel,
+        group: &str,
+        instance: &Arc<Instance>,
+        directory: &Path,
+    ) -> Result<Self, ClientError> {
+        let instance = Arc::clone(instance);
+        match model {
+            MessageModel::Clustering => Ok(Self::remote(group, instance)),
+            MessageModel::Broadcasting => Self::local(group, instance, directory),
+        }
+    }
+
     /// Offsets at the brokers.
-    pub fn remote(group: &str, instance: Arc<Instance>) -> Self {
+    fn remote(group: &str, instance: Arc<Instance>) -> Self {
         Self { group: group.to_owned(), instance, memory: Mutex::default(), file: None }
     }
 
     /// Offsets in a file below `directory`. Fails if there is one that cannot be read.
-    pub fn local(
+    fn local(
         group: &str,
         instance: Arc<Instance>,
         directory: &Path,

@@ -151,8 +151,11 @@ impl OrderlyService {
         }
         let mut context =
             OrderlyContext { queue: &queue.queue, auto_commit: true, suspend_time: None };
+        let after = consumer.before_listener(&queue.queue, messages);
         let began = Instant::now();
         let result = catch_panic("the listener", || (self.listener)(messages, &mut context));
+        let is_success = |said| matches!(said, OrderlyResult::Success | OrderlyResult::Commit);
+        consumer.after_listener(after, result.map(is_success), began);
         let result = result.unwrap_or(OrderlyResult::Suspend);
         let failed = if result == OrderlyResult::Suspend { messages.len() } else { 0 };
         let succeeded = messages.len() - failed;

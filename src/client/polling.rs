@@ -11,18 +11,18 @@ use std::time::{Duration, Instant};
 use super::broker_calls::OffsetAt;
 use super::config::{Deadline, LitePullOptions};
 use super::error::ClientError;
+use super::hooks::{self, ConsumeCall, Consumed};
 use super::instance::{ConsumerRole, Instance};
 use super::message::ReceivedMessage;
 use super::offset_store::OffsetStore;
 use super::process_queue::ProcessQueue;
 use super::pull::{Pull, PullResult, PullStatus};
 use super::rebalance::{self, QueueOwner, QueueTable, Rules, first_offset};
+use super::subscription::Subscriptions;
 use crate::common::clock::now_ms;
 use crate::common::sync::lock;
 use crate::remoting::protocol::bodies::{ConsumerRunningInfo, MessageQueue};
-use crate::remoting::protocol::heartbeat::{
-    ConsumeFromWhere, ConsumeType, ConsumerData, SubscriptionData,
-};
+use crate::remoting::protocol::heartbeat::{ConsumeFromWhere, ConsumeType, ConsumerData};
 use crate::remoting::protocol::response_code;
 
 /// A queue whose cache is full is looked at again after this.
@@ -81,7 +81,7 @@ pub(crate) struct LiteInner {
     pub instance: Arc<Instance>,
     pub offsets: OffsetStore,
     mode: Mutex<Mode>,
-    pub subscriptions: RwLock<BTreeMap<String, Arc<SubscriptionData>>>,
+    pub subscriptions: Subscriptions,
     pub queues: QueueTable,
     states: RwLock<BTreeMap<MessageQueue, Arc<QueueState>>>,
     ready: Mutex<VecDeque<Ready>>,
@@ -105,7 +105,7 @@ impl LiteInner {
             instance: Arc::clone(instance),
             offsets,
             mode: Mutex::new(Mode::Undecided),
-            subscriptions: RwLock::default(),
+            subscriptions: Subscriptions::default(),
             queues: QueueTable::default(),
             states: RwLock::default(),
             ready: Mutex::default(),
@@ -198,11 +198,7 @@ impl LiteInner {
                 return self.pull_later(turn, OFFSET_DELAY);
             }
         };
-        let subscription = {
-            let table = self.subscriptions.read().unwrap_or_else(PoisonError::into_inner);
-            table.get(&*process.topic).cloned()
-        };
-        let Some(subscription) = subscription else {
+        let Some(subscription) = self.subscriptions.get(&process.topic) else {
             return self.pull_later(turn, self.options.pull_error_delay);
         };
         let pull = Pull {
@@ -217,6 +213,7 @@ impl LiteInner {
             lite: true,
             subscription: &subscription,
             retry_topic: None,
+            client: &self.options.client,
         };
         let again = Turn {
             state: Arc::clone(&turn.state),
@@ -303,12 +300,25 @@ impl LiteInner {
                 if let Some(offset) = state.process.remove(&batch.messages) {
                     *lock(&state.consumed) = Some(offset);
                 }
+                drop(ready);
+                self.tell_hooks(&batch);
                 return Ok(batch.messages);
             }
             let Some(left) = deadline.left() else { return Ok(Vec::new()) };
             self.check_open()?;
             let waited = self.arrived.wait_timeout(ready, left);
             ready = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// What is handed out counts as consumed.
+    fn tell_hooks(&self, batch: &Ready) {
+        let hooks = &self.options.client.hooks;
+        if !hooks.is_empty() {
+            let (group, queue) = (&*self.options.group, &batch.state.process.queue);
+            let after = hooks.consume(&ConsumeCall { group, queue, messages: &batch.messages });
+            let consumed = Consumed::new(Some(true), Duration::ZERO, Duration::MAX);
+            hooks::consumed(after, &consumed);
         }
     }
 
@@ -417,21 +427,22 @@ impl QueueOwner for LiteInner {
 impl ConsumerRole for LiteInner {
     fn data(&self) -> ConsumerData {
         let subscribes = *lock(&self.mode) == Mode::Subscribe;
-        let table = self.subscriptions.read().unwrap_or_else(PoisonError::into_inner);
-        let all = table.values().filter(|_| subscribes).map(|data| (**data).clone());
         ConsumerData {
             consume_from_where: Some(ConsumeFromWhere::LastOffset),
             consume_type: Some(ConsumeType::Actively),
             group_name: Some(self.options.group.clone()),
             message_model: Some(self.options.message_model),
-            subscription_data_set: all.collect(),
+            subscription_data_set: if subscribes {
+                self.subscriptions.all()
+            } else {
+                Vec::new()
+            },
             unit_mode: false,
         }
     }
 
     fn topics(&self) -> Vec<String> {
-        let table = self.subscriptions.read().unwrap_or_else(PoisonError::into_inner);
-        table.keys().cloned().collect()
+        self.subscriptions.topics()
     }
 
     fn rebalance(&self) {

@@ -94,9 +94,10 @@ impl ProducerOptions {
 
 impl Producer {
     pub(crate) fn start(
-        options: ProducerOptions,
+        mut options: ProducerOptions,
         checker: Option<super::transaction::Checker>,
     ) -> Result<Self, ClientError> {
+        options.client.enter_namespace(&mut options.group);
         options.check()?;
         let client_id = options.client.client_id(false, false);
         let instance = Instance::open(&options.client, client_id, false)?;
@@ -150,9 +151,19 @@ impl Producer {
 
     /// Sends several messages of one topic in one request. All are stored, or none.
     pub fn send_batch(&self, messages: &[Message]) -> Result<SendResult, ClientError> {
+        self.send_batch_to(messages, Target::InTurn)
+    }
+
+    /// The same, to a queue of choice: a selector chooses by the first message.
+    pub fn send_batch_to(
+        &self,
+        messages: &[Message],
+        to: Target<'_>,
+    ) -> Result<SendResult, ClientError> {
         let sender = self.inner.sender()?;
         let prepared = sender.prepare_batch(messages)?;
-        sender.send(&prepared, None, sender.options.send_timeout)
+        let queue = messages.first().map(|first| sender.fixed_queue(first, to));
+        sender.send(&prepared, queue.transpose()?.flatten(), sender.options.send_timeout)
     }
 
     /// Sends a list of any length as batches of at most `max_bytes` (a broker takes 4 MiB).
@@ -223,9 +234,11 @@ impl Producer {
     /// The queues of a topic, as the name server knows them now.
     pub fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>, ClientError> {
         let sender = self.inner.sender()?;
-        check_topic(topic)?;
-        sender.instance.update_route(topic)?;
-        sender.route(topic).map(|route| route.publish.clone())
+        let namespace = &sender.options.client.namespace;
+        let topic = namespace.wrap(topic);
+        check_topic(&topic)?;
+        sender.instance.update_route(&topic)?;
+        sender.route(&topic).map(|route| namespace.unwrap_queues(route.publish.clone()))
     }
 
     /// An offset of a queue.
@@ -234,7 +247,9 @@ impl Producer {
         queue: &MessageQueue,
         at: super::broker_calls::OffsetAt,
     ) -> Result<i64, ClientError> {
-        self.inner.sender()?.instance.offset_at(queue, at)
+        let sender = self.inner.sender()?;
+        let queue = sender.options.client.namespace.wrap_queue(queue);
+        sender.instance.offset_at(&queue, at)
     }
 
     /// Takes no more sends, waits for asynchronous ones on their way (3 s at most; what is left

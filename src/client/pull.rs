@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::config::ClientOptions;
 use super::error::ClientError;
+use super::hooks::Hooks;
 use super::instance::{Instance, broker_error};
 use super::message::{Origin, ReceivedMessage};
+use super::namespace::Namespace;
 use super::process_queue::ProcessQueue;
 use super::subscription::keep_wanted;
 use crate::common::sys_flag::{PULL_COMMIT_OFFSET, PULL_LITE, PULL_SUBSCRIPTION, PULL_SUSPEND};
@@ -59,6 +62,8 @@ pub(crate) struct Pull<'a> {
     pub lite: bool,
     pub subscription: &'a Arc<SubscriptionData>,
     pub retry_topic: Option<Arc<str>>,
+    /// Namespace and hooks.
+    pub client: &'a ClientOptions,
 }
 
 impl Pull<'_> {
@@ -99,6 +104,9 @@ impl Pull<'_> {
             queue: Arc::clone(self.queue),
             subscription: Arc::clone(self.subscription),
             retry_topic: self.retry_topic.clone(),
+            group: if self.client.hooks.is_empty() { String::new() } else { self.group.into() },
+            namespace: self.client.namespace.clone(),
+            hooks: self.client.hooks.clone(),
         }
     }
 
@@ -138,6 +146,10 @@ struct Reading {
     queue: Arc<ProcessQueue>,
     subscription: Arc<SubscriptionData>,
     retry_topic: Option<Arc<str>>,
+    /// For the hooks; empty without any.
+    group: String,
+    namespace: Namespace,
+    hooks: Hooks,
 }
 
 impl Reading {
@@ -159,12 +171,15 @@ impl Reading {
             let origin = Origin {
                 broker_name: Arc::clone(&self.queue.broker_name),
                 topic: Arc::clone(&self.queue.topic),
+                shown_topic: self.namespace.unwrap_shared(&self.queue.topic),
+                namespace: self.namespace.clone(),
                 retry_topic: self.retry_topic.clone(),
                 min_offset: header.min_offset,
                 max_offset: header.max_offset,
             };
             messages = ReceivedMessage::read_all(response.body.into_bytes(), &origin);
             keep_wanted(&self.subscription, &mut messages);
+            self.hooks.filter(&self.group, &mut messages);
         }
         Ok(PullResult {
             status,

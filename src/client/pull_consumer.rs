@@ -6,14 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::allocate::AllocateStrategy;
 use super::broker_calls::{OffsetAt, SendBack};
 use super::config::{ClientOptions, MessageModel};
 use super::error::ClientError;
+use super::hooks::{self, ConsumeCall, Consumed};
 use super::instance::{ConsumerRole, Instance};
 use super::message::ReceivedMessage;
+use super::namespace::Namespace;
 use super::process_queue::ProcessQueue;
 use super::pull::{Pull, PullResult};
-use super::subscription::Filter;
+use super::rebalance::{self, QueueOwner, QueueTable, Rules};
+use super::subscription::{Filter, Subscriptions};
 use super::validate::check_group;
 use crate::common::clock::now_ms;
 use crate::common::sync::lock;
@@ -27,9 +31,35 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 /// Deliveries of a message that is given back before the dead-letter topic.
 const MAX_RECONSUME_TIMES: i32 = 16;
 
-struct PullRole {
-    group: String,
+/// What the instance knows of a pull consumer. It takes part in the division of queues for the topics
+/// that a [`PullSchedule`](super::pull_schedule::PullSchedule) registered, and for no others.
+pub(super) struct PullRole {
+    pub group: String,
     started_ms: i64,
+    instance: Arc<Instance>,
+    pub subscriptions: Subscriptions,
+    pub queues: QueueTable,
+    strategy: AllocateStrategy,
+    /// Told of queues that were taken.
+    pub taken: Mutex<Option<Box<dyn Fn(Arc<ProcessQueue>) + Send>>>,
+}
+
+impl QueueOwner for PullRole {
+    fn queues(&self) -> &QueueTable {
+        &self.queues
+    }
+
+    fn take(&self, queue: &MessageQueue) -> Option<Arc<ProcessQueue>> {
+        Some(Arc::new(ProcessQueue::new(queue.clone(), true)))
+    }
+
+    fn give_up(&self, queues: Vec<Arc<ProcessQueue>>) -> Vec<Arc<ProcessQueue>> {
+        queues
+    }
+
+    fn heals_itself(&self) -> bool {
+        false
+    }
 }
 
 impl ConsumerRole for PullRole {
@@ -39,16 +69,30 @@ impl ConsumerRole for PullRole {
             consume_type: Some(ConsumeType::Actively),
             group_name: Some(self.group.clone()),
             message_model: Some(MessageModel::Clustering),
-            subscription_data_set: Vec::new(),
+            subscription_data_set: self.subscriptions.all(),
             unit_mode: false,
         }
     }
 
     fn topics(&self) -> Vec<String> {
-        Vec::new()
+        self.subscriptions.topics()
     }
 
-    fn rebalance(&self) {}
+    fn rebalance(&self) {
+        let rules = Rules {
+            instance: &self.instance,
+            group: &self.group,
+            model: MessageModel::Clustering,
+            strategy: &self.strategy,
+        };
+        for topic in self.topics() {
+            let Some((_, target)) = rules.target(&topic) else { continue };
+            let (new, _) = rebalance::apply(self, &topic, &target);
+            if let Some(taken) = &*lock(&self.taken) {
+                new.into_iter().for_each(taken);
+            }
+        }
+    }
 
     fn persist_offsets(&self) {}
 
@@ -92,7 +136,7 @@ impl ConsumerRole for PullRole {
 /// # Ok::<(), rocketmq::client::ClientError>(())
 /// ```
 pub struct PullConsumer {
-    role: Arc<PullRole>,
+    pub(super) role: Arc<PullRole>,
     instance: Arc<Instance>,
     /// Where each queue was suggested to be read from.
     queues: Mutex<BTreeMap<MessageQueue, Arc<ProcessQueue>>>,
@@ -102,18 +146,36 @@ pub struct PullConsumer {
 impl PullConsumer {
     /// Starts a consumer of a group.
     pub fn start(group: &str, options: ClientOptions) -> Result<Self, ClientError> {
-        check_group(group)?;
+        Self::with_strategy(group, options, AllocateStrategy::default())
+    }
+
+    pub(super) fn with_strategy(
+        group: &str,
+        mut options: ClientOptions,
+        strategy: AllocateStrategy,
+    ) -> Result<Self, ClientError> {
+        let mut group = group.to_owned();
+        options.enter_namespace(&mut group);
+        check_group(&group)?;
         let instance = Instance::open(&options, options.client_id(false, true), true)?;
-        let role = Arc::new(PullRole { group: group.to_owned(), started_ms: now_ms() });
+        let role = Arc::new(PullRole {
+            group: group.clone(),
+            started_ms: now_ms(),
+            instance: Arc::clone(&instance),
+            subscriptions: Subscriptions::default(),
+            queues: QueueTable::default(),
+            strategy,
+            taken: Mutex::default(),
+        });
         let shared: Arc<dyn ConsumerRole> = Arc::<PullRole>::clone(&role);
-        if let Err(error) = instance.add_consumer(group, Arc::downgrade(&shared)) {
+        if let Err(error) = instance.add_consumer(&group, Arc::downgrade(&shared)) {
             instance.close();
             return Err(error);
         }
         Ok(Self { role, instance, queues: Mutex::default(), closed: AtomicBool::new(false) })
     }
 
-    fn instance(&self) -> Result<&Arc<Instance>, ClientError> {
+    pub(super) fn instance(&self) -> Result<&Arc<Instance>, ClientError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(ClientError::NotRunning);
         }
@@ -123,8 +185,13 @@ impl PullConsumer {
     /// The queues of a topic, as the name server knows them now.
     pub fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>, ClientError> {
         let instance = self.instance()?;
-        instance.update_route(topic)?;
-        instance.subscribe_queues(topic)
+        let topic = self.namespace().wrap(topic);
+        instance.update_route(&topic)?;
+        Ok(self.namespace().unwrap_queues(instance.subscribe_queues(&topic)?))
+    }
+
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.instance.options.namespace
     }
 
     /// Pulls at most `max` messages from `offset`. With `wait` the broker may hold the request so
@@ -143,6 +210,7 @@ impl PullConsumer {
                 "a pull needs an offset from 0 and a number from 1, not {offset} and {max}"
             )));
         }
+        let queue = &*self.namespace().wrap_queue(queue);
         let subscription = Arc::new(filter.into().subscription(&queue.topic)?);
         let process = {
             let mut queues = lock(&self.queues);
@@ -161,24 +229,34 @@ impl PullConsumer {
             lite: false,
             subscription: &subscription,
             retry_topic: None,
+            client: &instance.options,
         };
-        pull.call(instance)
+        let result = pull.call(instance)?;
+        let hooks = &instance.options.hooks;
+        if !hooks.is_empty() && !result.messages.is_empty() {
+            let (group, messages) = (&*self.role.group, &*result.messages);
+            let after = hooks.consume(&ConsumeCall { group, queue, messages });
+            hooks::consumed(after, &Consumed::new(Some(true), Duration::ZERO, Duration::MAX));
+        }
+        Ok(result)
     }
 
     /// An offset of a queue.
     pub fn offset_at(&self, queue: &MessageQueue, at: OffsetAt) -> Result<i64, ClientError> {
-        self.instance()?.offset_at(queue, at)
+        self.instance()?.offset_at(&self.namespace().wrap_queue(queue), at)
     }
 
     /// The group's offset at the broker; `None` if it has none.
     pub fn committed(&self, queue: &MessageQueue) -> Result<Option<i64>, ClientError> {
-        self.instance()?.query_consumer_offset(&self.role.group, queue)
+        let queue = self.namespace().wrap_queue(queue);
+        self.instance()?.query_consumer_offset(&self.role.group, &queue)
     }
 
     /// Tells the broker the group's offset, and waits until it knows.
     pub fn commit(&self, queue: &MessageQueue, offset: i64) -> Result<(), ClientError> {
         let instance = self.instance()?;
-        let (addr, request) = instance.offset_update(&self.role.group, queue, offset)?;
+        let queue = self.namespace().wrap_queue(queue);
+        let (addr, request) = instance.offset_update(&self.role.group, &queue, offset)?;
         instance.call_ok(&addr, request, instance.options.api_timeout).map(drop)
     }
 

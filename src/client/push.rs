@@ -7,13 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::broker_calls::SendBack;
 use super::concurrent::ConcurrentService;
 use super::config::{ConsumerOptions, Deadline, MessageModel};
 use super::error::ClientError;
+use super::hooks::{self, AfterConsume, ConsumeCall, Consumed};
 use super::instance::{ConsumerRole, Instance};
 use super::message::ReceivedMessage;
 use super::offset_store::OffsetStore;
@@ -23,6 +24,7 @@ use super::pull::{Pull, PullResult, PullStatus};
 use super::rebalance::{self, QueueOwner, QueueTable, Rules, first_offset};
 use super::sender::Sender;
 use super::stats::ConsumeStats;
+use super::subscription::Subscriptions;
 use crate::common::clock::now_ms;
 use crate::common::properties;
 use crate::common::scheduler::Scheduler;
@@ -60,7 +62,7 @@ pub(crate) struct PushInner {
     pub offsets: OffsetStore,
     pub stats: ConsumeStats,
     pub scheduler: Arc<Scheduler>,
-    pub subscriptions: RwLock<BTreeMap<String, Arc<SubscriptionData>>>,
+    pub subscriptions: Subscriptions,
     pub service: Service,
     /// Sends what could not be given back.
     pub sender: Sender,
@@ -111,7 +113,7 @@ impl PushInner {
             offsets: parts.offsets,
             stats: ConsumeStats::default(),
             scheduler: parts.scheduler,
-            subscriptions: RwLock::new(parts.subscriptions),
+            subscriptions: Subscriptions::new(parts.subscriptions),
             service: parts.service,
             sender: parts.sender,
             retry_topic: parts.retry_topic,
@@ -135,10 +137,6 @@ impl PushInner {
 
     pub fn queues(&self) -> &QueueTable {
         &self.queues
-    }
-
-    fn subscription(&self, topic: &str) -> Option<Arc<SubscriptionData>> {
-        self.subscriptions.read().unwrap_or_else(PoisonError::into_inner).get(topic).cloned()
     }
 
     pub fn is_orderly(&self) -> bool {
@@ -200,7 +198,7 @@ impl PushInner {
                 }
             }
         }
-        let Some(subscription) = self.subscription(&turn.queue.topic) else {
+        let Some(subscription) = self.subscriptions.get(&turn.queue.topic) else {
             return self.pull_later(turn, error_delay);
         };
         let commit = self.is_clustering().then(|| self.offsets.in_memory(&turn.queue.queue));
@@ -217,6 +215,7 @@ impl PushInner {
             lite: false,
             subscription: &subscription,
             retry_topic: self.is_clustering().then(|| Arc::clone(&self.retry_topic)),
+            client: &self.options.client,
         };
         let (consumer, began) = (Arc::downgrade(self), Instant::now());
         let (next_offset, after_lock) = (turn.next_offset, turn.after_lock);
@@ -324,6 +323,29 @@ impl PushInner {
         first_offset(&self.instance, stored, options.consume_from, options.consume_timestamp, queue)
     }
 
+    // Hooks.
+
+    /// Tells the hooks that the listener is about to be called.
+    pub fn before_listener(
+        &self,
+        queue: &MessageQueue,
+        messages: &[ReceivedMessage],
+    ) -> Vec<AfterConsume> {
+        let hooks = &self.options.client.hooks;
+        if hooks.is_empty() {
+            return Vec::new();
+        }
+        hooks.consume(&ConsumeCall { group: &self.options.group, queue, messages })
+    }
+
+    /// Tells them what came of it.
+    pub fn after_listener(&self, after: Vec<AfterConsume>, said: Option<bool>, began: Instant) {
+        if !after.is_empty() {
+            let consumed = Consumed::new(said, began.elapsed(), self.options.consume_timeout);
+            hooks::consumed(after, &consumed);
+        }
+    }
+
     // Giving back.
 
     /// Gives a message back to the group: by the broker, else by an ordinary send to the retry
@@ -358,7 +380,7 @@ impl PushInner {
         if own.get(properties::ORIGIN_MESSAGE_ID).is_none() {
             own.set(properties::ORIGIN_MESSAGE_ID, message.offset_message_id());
         }
-        own.set(properties::RETRY_TOPIC, message.topic());
+        own.set(properties::RETRY_TOPIC, self.options.client.namespace.wrap(message.topic()));
         own.set(properties::RECONSUME_TIME, reconsume_times.to_string());
         own.set(properties::MAX_RECONSUME_TIMES, self.max_reconsume_times().to_string());
         own.set(properties::DELAY, (3 + message.reconsume_times()).to_string());
@@ -379,7 +401,7 @@ impl PushInner {
                 target.len(),
                 new.len()
             );
-            self.touch_subscription(topic);
+            self.subscriptions.touch(topic);
             self.divide_limits();
         }
         if changed { new } else { Vec::new() }
@@ -411,14 +433,6 @@ impl PushInner {
                 log::warn!("{}: first offset of {queue:?}: {error}", self.options.group);
                 None
             }
-        }
-    }
-
-    /// A new version of a topic's subscription.
-    fn touch_subscription(&self, topic: &str) {
-        let mut table = self.subscriptions.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(subscription) = table.get_mut(topic) {
-            Arc::make_mut(subscription).sub_version = now_ms();
         }
     }
 
@@ -490,20 +504,18 @@ impl QueueOwner for PushInner {
 
 impl ConsumerRole for PushInner {
     fn data(&self) -> ConsumerData {
-        let table = self.subscriptions.read().unwrap_or_else(PoisonError::into_inner);
         ConsumerData {
             consume_from_where: Some(self.options.consume_from),
             consume_type: Some(ConsumeType::Passively),
             group_name: Some(self.options.group.clone()),
             message_model: Some(self.options.message_model),
-            subscription_data_set: table.values().map(|data| (**data).clone()).collect(),
+            subscription_data_set: self.subscriptions.all(),
             unit_mode: false,
         }
     }
 
     fn topics(&self) -> Vec<String> {
-        let table = self.subscriptions.read().unwrap_or_else(PoisonError::into_inner);
-        table.keys().cloned().collect()
+        self.subscriptions.topics()
     }
 
     fn rebalance(&self) {

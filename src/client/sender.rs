@@ -3,6 +3,7 @@
 //! Producers send through it, and consumers when they have to give a message back by an ordinary
 //! send.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,9 +11,11 @@ use super::batch;
 use super::config::{Deadline, ProducerOptions};
 use super::error::{Attempt, ClientError};
 use super::fault::LatencyFaults;
+use super::hooks::{self, AfterSend, SendAttempt, SendMode, kind_of};
 use super::instance::{Instance, broker_error};
 use super::lane::Limit;
-use super::route::TopicRoute;
+use super::namespace::Namespace;
+use super::route::{TopicRoute, random_start};
 use super::validate::{check_message, check_properties_length, check_topic};
 use crate::common::checksum::java_hash;
 use crate::common::clock::now_ms;
@@ -61,6 +64,8 @@ pub struct SendResult {
     pub transaction_id: Option<String>,
     /// Region of the broker.
     pub region_id: String,
+    /// Whether the broker wants the message traced.
+    pub trace_on: bool,
 }
 
 /// Which queue a message goes to.
@@ -71,6 +76,8 @@ pub enum Target<'a> {
     InTurn,
     /// This one.
     Queue(&'a MessageQueue),
+    /// Any.
+    Random,
     /// The same one for the same key (Java's `SelectMessageQueueByHash` of a string), so that the
     /// messages of a key stay in order.
     Key(&'a str),
@@ -135,6 +142,10 @@ impl Payload {
     }
 }
 
+fn is_reply(message: &Message) -> bool {
+    message.properties.get(properties::MESSAGE_TYPE) == Some("reply")
+}
+
 /// Sends for a group, through an instance.
 pub(crate) struct Sender {
     pub options: ProducerOptions,
@@ -147,9 +158,23 @@ impl Sender {
         Self { options, instance, faults: LatencyFaults::default() }
     }
 
+    fn namespace(&self) -> &Namespace {
+        &self.options.client.namespace
+    }
+
+    /// The topic of a message on the wire. Those that answer requests have no namespace: the reply
+    /// topic is the cluster's.
+    fn topic_of<'a>(&self, message: &'a Message) -> Cow<'a, str> {
+        if self.namespace().name().is_some() && is_reply(message) {
+            return message.topic.as_str().into();
+        }
+        self.namespace().wrap(&message.topic)
+    }
+
     /// Checks a message and works out what all attempts have in common.
     pub fn prepare(&self, message: &Message) -> Result<Prepared, ClientError> {
-        check_message(message, self.options.max_message_bytes)?;
+        let topic = self.topic_of(message);
+        check_message(&topic, message, self.options.max_message_bytes)?;
         let own = &message.properties;
         let mut text = own.encode();
         let mut add = |name: &str, value: &str| {
@@ -171,13 +196,15 @@ impl Sender {
         if own.get(properties::WAIT).is_none() {
             add(properties::WAIT, "true");
         }
+        if let Some(name) = self.namespace().name() {
+            add(properties::INSTANCE_ID, name);
+        }
         check_properties_length(&text)?;
         let is_true = |name| own.get(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
         let mut flags = 0;
         if is_true(properties::TRANSACTION_PREPARED) {
             flags |= sys_flag::TRANSACTION_PREPARED;
         }
-        let reply = own.get(properties::MESSAGE_TYPE) == Some("reply");
         let (mut reconsume_times, mut max_reconsume_times) = (0, None);
         if message.topic.starts_with(RETRY_PREFIX) {
             let number = |name| own.get(name).and_then(|text| text.parse().ok());
@@ -192,7 +219,7 @@ impl Sender {
             message.body.clone()
         };
         Ok(Prepared {
-            topic: message.topic.clone(),
+            topic: topic.into_owned(),
             flag: message.flag,
             sys_flag: flags,
             properties: text,
@@ -200,7 +227,7 @@ impl Sender {
             message_id,
             reconsume_times,
             max_reconsume_times,
-            code: if reply {
+            code: if is_reply(message) {
                 request_code::SEND_REPLY_MESSAGE_V2
             } else {
                 request_code::SEND_MESSAGE_V2
@@ -210,14 +237,13 @@ impl Sender {
 
     /// The same for a batch.
     pub fn prepare_batch(&self, messages: &[Message]) -> Result<Prepared, ClientError> {
-        let batch = batch::encode(messages, self.options.max_message_bytes)?;
-        let mut common = properties::Properties::new();
-        common.set(properties::WAIT, batch.wait);
+        let batch =
+            batch::encode(messages, self.options.max_message_bytes, self.namespace())?;
         Ok(Prepared {
             topic: batch.topic,
             flag: 0,
             sys_flag: 0,
-            properties: common.encode(),
+            properties: batch.properties.encode(),
             body: Payload::new(batch.body),
             message_id: batch.message_ids,
             reconsume_times: 0,
@@ -252,9 +278,10 @@ impl Sender {
 
     /// The route of a topic that is to be written.
     pub fn route(&self, topic: &str) -> Result<Arc<TopicRoute>, ClientError> {
-        check_topic(topic)?;
+        let topic = self.namespace().wrap(topic);
+        check_topic(&topic)?;
         self.instance.publish_route(
-            topic,
+            &topic,
             &self.options.create_topic_key,
             self.options.default_topic_queues,
         )
@@ -274,30 +301,40 @@ impl Sender {
         message: &Message,
         target: Target<'_>,
     ) -> Result<Option<MessageQueue>, ClientError> {
-        let at = match target {
-            Target::InTurn => return Ok(None),
-            Target::Queue(queue) => {
-                if queue.topic != message.topic {
-                    return Err(ClientError::Invalid(format!(
-                        "the message is for {}, the queue of {}",
-                        message.topic, queue.topic
-                    )));
-                }
-                return Ok(Some(queue.clone()));
+        let topic = self.topic_of(message);
+        if let Target::Queue(queue) = target {
+            let queue = self.namespace().wrap_queue(queue);
+            if queue.topic != topic {
+                return Err(ClientError::Invalid(format!(
+                    "the message is for {topic}, the queue of {}",
+                    queue.topic
+                )));
             }
+            return Ok(Some(queue.into_owned()));
+        }
+        if matches!(target, Target::InTurn) {
+            return Ok(None);
+        }
+        let route = self.route(&topic)?;
+        let queues = &route.publish;
+        let at = match target {
             Target::Key(key) => {
-                let queues = self.route(&message.topic)?.publish.len();
-                let rest = i64::from(java_hash(key)) % (queues.max(1) as i64);
+                let rest = i64::from(java_hash(key)) % (queues.len().max(1) as i64);
                 rest.unsigned_abs() as usize
             }
-            Target::Select(select) => select(&self.route(&message.topic)?.publish, message),
+            Target::Select(select) if self.namespace().name().is_some() => {
+                select(&self.namespace().unwrap_queues(queues.clone()), message)
+            }
+            Target::Select(select) => select(queues, message),
+            Target::Random | Target::InTurn | Target::Queue(_) => {
+                random_start() % queues.len().max(1)
+            }
         };
-        let route = self.route(&message.topic)?;
-        route.publish.get(at).cloned().map(Some).ok_or_else(|| {
+        queues.get(at).cloned().map(Some).ok_or_else(|| {
             ClientError::Invalid(format!(
                 "the selector chose the queue at {at} of {}, which has {}",
                 message.topic,
-                route.publish.len()
+                queues.len()
             ))
         })
     }
@@ -314,6 +351,7 @@ impl Sender {
     }
 
     fn read_result(
+        &self,
         message_id: String,
         queue: MessageQueue,
         addr: &str,
@@ -334,10 +372,37 @@ impl Sender {
             status,
             message_id,
             offset_message_id: header.msg_id,
-            queue: MessageQueue { queue_id: header.queue_id, ..queue },
+            queue: self
+                .namespace()
+                .unwrap_queue(MessageQueue { queue_id: header.queue_id, ..queue }),
             queue_offset: header.queue_offset,
             transaction_id: header.transaction_id,
             region_id: region.to_owned(),
+            trace_on: response.fields.get("TRACE_ON") != Some("false"),
+        })
+    }
+
+    /// Tells the hooks of an attempt.
+    fn tell_hooks(
+        &self,
+        prepared: &Prepared,
+        queue: &MessageQueue,
+        broker_addr: &str,
+        mode: SendMode,
+    ) -> Result<Vec<AfterSend>, ClientError> {
+        let hooks = &self.options.client.hooks;
+        if hooks.is_empty() {
+            return Ok(Vec::new());
+        }
+        hooks.send(&SendAttempt {
+            group: &self.options.group,
+            queue,
+            broker_addr,
+            message_id: &prepared.message_id,
+            properties: &prepared.properties,
+            body_bytes: prepared.body.len(),
+            kind: kind_of(&prepared.properties),
+            mode,
         })
     }
 
@@ -349,8 +414,13 @@ impl Sender {
         timeout: Duration,
     ) -> Result<SendResult, ClientError> {
         let addr = self.instance.vip(self.instance.master(&queue.broker_name, &queue.topic)?);
-        let response = self.instance.call(&addr, self.request(prepared, queue), timeout)?;
-        Self::read_result(prepared.message_id.clone(), queue.clone(), &addr, response)
+        let after = self.tell_hooks(prepared, queue, &addr, SendMode::Sync)?;
+        let response = self.instance.call(&addr, self.request(prepared, queue), timeout);
+        let result = response.and_then(|response| {
+            self.read_result(prepared.message_id.clone(), queue.clone(), &addr, response)
+        });
+        hooks::sent(after, Some(&result));
+        result
     }
 
     fn may_retry(&self, error: &ClientError) -> bool {
@@ -373,7 +443,7 @@ impl Sender {
         let mut attempts: Vec<Attempt> = Vec::new();
         let mut stored = None;
         let mut timed_out = false;
-        for _ in 0..tries {
+        for attempt in 1..=tries {
             let queue = match &queue {
                 Some(queue) => queue.clone(),
                 None => {
@@ -385,10 +455,13 @@ impl Sender {
                     }
                 }
             };
-            let Some(left) = deadline.left() else {
+            let Some(mut left) = deadline.left() else {
                 timed_out = true;
                 break;
             };
+            if attempt < tries && let Some(limit) = self.options.attempt_timeout {
+                left = left.min(limit);
+            }
             let began = Instant::now();
             let result = self.attempt(prepared, &queue, left);
             self.note(&queue.broker_name, began, result.is_err());
@@ -453,7 +526,10 @@ impl Sender {
         };
         let queue = queue.ok_or_else(|| ClientError::NoRoute { topic: prepared.topic.clone() })?;
         let addr = self.instance.vip(self.instance.master(&queue.broker_name, &queue.topic)?);
-        self.instance.oneway(&addr, self.request(prepared, &queue), timeout)
+        let after = self.tell_hooks(prepared, &queue, &addr, SendMode::Oneway)?;
+        let issued = self.instance.oneway(&addr, self.request(prepared, &queue), timeout);
+        hooks::sent(after, None);
+        issued
     }
 
     /// Starts a send; `done` learns its outcome, exactly once, unless this fails.
@@ -484,6 +560,7 @@ impl Sender {
             deadline,
             issued: Instant::now(),
             attempts: Vec::new(),
+            after: Vec::new(),
             done: Box::new(done),
         });
         send.issue();
@@ -502,6 +579,8 @@ pub(crate) struct AsyncSend {
     pub deadline: Deadline,
     issued: Instant,
     attempts: Vec<Attempt>,
+    /// What the hooks want to know at the end of the present attempt.
+    after: Vec<AfterSend>,
     done: Box<dyn FnOnce(Result<SendResult, ClientError>) + Send>,
 }
 
@@ -511,13 +590,13 @@ impl AsyncSend {
         let instance = Arc::clone(&self.sender.instance);
         loop {
             let failed = match instance.master(&self.queue.broker_name, &self.queue.topic) {
-                Ok(addr) => {
-                    self.issued = Instant::now();
-                    match instance.lanes.push(&instance, &instance.vip(addr), self) {
+                Ok(addr) => match self.tell_hooks(&addr) {
+                    Ok(()) => match instance.lanes.push(&instance, &instance.vip(addr), self) {
                         Ok(()) => return,
                         Err(send) => send.next_attempt(ClientError::NotRunning),
-                    }
-                }
+                    },
+                    Err(forbidden) => return self.end(Err(forbidden)),
+                },
                 Err(error) => self.next_attempt(error),
             };
             match failed {
@@ -525,6 +604,12 @@ impl AsyncSend {
                 None => return,
             }
         }
+    }
+
+    fn tell_hooks(&mut self, addr: &str) -> Result<(), ClientError> {
+        self.issued = Instant::now();
+        self.after = self.sender.tell_hooks(&self.prepared, &self.queue, addr, SendMode::Async)?;
+        Ok(())
     }
 
     /// Bytes that it holds.
@@ -545,7 +630,8 @@ impl AsyncSend {
                 self.sender.note(&self.queue.broker_name, self.issued, failed);
                 let id = std::mem::take(&mut self.prepared.message_id);
                 let queue = std::mem::take(&mut self.queue);
-                let result = Sender::read_result(id, queue, addr, response);
+                let result = self.sender.read_result(id, queue, addr, response);
+                hooks::sent(std::mem::take(&mut self.after), Some(&result));
                 self.end(result);
             }
             Err(error) => {
@@ -565,6 +651,9 @@ impl AsyncSend {
 
     /// After a failure of transport: the send with its next queue, or the end of it.
     fn next_attempt(mut self: Box<Self>, error: ClientError) -> Option<Box<Self>> {
+        if !self.after.is_empty() {
+            hooks::sent(std::mem::take(&mut self.after), Some(&Err(error.clone())));
+        }
         let stop = matches!(error, ClientError::NotRunning);
         let broker_name = self.queue.broker_name.clone();
         self.attempts.push(Attempt { broker_name, error: Box::new(error) });

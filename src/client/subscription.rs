@@ -1,8 +1,10 @@
 //! [`Filter`]: which messages of a topic a group wants, and the form in which brokers are told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::error::ClientError;
+use super::instance::Instance;
 use super::message::ReceivedMessage;
 use super::validate::check_topic;
 use crate::common::checksum::java_hash;
@@ -72,6 +74,80 @@ impl Filter {
 impl From<&str> for Filter {
     fn from(tags: &str) -> Self {
         Self::Tags(tags.to_owned())
+    }
+}
+
+/// The subscriptions of a consumer, by topic as on the wire.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions(RwLock<BTreeMap<String, Arc<SubscriptionData>>>);
+
+impl Subscriptions {
+    pub fn new(table: BTreeMap<String, Arc<SubscriptionData>>) -> Self {
+        Self(RwLock::new(table))
+    }
+
+    fn read<R>(&self, look: impl FnOnce(&BTreeMap<String, Arc<SubscriptionData>>) -> R) -> R {
+        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change<R>(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<String, Arc<SubscriptionData>>) -> R,
+    ) -> R {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// That of a topic.
+    pub fn get(&self, topic: &str) -> Option<Arc<SubscriptionData>> {
+        self.read(|table| table.get(topic).cloned())
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<SubscriptionData> {
+        self.read(|table| table.values().map(|data| (**data).clone()).collect())
+    }
+
+    /// All topics.
+    pub fn topics(&self) -> Vec<String> {
+        self.read(|table| table.keys().cloned().collect())
+    }
+
+    /// Adds or changes one while the consumer runs. The topic's route is known. Brokers check an
+    /// expression first; then they are told, and the queues are divided anew.
+    pub fn add(
+        &self,
+        instance: &Arc<Instance>,
+        group: &str,
+        topic: &str,
+        filter: &Filter,
+    ) -> Result<(), ClientError> {
+        let subscription = filter.subscription(topic)?;
+        if Filter::needs_check(&subscription) {
+            instance.check_expression(group, &subscription)?;
+        }
+        self.change(|table| table.insert(topic.to_owned(), Arc::new(subscription)));
+        instance.heartbeat();
+        instance.rebalance_soon();
+        Ok(())
+    }
+
+    /// Removes one.
+    pub fn remove(&self, topic: &str) {
+        self.change(|table| table.remove(topic));
+    }
+
+    /// Replaces all.
+    pub fn replace(&self, by: BTreeMap<String, Arc<SubscriptionData>>) {
+        self.change(|table| *table = by);
+    }
+
+    /// A new version of one.
+    pub fn touch(&self, topic: &str) {
+        self.change(|table| {
+            if let Some(subscription) = table.get_mut(topic) {
+                Arc::make_mut(subscription).sub_version = now_ms();
+            }
+        });
     }
 }
 

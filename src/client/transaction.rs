@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::config::ProducerOptions;
 use super::error::ClientError;
+use super::hooks::TransactionEnd;
 use super::message::ReceivedMessage;
 use super::producer::{Producer, ProducerInner};
 use super::sender::{SendResult, SendStatus};
@@ -92,6 +93,16 @@ impl Checker {
             }
             let addr = connection.peer_addr().to_string();
             let instance = &producer.sender.instance;
+            producer.sender.options.client.hooks.end_transaction(&TransactionEnd {
+                group: &end.producer_group,
+                broker_addr: &addr,
+                topic: message.topic(),
+                properties: message.properties_text(),
+                message_id: &end.msg_id,
+                transaction_id: end.transaction_id.as_deref().unwrap_or(&end.msg_id),
+                state: state.unwrap_or(TransactionState::Unknown),
+                from_check: true,
+            });
             if let Err(error) = instance.oneway(&addr, request, Duration::from_secs(3)) {
                 log::warn!("the answer to a transaction check did not reach {addr}: {error}");
             }
@@ -191,7 +202,7 @@ impl TransactionProducer {
         } else {
             TransactionState::Rollback
         };
-        if let Err(error) = self.end(&send, state, remark) {
+        if let Err(error) = self.end(&half, &send, state, remark) {
             log::warn!(
                 "the end of the transaction {} did not reach the broker, which will ask: {error}",
                 send.message_id
@@ -202,6 +213,7 @@ impl TransactionProducer {
 
     fn end(
         &self,
+        message: &Message,
         send: &SendResult,
         state: TransactionState,
         remark: Option<String>,
@@ -210,7 +222,21 @@ impl TransactionProducer {
         let half: MessageId = send.offset_message_id.parse().map_err(|reason| {
             ClientError::Decode { addr: send.queue.broker_name.clone(), reason }
         })?;
-        let addr = sender.instance.master(&send.queue.broker_name, &send.queue.topic)?;
+        let wire = sender.options.client.namespace.wrap_queue(&send.queue);
+        let addr = sender.instance.master(&wire.broker_name, &wire.topic)?;
+        let hooks = &sender.options.client.hooks;
+        if !hooks.is_empty() {
+            hooks.end_transaction(&TransactionEnd {
+                group: &sender.options.group,
+                broker_addr: &addr,
+                topic: &message.topic,
+                properties: &message.properties.encode(),
+                message_id: &send.message_id,
+                transaction_id: send.transaction_id.as_deref().unwrap_or(&send.message_id),
+                state,
+                from_check: false,
+            });
+        }
         let header = EndTransactionRequestHeader {
             producer_group: sender.options.group.clone(),
             tran_state_table_offset: send.queue_offset,

@@ -64,12 +64,17 @@ pub fn check_topic(name: &str) -> Result<(), ClientError> {
     check_name("topic", name, topic::TOPIC_MAX_LENGTH)
 }
 
-/// A message that is to be sent: topic legal and not the broker's own, body between 1 byte and
-/// `max_body_bytes`, properties that survive their string form.
-pub fn check_message(message: &Message, max_body_bytes: usize) -> Result<(), ClientError> {
-    check_topic(&message.topic)?;
-    if FORBIDDEN_TOPICS.contains(&message.topic.as_str()) {
-        return invalid(format!("nobody but the broker may write to the topic {}", message.topic));
+/// A message that is to be sent to `topic` (its own, or that with a namespace): topic legal and not
+/// the broker's own, body between 1 byte and `max_body_bytes`, properties that survive their string
+/// form.
+pub fn check_message(
+    topic: &str,
+    message: &Message,
+    max_body_bytes: usize,
+) -> Result<(), ClientError> {
+    check_topic(topic)?;
+    if FORBIDDEN_TOPICS.contains(&topic) {
+        return invalid(format!("nobody but the broker may write to the topic {topic}"));
     }
     if message.body.is_empty() {
         return invalid("the message has no body");
@@ -139,7 +144,7 @@ mod tests {
 
     #[test]
     fn messages() {
-        let check = |message: Message| check_message(&message, 16);
+        let check = |message: Message| check_message(&message.topic, &message, 16);
         assert!(check(Message::new("T", "body").with_tag("a")).is_ok());
         assert!(check(Message::new("T", "")).is_err());
         assert!(check(Message::new("T", vec![1; 17])).is_err());

@@ -26,6 +26,7 @@
 //!   connections, idle time.
 //! * Every call ends exactly once; a request is answered at most once.
 
+pub mod address_server;
 pub mod client;
 pub mod command;
 pub mod config;

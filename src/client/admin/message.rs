@@ -7,6 +7,7 @@ use super::{
     refused, with,
 };
 use crate::client::ClientError;
+use crate::common::compression;
 use crate::common::message::{Message, MessageExt};
 use crate::common::properties::{self, Properties};
 use crate::common::record::read_messages;
@@ -278,15 +279,10 @@ fn messages_of(addr: &str, answer: &Command) -> AdminResult<Vec<MessageExt>> {
     Ok(messages)
 }
 
-/// Unpacks a zlib body; what cannot be unpacked stays as it is.
+/// Unpacks a compressed body; what cannot be unpacked stays as it is.
 fn unpack(message: &mut MessageExt) {
-    let kind = message.sys_flag & sys_flag::COMPRESSION_MASK;
-    let is_zlib = kind == 0 || kind == sys_flag::COMPRESSION_ZLIB;
-    if message.sys_flag & sys_flag::COMPRESSED != 0 && is_zlib {
-        let body = &message.message.body;
-        let plain = miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(body, INFLATE_LIMIT);
-        if let Ok(plain) = plain {
-            message.message.body = plain;
-        }
+    let body = &message.message.body;
+    if let Ok(Some(plain)) = compression::decompress(message.sys_flag, body, INFLATE_LIMIT) {
+        message.message.body = plain;
     }
 }

@@ -1,0 +1,148 @@
+//! [`PullSchedule`]: a pull consumer whose queues are divided among the members of its group, and a
+//! callback that is run for each of them again and again (Java's `MQPullConsumerScheduleService`).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use super::allocate::AllocateStrategy;
+use super::config::ClientOptions;
+use super::error::ClientError;
+use super::process_queue::ProcessQueue;
+use super::pull_consumer::PullConsumer;
+use super::subscription::Filter;
+use crate::common::scheduler::Scheduler;
+use crate::common::sync::{catch_panic, lock};
+use crate::common::thread_pool::ThreadPool;
+use crate::remoting::protocol::bodies::MessageQueue;
+
+/// Threads that run callbacks, as in Java.
+const THREADS: usize = 20;
+/// Queues that may wait for a thread.
+const QUEUE_LIMIT: usize = 100_000;
+/// Pause after a callback that panicked.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
+/// How long a stop waits for callbacks that run.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Pulls one queue, and says after what pause it is to be called for it again.
+type PullTask = dyn Fn(&PullConsumer, &MessageQueue) -> Duration + Send + Sync;
+
+/// Runs callbacks for the queues of this member of a group. Shut down when dropped.
+///
+/// ```
+/// use rocketmq::client::{ClientOptions, PullSchedule};
+/// use std::time::Duration;
+/// # let site = rocketmq::client::doc::site("Orders");
+/// # let names = site.name_servers();
+///
+/// let options = ClientOptions::default().name_servers(names);
+/// let schedule = PullSchedule::start("export", options)?;
+/// schedule.register("Orders", |consumer, queue| {
+///     let offset = consumer.committed(queue).ok().flatten().unwrap_or(0);
+///     if let Ok(result) = consumer.pull(queue, "*", offset, 32, None) {
+///         println!("{queue:?}: {} messages", result.messages.len());
+///         let _ = consumer.commit(queue, result.next_offset);
+///     }
+///     Duration::from_millis(200)
+/// })?;
+/// schedule.shutdown();
+/// # Ok::<(), rocketmq::client::ClientError>(())
+/// ```
+pub struct PullSchedule {
+    works: Arc<Works>,
+}
+
+struct Works {
+    consumer: PullConsumer,
+    tasks: Mutex<BTreeMap<String, Arc<PullTask>>>,
+    scheduler: Arc<Scheduler>,
+    pool: Arc<ThreadPool>,
+}
+
+impl PullSchedule {
+    /// Joins a group, without a topic yet.
+    pub fn start(group: &str, options: ClientOptions) -> Result<Self, ClientError> {
+        Self::with_strategy(group, options, AllocateStrategy::default())
+    }
+
+    /// The same with another division of queues than the average one.
+    pub fn with_strategy(
+        group: &str,
+        options: ClientOptions,
+        strategy: AllocateStrategy,
+    ) -> Result<Self, ClientError> {
+        let consumer = PullConsumer::with_strategy(group, options, strategy)?;
+        let scheduler = Scheduler::new("PullSchedule")
+            .map_err(|error| ClientError::Io(format!("no thread: {error}")))?;
+        let pool = ThreadPool::new("PullSched_", THREADS, QUEUE_LIMIT);
+        let works = Arc::new(Works { consumer, tasks: Mutex::default(), scheduler, pool });
+        let weak = Arc::downgrade(&works);
+        let taken = move |queue| {
+            if let Some(works) = weak.upgrade() {
+                works.again(queue, Duration::ZERO);
+            }
+        };
+        *lock(&works.consumer.role.taken) = Some(Box::new(taken));
+        Ok(Self { works })
+    }
+
+    /// Runs `task` for each queue of `topic` that this member has, one call at a time for a queue,
+    /// each after the pause that the last one returned.
+    pub fn register(
+        &self,
+        topic: &str,
+        task: impl Fn(&PullConsumer, &MessageQueue) -> Duration + Send + Sync + 'static,
+    ) -> Result<(), ClientError> {
+        let consumer = &self.works.consumer;
+        let instance = consumer.instance()?;
+        let topic = consumer.namespace().wrap(topic);
+        instance.update_route(&topic)?;
+        lock(&self.works.tasks).insert(topic.clone().into_owned(), Arc::new(task));
+        let role = &consumer.role;
+        role.subscriptions.add(instance, &role.group, &topic, &Filter::all())
+    }
+
+    /// The consumer that callbacks pull with.
+    pub fn consumer(&self) -> &PullConsumer {
+        &self.works.consumer
+    }
+
+    /// Waits for callbacks that run (5 s at most), leaves the group and stops all threads.
+    pub fn shutdown(&self) {
+        self.works.scheduler.stop();
+        self.works.consumer.role.queues.drop_all();
+        self.works.pool.stop(STOP_LIMIT);
+        self.works.consumer.shutdown();
+    }
+}
+
+impl Drop for PullSchedule {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl Works {
+    /// Calls the task of a queue after `pause`, unless it was given up.
+    fn again(self: &Arc<Self>, queue: Arc<ProcessQueue>, pause: Duration) {
+        let weak = Arc::downgrade(self);
+        self.scheduler.once("pull", pause, move || {
+            let Some(works) = weak.upgrade() else { return };
+            let task = Box::new(move || Self::run(&weak, queue));
+            if works.pool.submit(task).is_err() {
+                log::warn!("a queue is not pulled: the schedule stops");
+            }
+        });
+    }
+
+    fn run(weak: &Weak<Self>, queue: Arc<ProcessQueue>) {
+        let Some(works) = weak.upgrade() else { return };
+        let task = lock(&works.tasks).get(&queue.queue.topic).cloned();
+        if let Some(task) = task.filter(|_| !queue.is_dropped()) {
+            let shown = works.consumer.namespace().unwrap_queue(queue.queue.clone());
+            let pause = catch_panic("a pull task", || task(&works.consumer, &shown));
+            works.again(queue, pause.unwrap_or(AFTER_PANIC));
+        }
+    }
+}
