@@ -18,18 +18,11 @@ use std::time::{Duration, Instant};
 
 use load::consume::{From, Reading, Tally, run};
 use load::target::Target;
-use load::{arguments, cost, every_second, give_up, parsed, produce};
+use load::{cost, every_second, give_up, option, parsed, produce};
 use rocketmq::common::clock::now_ms;
-use rocketmq::common::command_line::{Arguments, OptionSpec, usage};
+use rocketmq::common::command_line::OptionSpec;
 
-const fn option(short: char, long: &'static str, what: &'static str) -> OptionSpec {
-    OptionSpec { short, long, value: Some("arg"), what }
-}
-
-const OPTIONS: [OptionSpec; 14] = [
-    OptionSpec { short: 'h', long: "help", value: None, what: "Print help" },
-    option('n', "namesrvAddr", "Name server address list, eg: '192.168.0.1:9876;192.168.0.2:9876'"),
-    option('t', "topic", "Topic name, Default: BenchmarkTest; without -n OwnBenchmark"),
+const OPTIONS: [OptionSpec; 10] = [
     option('w', "threadCount", "Connections, Default: 20"),
     option('g', "group", "Consumer group name, Default: benchmark_consumer"),
     option('p', "groupPrefixEnable", "Whether a number is appended to the group, Default: true"),
@@ -40,15 +33,10 @@ const OPTIONS: [OptionSpec; 14] = [
     option('a', "aclEnable", "Refused unless false"),
     option('q', "messageQuantity", "Messages to read, Default: 0, running forever"),
     option('b', "batch", "Messages a pull asks for, Default: 32"),
-    option('P', "pid", "The broker's process id: its cost is told, too"),
 ];
 
 fn main() {
-    let given = Arguments::parse(&OPTIONS, arguments()).unwrap_or_else(|why| give_up(&why));
-    if given.has("help") {
-        print!("{}", usage("cargo bench --bench consumer -- [options]", &OPTIONS));
-        return;
-    }
+    let Some(given) = load::given("consumer", &OPTIONS) else { return };
     let text = |name: &str| given.value(name).map(str::trim);
     if parsed("failRate", text("failRate"), 0.0) > 0.0
         || parsed("msgTraceEnable", text("msgTraceEnable"), false)

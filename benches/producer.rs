@@ -17,22 +17,15 @@ use std::time::Duration;
 
 use load::produce::{Load, Properties, Tally, run};
 use load::target::Target;
-use load::{arguments, cost, every_second, give_up, parsed};
+use load::{cost, every_second, option, parsed};
 use rocketmq::common::clock::now_ms;
-use rocketmq::common::command_line::{Arguments, OptionSpec, usage};
+use rocketmq::common::command_line::OptionSpec;
 use rocketmq::common::os::LocalTime;
 
-const fn option(short: char, long: &'static str, what: &'static str) -> OptionSpec {
-    OptionSpec { short, long, value: Some("arg"), what }
-}
-
-const OPTIONS: [OptionSpec; 15] = [
-    OptionSpec { short: 'h', long: "help", value: None, what: "Print help" },
-    option('n', "namesrvAddr", "Name server address list, eg: '192.168.0.1:9876;192.168.0.2:9876'"),
+const OPTIONS: [OptionSpec; 11] = [
     option('w', "threadCount", "Connections, one request in flight each. Default: 64"),
     option('s', "messageSize", "Message Size, Default: 128"),
     option('k', "keyEnable", "Message Key Enable, Default: false"),
-    option('t', "topic", "Topic name, Default: BenchmarkTest; without -n OwnBenchmark"),
     option('l', "tagCount", "Tag count, Default: 0"),
     option('p', "propertySize", "Bytes of user properties, Default: 0"),
     option('q', "messageQuantity", "Send message quantity, Default: 0, running forever"),
@@ -40,16 +33,11 @@ const OPTIONS: [OptionSpec; 15] = [
     option('e', "delayLevel", "Delay message level, Default: 1"),
     option('y', "asyncEnable", "One connection with many requests in flight, Default: false"),
     option('W', "window", "Requests in flight on a connection, Default: 1; with -y 256"),
-    option('P', "pid", "The broker's process id: its cost is told, too"),
     option('T', "seconds", "Longest time to send for, Default: no limit"),
 ];
 
 fn main() {
-    let given = Arguments::parse(&OPTIONS, arguments()).unwrap_or_else(|why| give_up(&why));
-    if given.has("help") {
-        print!("{}", usage("cargo bench --bench producer -- [options]", &OPTIONS));
-        return;
-    }
+    let Some(given) = load::given("producer", &OPTIONS) else { return };
     let text = |name: &str| given.value(name);
     let flag = |name: &str| parsed(name, text(name), false);
     let topic = load::topic(text("topic"), text("namesrvAddr"));

@@ -12,6 +12,7 @@
 //! | [`filter`] | SQL92 expressions over a message's properties | only messages |
 //! | [`broker`] | one file for each kind of request, one for each table | all of the above |
 //! | [`client`] | producers, push and pull consumers, the calls of tools | no broker |
+//! | [`standalone`] | a name server and a broker in one process | both |
 //! | [`tools`] | the sub-commands of `mqadmin` | the client |
 //!
 //! Arrows point one way: programs use broker, name server and tools; those use client, store and
@@ -49,5 +50,8 @@ pub mod common;
 pub mod filter;
 pub mod namesrv;
 pub mod remoting;
+pub mod standalone;
 pub mod store;
 pub mod tools;
+
+pub use standalone::Standalone;

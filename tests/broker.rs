@@ -31,6 +31,7 @@ fn a_held_pull_is_woken_by_the_message_it_wants() {
     let dir = TempDir::new("hold");
     let site = Site::new(dir.path(), |_| {});
     site.send("T", &[("TAGS", "other")], "first");
+    site.messages("T", 1);
     let began = Instant::now();
     let answer = std::thread::scope(|scope| {
         let held = scope.spawn(|| site.pull("T", 1, "wanted", 15_000));

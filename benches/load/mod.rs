@@ -12,6 +12,8 @@ pub mod target;
 
 use std::time::{Duration, Instant};
 
+use rocketmq::common::command_line::{Arguments, OptionSpec, usage};
+
 /// Snapshots that a report looks back over, one a second.
 pub const SNAPSHOTS: usize = 10;
 
@@ -42,6 +44,31 @@ pub fn every_second<T>(
             report(first, last);
         }
     }
+}
+
+/// An option that takes a value.
+pub const fn option(short: char, long: &'static str, what: &'static str) -> OptionSpec {
+    OptionSpec { short, long, value: Some("arg"), what }
+}
+
+/// The first options of every load program: help, name servers, topic, the broker's process.
+pub const COMMON: [OptionSpec; 4] = [
+    OptionSpec { short: 'h', long: "help", value: None, what: "Print help" },
+    option('n', "namesrvAddr", "Name server address list, eg: '192.168.0.1:9876;192.168.0.2:9876'"),
+    option('t', "topic", "Topic name, Default: BenchmarkTest; without -n OwnBenchmark"),
+    option('P', "pid", "The broker's process id: its cost is told, too"),
+];
+
+/// Parses the arguments of a load program by its own options and the common ones; prints the help if
+/// that is asked for, and `None`.
+pub fn given(program: &str, own: &[OptionSpec]) -> Option<Arguments> {
+    let options: Vec<OptionSpec> = COMMON.iter().chain(own).copied().collect();
+    let given = Arguments::parse(&options, arguments()).unwrap_or_else(|why| give_up(&why));
+    if given.has("help") {
+        print!("{}", usage(&format!("cargo bench --bench {program} -- [options]"), &options));
+        return None;
+    }
+    Some(given)
 }
 
 /// Arguments after the program's name, without the words that cargo adds.

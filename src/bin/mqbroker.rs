@@ -11,8 +11,9 @@ use rocketmq::common::command_line::{
 };
 use rocketmq::common::config::{ConfigStruct, DynConfig, Entry, PropertyFile};
 use rocketmq::common::os;
-use rocketmq::namesrv::{Namesrv, NamesrvConfig};
+use rocketmq::namesrv::Namesrv;
 use rocketmq::remoting::config::ServerConfig;
+use rocketmq::standalone::start_name_server;
 
 const OPTIONS: [OptionSpec; 8] = [
     OptionSpec {
@@ -252,17 +253,7 @@ fn start_namesrv(
             .parse()
             .map_err(|_| format!("namesrvPort is \"{text}\", expected a port from 0 to 65535"))?,
     };
-    let folder = Path::new(&configuration.store.store_path_root_dir).join("namesrv");
-    let config = NamesrvConfig {
-        rocketmq_home: configuration.broker.rocketmq_home.clone(),
-        kv_config_path: folder.join("kvConfig.json").to_string_lossy().into_owned(),
-        config_store_path: folder.join("namesrv.properties").to_string_lossy().into_owned(),
-        ..NamesrvConfig::default()
-    };
-    let server = ServerConfig { listen_port: port, ..ServerConfig::default() };
-    let namesrv = Namesrv::start(config, server)?;
-    configuration.broker.namesrv_addr = format!("127.0.0.1:{}", namesrv.local_addr().port());
-    Ok(Some(namesrv))
+    Ok(Some(start_name_server(configuration, port)?))
 }
 
 fn failed(error: &dyn std::error::Error) -> i32 {

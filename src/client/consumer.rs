@@ -28,11 +28,14 @@ use crate::remoting::protocol::bodies::MessageQueue;
 
 /// A consumer whose messages come to a listener. Shut down when dropped.
 ///
-/// ```no_run
+/// ```
 /// use rocketmq::client::{ConsumeResult, ConsumerOptions};
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # site.create_topic("Orders", 2)?;
+/// # let names = site.name_servers();
 ///
 /// let consumer = ConsumerOptions::new("billing")
-///     .name_servers("127.0.0.1:9876")
+///     .name_servers(names)
 ///     .subscribe("Orders", "paid || refunded")
 ///     .start_concurrent(|messages, _context| {
 ///         for message in messages {
@@ -41,7 +44,7 @@ use crate::remoting::protocol::bodies::MessageQueue;
 ///         ConsumeResult::Success
 ///     })?;
 /// # consumer.shutdown();
-/// # Ok::<(), rocketmq::client::ClientError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct PushConsumer {
     inner: Arc<PushInner>,
@@ -65,6 +68,23 @@ impl ConsumerOptions {
 
     /// Starts a consumer whose listener gets the messages of a queue in order, one call at a time.
     /// A panic of the listener counts as [`OrderlyResult::Suspend`].
+    ///
+    /// ```
+    /// use rocketmq::client::{ConsumerOptions, OrderlyResult};
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Steps", 2)?;
+    /// # let names = site.name_servers();
+    ///
+    /// let consumer = ConsumerOptions::new("ledger")
+    ///     .name_servers(names)
+    ///     .subscribe("Steps", "*")
+    ///     .start_orderly(|messages, context| {
+    ///         println!("{} of {:?}", messages.len(), context.queue);
+    ///         OrderlyResult::Success
+    ///     })?;
+    /// # consumer.shutdown();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn start_orderly(
         self,
         listener: impl Fn(&[ReceivedMessage], &mut OrderlyContext<'_>) -> OrderlyResult

@@ -4,38 +4,45 @@
 //! application names them ([`assign`](LitePullConsumer::assign)).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::broker_calls::OffsetAt;
-use super::config::{LitePullOptions, MessageModel};
+use super::config::{Deadline, LitePullOptions, MessageModel};
 use super::error::ClientError;
 use super::instance::{ConsumerRole, Instance};
 use super::message::ReceivedMessage;
 use super::namespace::Namespace;
 use super::offset_store::OffsetStore;
-use super::polling::{LiteInner, Mode};
+use super::polling::{LiteInner, Mode, Ready};
 use super::rebalance;
 use super::subscription::Filter;
 use crate::remoting::protocol::bodies::MessageQueue;
 
+/// How long an iterator without a limit waits at a time.
+const LOOK_AROUND: Duration = Duration::from_secs(60);
+
 /// A consumer that is polled. Shut down when dropped.
 ///
-/// ```no_run
+/// ```
 /// use rocketmq::client::LitePullOptions;
+/// use std::time::Duration;
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # site.create_topic("Orders", 2)?;
+/// # let names = site.name_servers();
 ///
-/// let consumer = LitePullOptions::new("audit").name_servers("127.0.0.1:9876").start()?;
+/// let consumer = LitePullOptions::new("audit").name_servers(names).start()?;
 /// consumer.subscribe("Orders", "*")?;
 /// loop {
-///     for message in consumer.poll()? {
+///     for message in consumer.poll_for(Duration::from_millis(10))? {
 ///         println!("{} {:?}", message.message_id(), message.body());
 ///     }
 ///     // Polled messages are committed by a later poll, or here:
 ///     consumer.commit_sync()?;
 /// #   break;
 /// }
-/// # Ok::<(), rocketmq::client::ClientError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct LitePullConsumer {
     inner: Arc<LiteInner>,
@@ -141,6 +148,39 @@ impl LitePullConsumer {
         self.inner.poll(timeout)
     }
 
+    /// The messages that come, one after the other, without an end while the consumer runs: for
+    /// scripts. The iterator waits for what is not there yet.
+    ///
+    /// A message is committed when the one after it was asked for, at `auto_commit_interval`, or by
+    /// [`commit_sync`](Self::commit_sync). Messages that were pulled and not handed out when the
+    /// iterator is dropped are polled next.
+    ///
+    /// ```
+    /// use rocketmq::client::{ConsumeFromWhere, LitePullOptions, ProducerOptions};
+    /// use rocketmq::common::message::Message;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 1)?;
+    /// # let names = site.name_servers();
+    ///
+    /// let producer = ProducerOptions::new("shop").name_servers(names.as_str()).start()?;
+    /// for body in ["one", "two", "three"] {
+    ///     producer.send(&Message::new("Orders", body))?;
+    /// }
+    /// let consumer = LitePullOptions::new("audit")
+    ///     .name_servers(names)
+    ///     .consume_from(ConsumeFromWhere::FirstOffset)
+    ///     .start()?;
+    /// consumer.subscribe("Orders", "*")?;
+    /// for message in consumer.messages().take(3) {
+    ///     println!("{}", String::from_utf8_lossy(message?.body()));
+    /// }
+    /// consumer.commit_sync()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn messages(&self) -> Messages<'_> {
+        Messages { consumer: self, batch: None, idle_limit: None }
+    }
+
     /// Commits all messages that were polled, in memory; brokers are told at intervals.
     pub fn commit(&self) {
         self.inner.commit();
@@ -211,6 +251,63 @@ impl LitePullConsumer {
     /// Persists offsets, leaves the group and stops all threads. Idempotent.
     pub fn shutdown(&self) {
         self.inner.shutdown();
+    }
+}
+
+/// The messages of a consumer, one after the other; see [`LitePullConsumer::messages`].
+pub struct Messages<'a> {
+    consumer: &'a LitePullConsumer,
+    batch: Option<Ready>,
+    idle_limit: Option<Duration>,
+}
+
+impl Messages<'_> {
+    /// Ends when nothing came for so long.
+    #[must_use]
+    pub fn until_idle_for(mut self, limit: Duration) -> Self {
+        self.idle_limit = Some(limit);
+        self
+    }
+
+    fn next_message(&mut self) -> Result<Option<ReceivedMessage>, ClientError> {
+        let inner = &self.consumer.inner;
+        inner.commit_if_due()?;
+        if self.batch.as_ref().is_none_or(|batch| batch.messages.is_empty()) {
+            let deadline = self.idle_limit.map(Deadline::after);
+            self.batch = loop {
+                let wait = deadline.map_or(Some(LOOK_AROUND), |deadline| deadline.left());
+                let Some(wait) = wait else { return Ok(None) };
+                if let Some(batch) = inner.next_batch(wait)? {
+                    break Some(batch);
+                }
+            };
+        }
+        let Some(batch) = &mut self.batch else { return Ok(None) };
+        let message = batch.messages.pop_front();
+        if let Some(message) = &message {
+            inner.hand_out(batch, std::slice::from_ref(message));
+        }
+        Ok(message)
+    }
+}
+
+impl Iterator for Messages<'_> {
+    type Item = Result<ReceivedMessage, ClientError>;
+
+    /// The next message. `None` when nothing came for long enough, or the consumer was shut down.
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.next_message() {
+            Err(ClientError::NotRunning) => None,
+            outcome => outcome.transpose(),
+        }
+    }
+}
+
+impl Drop for Messages<'_> {
+    fn drop(&mut self) {
+        if let Some(batch) = self.batch.take() {
+            self.consumer.inner.put_back(batch);
+        }
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Facts {
     pub body_crc: u32,
     /// User flag.
     pub flag: i32,
-    /// Bits of [`sys_flag`].
+    /// Bits of [`sys_flag`](crate::common::sys_flag).
     pub sys_flag: i32,
     /// When the producer made it, ms.
     pub born_timestamp: i64,
@@ -414,7 +414,8 @@ pub(crate) mod tests {
             retry_topic: Some("%RETRY%NS%G".into()),
             ..origin("T")
         };
-        let topic = |record: Vec<u8>| ReceivedMessage::read_all(record, &space)[0].topic().to_owned();
+        let topic =
+            |record: Vec<u8>| ReceivedMessage::read_all(record, &space)[0].topic().to_owned();
         assert_eq!(topic(record("NS%T", 0, "", b"x", 0)), "T");
         assert_eq!(topic(record("%RETRY%NS%G", 0, "RETRY_TOPIC\u{1}NS%Orders", b"x", 0)), "Orders");
         assert_eq!(topic(record("OTHER%T", 0, "", b"x", 0)), "OTHER%T");

@@ -2,30 +2,39 @@
 //!
 //! Sending:
 //!
-//! ```no_run
+//! ```
 //! use rocketmq::client::ProducerOptions;
 //! use rocketmq::common::message::Message;
+//! # let site = rocketmq::Standalone::temporary()?;
+//! # let names = site.name_servers();
 //!
-//! let producer = ProducerOptions::new("orders").name_servers("127.0.0.1:9876").start()?;
+//! let producer = ProducerOptions::new("orders").name_servers(names).start()?;
 //! let message = Message::new("Orders", "one book").with_tag("new").with_keys("order-17");
 //! println!("{:?}", producer.send(&message)?);
-//! # Ok::<(), rocketmq::client::ClientError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! Consuming:
 //!
-//! ```no_run
+//! ```
 //! use rocketmq::client::{ConsumeResult, ConsumerOptions};
+//! # let site = rocketmq::Standalone::temporary()?;
+//! # site.create_topic("Orders", 2)?;
+//! # let names = site.name_servers();
 //!
-//! let options = ConsumerOptions::new("billing").name_servers("127.0.0.1:9876");
+//! let options = ConsumerOptions::new("billing").name_servers(names);
 //! let consumer = options.subscribe("Orders", "new || changed").start_concurrent(|messages, _| {
 //!     println!("{messages:?}");
 //!     ConsumeResult::Success
 //! })?;
-//! std::thread::park();
-//! # drop(consumer);
-//! # Ok::<(), rocketmq::client::ClientError>(())
+//! // It runs until it is shut down, or dropped.
+//! consumer.shutdown();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Who knows the Java client finds his way with [`from_java`]. The examples run: the lines that they
+//! do not show start a name server and a broker in the same process
+//! ([`Standalone`](crate::Standalone)).
 //!
 //! # What it is made of
 //!
@@ -41,6 +50,7 @@
 //! | any consumer | `PullMessageSvc`, `RebalanceSvc` |
 //! | push consumer | `ConsumeSched`, up to `consume_threads` × `ConsumeMsg_n` |
 //! | transaction producer | `TransCheck_0` |
+//! | pull schedule | `PullSchedule`, up to 20 × `PullSched_n` |
 //!
 //! # What is promised
 //!
@@ -52,13 +62,13 @@
 //!
 //! # Reading order
 //!
-//! [`config`] and [`error`], the outside. `instance`, `routing` and `presence`, what all clients
+//! [`config`] and [`error`], the outside; [`hooks`] and [`namespace`], which everything passes. `instance`, `routing` and `presence`, what all clients
 //! share. To send: [`sender`], [`producer`], `lane`, [`batch`], [`transaction`],
 //! [`request_reply`]. To
 //! consume: [`allocate`] and `rebalance` (who gets which queue), [`process_queue`] (what is between
 //! pull and commit), [`pull`] and `push` (the pull loop), [`concurrent`], [`orderly`],
-//! `offset_store`; then [`lite_pull`] (its works are `polling`) and
-//! [`pull_consumer`].
+//! `offset_store`; then [`lite_pull`] (its works are `polling`),
+//! [`pull_consumer`] and [`pull_schedule`].
 
 pub mod admin;
 pub mod allocate;
@@ -70,6 +80,7 @@ pub mod config;
 pub mod consumer;
 pub mod error;
 pub mod fault;
+pub mod from_java;
 pub mod hooks;
 mod instance;
 mod lane;
@@ -108,7 +119,7 @@ pub use config::{
 };
 pub use consumer::PushConsumer;
 pub use error::ClientError;
-pub use lite_pull::LitePullConsumer;
+pub use lite_pull::{LitePullConsumer, Messages};
 pub use message::ReceivedMessage;
 pub use namespace::Namespace;
 pub use orderly::{OrderlyContext, OrderlyResult};

@@ -56,11 +56,7 @@ impl OffsetStore {
     }
 
     /// Offsets in a file below `directory`. Fails if there is one that cannot be read.
-    fn local(
-        group: &str,
-        instance: Arc<Instance>,
-        directory: &Path,
-    ) -> Result<Self, ClientError> {
+    fn local(group: &str, instance: Arc<Instance>, directory: &Path) -> Result<Self, ClientError> {
         let file = OffsetFile::new(directory, &instance.client_id, group);
         let memory = file.read()?.into_iter().collect();
         Ok(Self { group: group.to_owned(), instance, memory: Mutex::new(memory), file: Some(file) })

@@ -54,10 +54,18 @@ pub(crate) struct QueueState {
 }
 
 /// Messages that wait to be polled.
-struct Ready {
+pub(crate) struct Ready {
     state: Arc<QueueState>,
     generation: u64,
-    messages: Vec<ReceivedMessage>,
+    pub messages: VecDeque<ReceivedMessage>,
+}
+
+impl Ready {
+    /// Its queue was given up, or is read from elsewhere.
+    fn is_over(&self) -> bool {
+        self.state.process.is_dropped()
+            || self.state.generation.load(Ordering::Acquire) != self.generation
+    }
 }
 
 /// The next pull of a queue.
@@ -267,7 +275,7 @@ impl LiteInner {
             ready.push_back(Ready {
                 state: Arc::clone(&turn.state),
                 generation: turn.generation,
-                messages: result.messages,
+                messages: result.messages.into(),
             });
             self.arrived.notify_one();
         }
@@ -277,6 +285,15 @@ impl LiteInner {
     // Polling and committing.
 
     pub fn poll(&self, timeout: Duration) -> Result<Vec<ReceivedMessage>, ClientError> {
+        self.commit_if_due()?;
+        let Some(mut batch) = self.next_batch(timeout)? else { return Ok(Vec::new()) };
+        let messages: Vec<_> = std::mem::take(&mut batch.messages).into();
+        self.hand_out(&batch, &messages);
+        Ok(messages)
+    }
+
+    /// What was handed out before this call counts as consumed: commits it when it is time to.
+    pub fn commit_if_due(&self) -> Result<(), ClientError> {
         self.check_open()?;
         if self.options.auto_commit {
             let mut next = lock(&self.next_commit);
@@ -286,39 +303,52 @@ impl LiteInner {
                 *next = Instant::now() + interval;
             }
         }
+        Ok(())
+    }
+
+    /// The messages of one pull, as soon as there are any; `None` after `timeout`.
+    pub fn next_batch(&self, timeout: Duration) -> Result<Option<Ready>, ClientError> {
         let deadline = Deadline::after(timeout);
         let mut ready = lock(&self.ready);
         loop {
             while let Some(batch) = ready.pop_front() {
                 self.cached.fetch_sub(batch.messages.len(), Ordering::Relaxed);
-                let state = &batch.state;
-                if state.process.is_dropped()
-                    || state.generation.load(Ordering::Acquire) != batch.generation
-                {
-                    continue;
+                if !batch.is_over() {
+                    return Ok(Some(batch));
                 }
-                if let Some(offset) = state.process.remove(&batch.messages) {
-                    *lock(&state.consumed) = Some(offset);
-                }
-                drop(ready);
-                self.tell_hooks(&batch);
-                return Ok(batch.messages);
             }
-            let Some(left) = deadline.left() else { return Ok(Vec::new()) };
+            let Some(left) = deadline.left() else { return Ok(None) };
             self.check_open()?;
             let waited = self.arrived.wait_timeout(ready, left);
             ready = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// What is handed out counts as consumed.
-    fn tell_hooks(&self, batch: &Ready) {
+    /// Messages of a batch go to the application: a later commit covers them.
+    pub fn hand_out(&self, batch: &Ready, messages: &[ReceivedMessage]) {
+        let state = &batch.state;
+        if batch.is_over() {
+            return;
+        }
+        if let Some(offset) = state.process.remove(messages) {
+            *lock(&state.consumed) = Some(offset);
+        }
         let hooks = &self.options.client.hooks;
         if !hooks.is_empty() {
-            let (group, queue) = (&*self.options.group, &batch.state.process.queue);
-            let after = hooks.consume(&ConsumeCall { group, queue, messages: &batch.messages });
+            let (group, queue) = (&*self.options.group, &state.process.queue);
+            let after = hooks.consume(&ConsumeCall { group, queue, messages });
             let consumed = Consumed::new(Some(true), Duration::ZERO, Duration::MAX);
             hooks::consumed(after, &consumed);
+        }
+    }
+
+    /// Puts the rest of a batch back, to be polled next.
+    pub fn put_back(&self, batch: Ready) {
+        if !batch.messages.is_empty() && !batch.is_over() {
+            let mut ready = lock(&self.ready);
+            self.cached.fetch_add(batch.messages.len(), Ordering::Relaxed);
+            ready.push_front(batch);
+            self.arrived.notify_one();
         }
     }
 
@@ -432,11 +462,7 @@ impl ConsumerRole for LiteInner {
             consume_type: Some(ConsumeType::Actively),
             group_name: Some(self.options.group.clone()),
             message_model: Some(self.options.message_model),
-            subscription_data_set: if subscribes {
-                self.subscriptions.all()
-            } else {
-                Vec::new()
-            },
+            subscription_data_set: if subscribes { self.subscriptions.all() } else { Vec::new() },
             unit_mode: false,
         }
     }

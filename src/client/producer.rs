@@ -21,17 +21,19 @@ const FINISH_LIMIT: Duration = Duration::from_secs(3);
 
 /// Sends messages of a producer group. Shut down when dropped.
 ///
-/// ```no_run
+/// ```
 /// use rocketmq::client::{ProducerOptions, Target};
 /// use rocketmq::common::message::Message;
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # let names = site.name_servers();
 ///
-/// let producer = ProducerOptions::new("orders").name_servers("127.0.0.1:9876").start()?;
+/// let producer = ProducerOptions::new("orders").name_servers(names).start()?;
 /// let result = producer.send(&Message::new("Orders", "created").with_tag("new"))?;
 /// println!("{} is in {:?}", result.message_id, result.queue);
 /// producer.send_to(&Message::new("Orders", "paid"), Target::Key("order-17"))?;
 /// producer.send_async(&Message::new("Orders", "sent"), |result| println!("{result:?}"))?;
 /// producer.shutdown();
-/// # Ok::<(), rocketmq::client::ClientError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Producer {
     inner: Arc<ProducerInner>,
@@ -168,6 +170,18 @@ impl Producer {
 
     /// Sends a list of any length as batches of at most `max_bytes` (a broker takes 4 MiB).
     /// Returns the results of the batches that were stored, and the failure that ended it.
+    ///
+    /// ```
+    /// # use rocketmq::client::ProducerOptions;
+    /// # use rocketmq::common::message::Message;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # let producer = ProducerOptions::new("p").name_servers(site.name_servers()).start()?;
+    /// let lines: Vec<_> = (0..1000).map(|n| Message::new("Lines", format!("line {n}"))).collect();
+    /// let (stored, failure) = producer.send_batches(&lines, 32 * 1024);
+    /// assert_eq!(failure, None);
+    /// println!("{} batches", stored.len());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_batches(
         &self,
         messages: &[Message],

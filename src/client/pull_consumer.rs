@@ -31,6 +31,9 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 /// Deliveries of a message that is given back before the dead-letter topic.
 const MAX_RECONSUME_TIMES: i32 = 16;
 
+/// Told of a queue that was taken.
+type TakenFn = Box<dyn Fn(Arc<ProcessQueue>) + Send>;
+
 /// What the instance knows of a pull consumer. It takes part in the division of queues for the topics
 /// that a [`PullSchedule`](super::pull_schedule::PullSchedule) registered, and for no others.
 pub(super) struct PullRole {
@@ -41,7 +44,7 @@ pub(super) struct PullRole {
     pub queues: QueueTable,
     strategy: AllocateStrategy,
     /// Told of queues that were taken.
-    pub taken: Mutex<Option<Box<dyn Fn(Arc<ProcessQueue>) + Send>>>,
+    pub taken: Mutex<Option<TakenFn>>,
 }
 
 impl QueueOwner for PullRole {
@@ -118,11 +121,13 @@ impl ConsumerRole for PullRole {
 
 /// Pulls queues by hand. Shut down when dropped.
 ///
-/// ```no_run
+/// ```
 /// use rocketmq::client::{ClientOptions, OffsetAt, PullConsumer};
-/// use std::time::Duration;
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # site.create_topic("Orders", 2)?;
+/// # let names = site.name_servers();
 ///
-/// let options = ClientOptions::default().name_servers("127.0.0.1:9876");
+/// let options = ClientOptions::default().name_servers(names);
 /// let consumer = PullConsumer::start("export", options)?;
 /// for queue in consumer.queues("Orders")? {
 ///     let mut offset = consumer.offset_at(&queue, OffsetAt::Min)?;
@@ -133,7 +138,7 @@ impl ConsumerRole for PullRole {
 ///     }
 ///     consumer.commit(&queue, offset)?;
 /// }
-/// # Ok::<(), rocketmq::client::ClientError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct PullConsumer {
     pub(super) role: Arc<PullRole>,

@@ -33,7 +33,8 @@ type PullTask = dyn Fn(&PullConsumer, &MessageQueue) -> Duration + Send + Sync;
 /// ```
 /// use rocketmq::client::{ClientOptions, PullSchedule};
 /// use std::time::Duration;
-/// # let site = rocketmq::client::doc::site("Orders");
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # site.create_topic("Orders", 4)?;
 /// # let names = site.name_servers();
 ///
 /// let options = ClientOptions::default().name_servers(names);
@@ -47,7 +48,7 @@ type PullTask = dyn Fn(&PullConsumer, &MessageQueue) -> Duration + Send + Sync;
 ///     Duration::from_millis(200)
 /// })?;
 /// schedule.shutdown();
-/// # Ok::<(), rocketmq::client::ClientError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct PullSchedule {
     works: Arc<Works>,

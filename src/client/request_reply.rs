@@ -90,6 +90,34 @@ fn correlation_id() -> String {
 
 impl Producer {
     /// Sends a request and waits for its reply, `timeout` at most for both.
+    ///
+    /// ```
+    /// use rocketmq::client::{ConsumeFromWhere, ConsumeResult, ConsumerOptions, ProducerOptions, reply_to};
+    /// use rocketmq::common::message::Message;
+    /// use std::time::Duration;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Questions", 1)?;
+    /// # let names = site.name_servers();
+    ///
+    /// // Whoever answers needs a producer of his own.
+    /// let answers = ProducerOptions::new("answers").name_servers(names.as_str()).start()?;
+    /// let responder = ConsumerOptions::new("responders")
+    ///     .name_servers(names.as_str())
+    ///     .consume_from(ConsumeFromWhere::FirstOffset)
+    ///     .subscribe("Questions", "*")
+    ///     .start_concurrent(move |messages, _| {
+    ///         for question in messages {
+    ///             let sent = reply_to(question, "42").and_then(|reply| answers.send(&reply));
+    ///             println!("{sent:?}");
+    ///         }
+    ///         ConsumeResult::Success
+    ///     })?;
+    /// let asking = ProducerOptions::new("asking").name_servers(names).start()?;
+    /// let reply = asking.request(&Message::new("Questions", "?"), Duration::from_secs(20))?;
+    /// assert_eq!(reply.body(), b"42");
+    /// # responder.shutdown();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn request(
         &self,
         message: &Message,

@@ -237,8 +237,7 @@ impl Sender {
 
     /// The same for a batch.
     pub fn prepare_batch(&self, messages: &[Message]) -> Result<Prepared, ClientError> {
-        let batch =
-            batch::encode(messages, self.options.max_message_bytes, self.namespace())?;
+        let batch = batch::encode(messages, self.options.max_message_bytes, self.namespace())?;
         Ok(Prepared {
             topic: batch.topic,
             flag: 0,
@@ -459,7 +458,9 @@ impl Sender {
                 timed_out = true;
                 break;
             };
-            if attempt < tries && let Some(limit) = self.options.attempt_timeout {
+            if attempt < tries
+                && let Some(limit) = self.options.attempt_timeout
+            {
                 left = left.min(limit);
             }
             let began = Instant::now();

@@ -131,12 +131,14 @@ pub struct TransactionResult {
 
 /// A producer of transactional messages; an ordinary one too.
 ///
-/// ```no_run
+/// ```
 /// use rocketmq::client::{ProducerOptions, TransactionState};
 /// use rocketmq::common::message::Message;
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # let names = site.name_servers();
 ///
 /// let producer = ProducerOptions::new("payments")
-///     .name_servers("127.0.0.1:9876")
+///     .name_servers(names)
 ///     // Asked by a broker that does not know how the transaction ended.
 ///     .start_transactional(|message| match message.keys() {
 ///         Some(_) => TransactionState::Commit,
@@ -146,7 +148,7 @@ pub struct TransactionResult {
 ///     println!("the local transaction {transaction_id} runs here");
 ///     TransactionState::Commit
 /// })?;
-/// # Ok::<(), rocketmq::client::ClientError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct TransactionProducer {
     producer: Producer,

@@ -42,7 +42,7 @@ use crate::common::config::Live;
 use crate::remoting::config::ServerConfig;
 
 pub use config::NamesrvConfig;
-pub use server::Namesrv;
+pub use server::{Namesrv, StartError};
 
 use kv_config::{KvConfig, KvError};
 use route_cache::RouteCache;

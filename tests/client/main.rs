@@ -12,3 +12,4 @@ mod polling;
 mod protocol;
 mod sending;
 mod site;
+mod tenants;
