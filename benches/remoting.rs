@@ -13,7 +13,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rocketmq::common::checksum::crc32;
 use rocketmq::common::thread_pool::ThreadPool;
@@ -158,8 +158,9 @@ fn main() {
         let port = arguments.get(1).and_then(|port| port.parse().ok()).unwrap_or(0);
         let server = serve(port);
         println!("serving on {}", server.local_addr());
+        // Until it is killed.
         loop {
-            thread::sleep(Duration::from_secs(3600));
+            thread::park();
         }
     }
     measure_codec();

@@ -291,19 +291,7 @@ fn deliver_if_due(broker: &Broker, level: i32, record: &RecordView<'_>) -> Resul
         return Ok(());
     }
     let message = NewMessage {
-        record: RecordFields {
-            topic,
-            queue_id,
-            flag: record.flag,
-            sys_flag: record.sys_flag,
-            born_timestamp: record.born_timestamp,
-            born_host: record.born_host,
-            store_host: record.store_host,
-            reconsume_times: record.reconsume_times,
-            prepared_transaction_offset: 0,
-            body: record.body,
-            properties: record.properties,
-        },
+        record: RecordFields { topic, queue_id, ..record.again() },
         wait_store: false,
     };
     let result = broker.store.put(&message).wait();

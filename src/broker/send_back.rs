@@ -132,15 +132,10 @@ fn store_again(
         record: RecordFields {
             topic: &placed.topic,
             queue_id: placed.queue_id,
-            flag: record.flag,
             sys_flag: placed.sys_flag,
-            born_timestamp: record.born_timestamp,
-            born_host: record.born_host,
-            store_host: record.store_host,
             reconsume_times: record.reconsume_times.saturating_add(1),
-            prepared_transaction_offset: 0,
-            body: record.body,
             properties: &placed.properties,
+            ..record.again()
         },
         wait_store: false,
     };

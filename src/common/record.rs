@@ -400,7 +400,25 @@ pub fn read_record(bytes: &[u8], verify_crc: bool) -> Result<RecordView<'_>, Rec
     })
 }
 
-impl RecordView<'_> {
+impl<'a> RecordView<'a> {
+    /// What the message is stored again from, under the same topic and queue if they are not
+    /// changed: of no transaction.
+    pub fn again(&self) -> RecordFields<'a> {
+        RecordFields {
+            topic: self.topic,
+            queue_id: self.queue_id,
+            flag: self.flag,
+            sys_flag: self.sys_flag,
+            born_timestamp: self.born_timestamp,
+            born_host: self.born_host,
+            store_host: self.store_host,
+            reconsume_times: self.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: self.body,
+            properties: self.properties,
+        }
+    }
+
     /// An owned copy; the body stays as stored (compressed if it is).
     pub fn to_message(&self) -> MessageExt {
         MessageExt {

@@ -446,19 +446,7 @@ impl TimerService {
             if unit.rolls { (TIMER_TOPIC, 0) } else { (real_topic, real_queue) };
         let properties = kept_properties(record.properties, &unit, now);
         let message = NewMessage {
-            record: RecordFields {
-                topic,
-                queue_id,
-                flag: record.flag,
-                sys_flag: record.sys_flag,
-                born_timestamp: record.born_timestamp,
-                born_host: record.born_host,
-                store_host: record.store_host,
-                reconsume_times: record.reconsume_times,
-                prepared_transaction_offset: 0,
-                body: record.body,
-                properties: &properties,
-            },
+            record: RecordFields { topic, queue_id, properties: &properties, ..record.again() },
             wait_store: false,
         };
         let result = self.store.put(&message).wait();
