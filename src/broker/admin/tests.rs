@@ -371,8 +371,7 @@ fn statistics_are_told_once_they_are_sampled() {
     wait_until("the send is counted", || broker.call(315, &key, "").code == 0);
     broker.running.broker.stats.sample(crate::broker::stats::Window::Minute, i64::MAX / 2);
     let figures = broker.ask(315, &key, "");
-    assert!(
-        figures.starts_with(r#"{"statsDay":{"avgpt":0.0,"sum":0,"tps":0.0},"statsHour":{"avgpt":0.0,"sum":0,"tps":0.0},"statsMinute":{"avgpt":1.0,"sum":1,"tps":"#),
-        "{figures}"
-    );
+    // The broker's own samples of hour and day may have come before the send or after it.
+    assert!(figures.starts_with(r#"{"statsDay":{"avgpt":"#), "{figures}");
+    assert!(figures.contains(r#""statsMinute":{"avgpt":1.0,"sum":1,"tps":"#), "{figures}");
 }
