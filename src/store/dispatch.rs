@@ -79,6 +79,11 @@ pub fn unit_tags_code(record: &RecordView<'_>, levels: &DelayLevels) -> i64 {
     tags_code(properties::find(record.properties, properties::TAGS))
 }
 
+/// The further queues that a message names, separated by commas; blanks alone are none.
+pub fn multi_queue_names(properties: &str) -> Option<&str> {
+    properties::find(properties, MULTI_DISPATCH).filter(|names| !names.trim().is_empty())
+}
+
 /// Queue id of a message in the further queue `name`: light message queues have only queue 0.
 pub fn multi_queue_id(config: &StoreConfig, name: &str, queue_id: i32) -> i32 {
     if config.enable_lmq && name.starts_with(LMQ_PREFIX) { 0 } else { queue_id }
@@ -184,7 +189,7 @@ fn for_each_multi_queue(
     if !config.enable_multi_dispatch {
         return Ok(());
     }
-    let Some(names) = properties::find(record.properties, MULTI_DISPATCH) else {
+    let Some(names) = multi_queue_names(record.properties) else {
         return Ok(());
     };
     let offsets = properties::find(record.properties, MULTI_QUEUE_OFFSET).unwrap_or_default();

@@ -9,11 +9,11 @@ use std::time::Instant;
 use super::commit_log::{AppendError, AppendTarget, Appended, EncodedRecords};
 use super::config::{BrokerRole, StoreConfig};
 use super::consume_queue::ConsumeQueue;
-use super::dispatch::{MULTI_DISPATCH, MULTI_QUEUE_OFFSET, multi_queue_id};
+use super::dispatch::{MULTI_QUEUE_OFFSET, multi_queue_id, multi_queue_names};
 use super::message::*;
 use super::message_store::{MessageStore, StoreError};
 use super::pending::{Part, PutTime};
-use crate::common::properties::{self, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
+use crate::common::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 use crate::common::record::{RecordFields, encode_record, read_batch, record_size};
 use crate::common::sys_flag;
 use crate::common::topic::TOPIC_MAX_LENGTH;
@@ -43,7 +43,7 @@ impl MessageStore {
             return PutOutcome::Done(refused);
         }
         let names = if config.enable_multi_dispatch {
-            properties::find(message.record.properties, MULTI_DISPATCH)
+            multi_queue_names(message.record.properties)
         } else {
             None
         };

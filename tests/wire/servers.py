@@ -4,6 +4,7 @@
     nsb  a second name server, for made-up brokers; closes idle connections after 10 s
     b1   broker wire-a, stock settings
     b2   broker wire-b, cautious settings: nothing is created automatically, SQL92 on, long polling off
+    b3   broker wire-c, alone: no name server knows it; light message queues on
 """
 import glob
 import os
@@ -24,6 +25,8 @@ COMMON = {'brokerClusterName': CLUSTER, 'brokerId': 0, 'brokerRole': 'ASYNC_MAST
 CAUTIOUS = {'autoCreateTopicEnable': 'false', 'autoCreateSubscriptionGroup': 'false', 'enablePropertyFilter': 'true',
             'longPollingEnable': 'false', 'transactionTimeOut': 1000, 'transactionCheckInterval': 3000,
             'transactionCheckMax': 2, 'slaveReadEnable': 'true'}
+LIGHT = {'enableLmq': 'true', 'enableMultiDispatch': 'true', 'namesrvAddr': None, 'brokerClusterName': 'LightCluster'}
+BROKERS = {'b1': 'wire-a', 'b2': 'wire-b', 'b3': 'wire-c'}
 
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -66,9 +69,9 @@ class Env:
         self.jars = java_jars(args.java, args.java_version) if args.peer == 'java' else None
         self.started_ms = time.time() * 1000
         self.paths = [self.work]
-        self.table = {'ns': self.base, 'nsb': self.base + 10, 'b1': self.base + 20, 'b2': self.base + 40}
+        self.table = {'ns': self.base, 'nsb': self.base + 10, 'b1': self.base + 20, 'b2': self.base + 40, 'b3': self.base + 30}
         self.ports = {port: name for name, port in self.table.items()}
-        for name in ('b1', 'b2'):
+        for name in BROKERS:
             self.ports[self.table[name] - 2] = name + 'fast'
             self.ports[self.table[name] + 1] = name + 'ha'
         self.table['b1fast'] = self.table['b1'] - 2
@@ -85,10 +88,11 @@ class Env:
             own = {'listenPort': self.table[name]}
             return {**own, 'serverChannelMaxIdleTimeSeconds': 10} if name == 'nsb' else own
         home = os.path.join(self.work, name)
-        own = {'brokerName': {'b1': 'wire-a', 'b2': 'wire-b'}[name], 'listenPort': self.table[name],
+        own = {'brokerName': BROKERS[name], 'listenPort': self.table[name],
                'namesrvAddr': self.address('ns'), 'storePathRootDir': f'{home}/store',
                'storePathCommitLog': f'{home}/store/commitlog', **COMMON}
-        return {**own, **CAUTIOUS} if name == 'b2' else own
+        own.update({'b2': CAUTIOUS, 'b3': LIGHT}.get(name, {}))
+        return {key: value for key, value in own.items() if value is not None}
 
     def start(self, name):
         home = os.path.join(self.work, name)
@@ -151,16 +155,16 @@ class Env:
             self.start(name)
         for name in ('ns', 'nsb'):
             self.wait_port(name)
-        for name in ('b1', 'b2'):
+        for name in BROKERS:
             self.start(name)
-        for name in ('b1', 'b2'):
+        for name in BROKERS:
             self.wait_port(name)
         self.wait_ready()
 
     def wait_ready(self, seconds=60):
-        """Both brokers are in the route of TBW102's cluster and answer GET_BROKER_RUNTIME_INFO."""
+        """Two brokers are in the route of TBW102's cluster, and all answer GET_BROKER_RUNTIME_INFO."""
         deadline = time.monotonic() + seconds
-        for name, code, wanted in (('ns', 106, (b'wire-a', b'wire-b')), ('b1', 28, (b'table',)), ('b2', 28, (b'table',))):
+        for name, code, wanted in (('ns', 106, (b'wire-a', b'wire-b')), ('b1', 28, (b'table',)), ('b2', 28, (b'table',)), ('b3', 28, (b'table',))):
             while time.monotonic() < deadline:
                 conn = wire.Connection('127.0.0.1', self.table[name])
                 opaque = conn.next_opaque()
