@@ -6,7 +6,7 @@
 //! a queue the one that was committed last counts**, wherever it was committed and however large it
 //! is (a reset sets a smaller one).
 //!
-//! * *Last* is decided by [`Stamps`]: the clock of the broker that took the commit, but later than
+//! * *Last* is decided by `Stamps`: the clock of the broker that took the commit, but later than
 //!   every stamp that it has made or seen. What was committed after the two brokers exchanged their
 //!   stamps is therefore later, however wrong a clock is; the clocks decide only between commits that
 //!   neither broker knew of the other's.

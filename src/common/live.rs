@@ -20,13 +20,16 @@ pub struct Live<T> {
 }
 
 /// The configuration as a thread saw it last.
-pub struct OfThread<T>(Rc<Arc<T>>);
+pub struct OfThread<T>(Rc<Shared<T>>);
+
+/// What all threads share, in a box of the thread: only its count of users is the thread's own.
+struct Shared<T>(Arc<T>);
 
 impl<T> std::ops::Deref for OfThread<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.0
+        &self.0.0
     }
 }
 
@@ -34,7 +37,7 @@ impl<T> std::ops::Deref for OfThread<T> {
 struct Kept {
     number: u64,
     version: u64,
-    /// An `Arc<T>`.
+    /// A [`Shared`].
     snapshot: Rc<dyn Any>,
 }
 
@@ -79,7 +82,7 @@ impl<T: Clone + 'static> Live<T> {
                 return OfThread(snapshot);
             }
             // A change between the two reads is seen the next time.
-            let snapshot = Rc::new(self.get());
+            let snapshot = Rc::new(Shared(self.get()));
             let new = Kept { number: self.number, version, snapshot: Rc::clone(&snapshot) as _ };
             match place {
                 Some(place) => kept[place] = new,
