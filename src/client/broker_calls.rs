@@ -27,6 +27,9 @@ const SEND_BACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Limit of locking and unlocking queues.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Deliveries of a message before the dead-letter topic, by default.
+pub(crate) const DEFAULT_RECONSUME_TIMES: i32 = 16;
+
 /// Where to look up an offset of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetAt {
@@ -47,6 +50,13 @@ pub(crate) struct SendBack<'a> {
     pub delay_level: i32,
     /// Deliveries before the dead-letter topic.
     pub max_reconsume_times: i32,
+}
+
+impl<'a> SendBack<'a> {
+    /// With so many deliveries as in Java.
+    pub fn by_default(group: &'a str, delay_level: i32) -> Self {
+        Self { group, delay_level, max_reconsume_times: DEFAULT_RECONSUME_TIMES }
+    }
 }
 
 fn read_offset(addr: &str, response: &Command) -> Result<i64, ClientError> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::broker_calls::OffsetAt;
+use super::broker_calls::{OffsetAt, SendBack};
 use super::config::{Deadline, LitePullOptions, MessageModel};
 use super::error::ClientError;
 use super::instance::{ConsumerRole, Instance};
@@ -192,6 +192,19 @@ impl LitePullConsumer {
         self.inner.commit();
         self.inner.offsets.persist_now(&self.inner.queues.names());
         Ok(())
+    }
+
+    /// Gives a message back to the group: it comes again after a delay (level 0: the broker chooses;
+    /// negative: to the dead-letter topic) in the group's retry topic, which has to be
+    /// [subscribed](Self::subscribe) to.
+    pub fn send_back(
+        &self,
+        message: &ReceivedMessage,
+        delay_level: i32,
+    ) -> Result<(), ClientError> {
+        self.inner.check_open()?;
+        let group = &self.inner.options.group;
+        self.inner.instance.send_back(message, &SendBack::by_default(group, delay_level))
     }
 
     /// The committed offset of a queue; `None` if there is none.

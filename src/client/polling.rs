@@ -21,6 +21,7 @@ use super::rebalance::{self, QueueOwner, QueueTable, Rules, first_offset};
 use super::subscription::Subscriptions;
 use crate::common::clock::now_ms;
 use crate::common::sync::lock;
+use crate::common::topic::retry_topic;
 use crate::remoting::protocol::bodies::{ConsumerRunningInfo, MessageQueue};
 use crate::remoting::protocol::heartbeat::{ConsumeFromWhere, ConsumeType, ConsumerData};
 use crate::remoting::protocol::response_code;
@@ -88,6 +89,8 @@ pub(crate) struct LiteInner {
     pub options: LitePullOptions,
     pub instance: Arc<Instance>,
     pub offsets: OffsetStore,
+    /// The group's own: its messages show the topic that they were first sent to.
+    retry_topic: Arc<str>,
     mode: Mutex<Mode>,
     pub subscriptions: Subscriptions,
     pub queues: QueueTable,
@@ -109,6 +112,7 @@ impl LiteInner {
         offsets: OffsetStore,
     ) -> Arc<Self> {
         Arc::new_cyclic(|myself| Self {
+            retry_topic: retry_topic(&options.group).into(),
             options,
             instance: Arc::clone(instance),
             offsets,
@@ -220,7 +224,7 @@ impl LiteInner {
             with_expression: true,
             lite: true,
             subscription: &subscription,
-            retry_topic: None,
+            retry_topic: Some(Arc::clone(&self.retry_topic)),
             client: &self.options.client,
         };
         let again = Turn {

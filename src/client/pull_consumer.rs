@@ -28,8 +28,6 @@ use crate::remoting::protocol::heartbeat::{ConsumeFromWhere, ConsumeType, Consum
 const PULL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a waiting pull's answer may take beyond what the broker was allowed to hold it.
 const ANSWER_MARGIN: Duration = Duration::from_secs(10);
-/// Deliveries of a message that is given back before the dead-letter topic.
-const MAX_RECONSUME_TIMES: i32 = 16;
 
 /// Told of a queue that was taken.
 type TakenFn = Box<dyn Fn(Arc<ProcessQueue>) + Send>;
@@ -273,8 +271,7 @@ impl PullConsumer {
         delay_level: i32,
     ) -> Result<(), ClientError> {
         let group = &self.role.group;
-        let how = SendBack { group, delay_level, max_reconsume_times: MAX_RECONSUME_TIMES };
-        self.instance()?.send_back(message, &how)
+        self.instance()?.send_back(message, &SendBack::by_default(group, delay_level))
     }
 
     /// Leaves the group and stops all threads. Idempotent.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::broker_calls::SendBack;
+use super::broker_calls::{DEFAULT_RECONSUME_TIMES, SendBack};
 use super::concurrent::ConcurrentService;
 use super::config::{ConsumerOptions, Deadline, MessageModel};
 use super::error::ClientError;
@@ -44,8 +44,6 @@ const GIVE_UP_WAIT: Duration = Duration::from_millis(500);
 const RESET_WAIT: Duration = Duration::from_secs(10);
 /// How long a shutdown waits for a round of rebalancing that runs.
 const ROUND_WAIT: Duration = Duration::from_secs(5);
-/// Deliveries of a concurrent consumer before the dead-letter topic, by default.
-const DEFAULT_RECONSUME_TIMES: i32 = 16;
 
 /// How the listener is run.
 pub(crate) enum Service {

@@ -214,13 +214,19 @@ impl StopSignal {
         Ok(Self { wakeup, received })
     }
 
+    /// The exit code that names the signal that came, if one did. For who has something to finish
+    /// first.
+    pub fn received(&self) -> Option<i32> {
+        let signal = self.received.load(Ordering::Relaxed) as i32;
+        (signal != 0).then(|| exit_code(signal))
+    }
+
     /// Blocks until a signal comes. Returns the exit code that names it: 143 for SIGTERM, 130 for
     /// SIGINT.
     pub fn wait(mut self) -> i32 {
         loop {
-            let signal = self.received.load(Ordering::Relaxed) as i32;
-            if signal != 0 {
-                return exit_code(signal);
+            if let Some(code) = self.received() {
+                return code;
             }
             // An interrupted read is as good as one that brought a byte.
             let _ = self.wakeup.read(&mut [0]);

@@ -40,6 +40,11 @@ impl<'a> Call<'a> {
         let _ = writeln!(self.err, "{what}: {error}");
     }
 
+    /// Says something on stderr that is no failure of the command.
+    pub fn note(&mut self, what: impl std::fmt::Display) {
+        let _ = writeln!(self.err, "{what}");
+    }
+
     /// How many parts failed.
     pub fn warnings(&self) -> usize {
         self.warnings

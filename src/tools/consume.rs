@@ -9,6 +9,7 @@ use super::message::{TOOLS_GROUP, address_in, properties_text, to_json};
 use super::{SubCommand, ToolError, ToolResult, flag, optional, required};
 use crate::client::admin::{PullFrom, PullStatus, address_of};
 use crate::common::clock;
+use crate::common::command_line::StopSignal;
 use crate::common::message::MessageExt;
 use crate::common::topic::PERM_READ;
 use crate::remoting::protocol::bodies::MessageQueue;
@@ -30,7 +31,14 @@ pub const COMMANDS: &[SubCommand] = &[
             optional('x', "subExpression", "Tags, eg: TagA || TagB (*)"),
             flag('r', "raw", "Only the bodies, each with a line end"),
             flag('k', "commit", "Begin where the group stands, commit what was printed"),
-            optional('w', "wait", "Wait so many seconds for more messages (0)"),
+            optional('w', "wait", "Wait so many seconds for more messages (0; with -E 5)"),
+            flag('F', "follow", "Wait for more messages until stopped by a signal, or -c, -C"),
+            optional('C', "count", "Exactly so many messages; exit code 3 if fewer come"),
+            optional(
+                'E',
+                "exec",
+                "Run this shell command for each message of the group, body on stdin; a failure gives the message back",
+            ),
         ],
         run: consume_message,
     },
@@ -70,6 +78,14 @@ pub const COMMANDS: &[SubCommand] = &[
 const BATCH: i64 = 32;
 /// How long one of several queues may hold a pull while the others wait for their turn.
 const TURN: Duration = Duration::from_millis(100);
+/// How long the only one may.
+const ALONE: Duration = Duration::from_millis(500);
+/// Pause after a server could not be reached.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// `--follow`: longer than anybody waits.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// How long commands wait for a first message by default: the group needs a moment to be joined.
+const EXEC_WAIT: Duration = Duration::from_secs(5);
 
 /// A part of a queue that is to be read.
 #[derive(Clone, Debug)]
@@ -88,6 +104,8 @@ struct Reading {
     expression: String,
     form: Form,
     commit: bool,
+    /// Only messages stored at or after it, ms: a search beyond the end of a queue finds its last one.
+    begin: Option<i64>,
 }
 
 /// What is printed of a message, unless JSON was asked for.
@@ -101,29 +119,80 @@ enum Form {
     Silent,
 }
 
-fn consume_message(call: &mut Call<'_>) -> ToolResult {
-    let mut left: i64 = call.number("MessageNumber", 128)?;
-    if left <= 0 {
-        return Err(ToolError::Usage("Please input a positive messageNumber!".to_owned()));
+/// How many messages are wanted, and how long they are waited for.
+pub(super) struct Patience {
+    /// At most so many.
+    pub most: i64,
+    /// Fewer are a failure.
+    exactly: bool,
+    /// Ends when none came for so long.
+    pub wait: Duration,
+    /// Set by the first Ctrl-C or SIGTERM: what is at hand is finished.
+    stop: StopSignal,
+}
+
+impl Patience {
+    fn of(call: &Call<'_>) -> Result<Self, ToolError> {
+        let follows = call.has("follow");
+        let endless = follows || call.has("exec");
+        let default = if endless { i64::MAX } else { 128 };
+        let count = call.optional_number::<i64>("count")?;
+        let most = call.optional_number::<i64>("MessageNumber")?;
+        let most = count.or(most).unwrap_or(default);
+        if most <= 0 {
+            return Err(ToolError::Usage("Please input a positive messageNumber!".to_owned()));
+        }
+        let wait = match call.optional_number::<u32>("wait")? {
+            Some(seconds) => Duration::from_secs(seconds.into()),
+            None if follows => FOR_EVER,
+            None if call.has("exec") => EXEC_WAIT,
+            None => Duration::ZERO,
+        };
+        Ok(Self { most, exactly: count.is_some(), wait, stop: StopSignal::install()? })
     }
+
+    /// Whether a signal came.
+    pub fn is_over(&self) -> bool {
+        self.stop.received().is_some()
+    }
+
+    /// The outcome, after so many messages.
+    pub fn outcome(&self, count: i64) -> ToolResult {
+        match self.stop.received() {
+            Some(code) => Err(ToolError::Stopped(code)),
+            None if self.exactly && count < self.most => Err(ToolError::Fewer(count)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn consume_message(call: &mut Call<'_>) -> ToolResult {
+    let patience = Patience::of(call)?;
+    if let Some(command) = call.text("exec") {
+        return super::exec::for_each(call, &command, &patience);
+    }
+    let mut left = patience.most;
     let reading = Reading {
         group: call.text("consumerGroup").unwrap_or_else(|| TOOLS_GROUP.to_owned()),
         expression: call.text("subExpression").unwrap_or_else(|| "*".to_owned()),
         form: if call.has("raw") { Form::Raw } else { Form::Line { with_body: true } },
         commit: call.has("commit"),
+        begin: call.time("beginTimestamp")?,
     };
     if reading.commit && call.text("consumerGroup").is_none() {
         return Err(ToolError::Usage("give the group to commit for with -g".to_owned()));
     }
     let mut parts = chosen_parts(call, &reading)?;
     for part in &mut parts {
-        left -= read_part(call, &reading, part, left, Duration::ZERO)?;
+        if !patience.is_over() {
+            left -= read_part(call, &reading, part, left, &|| patience.is_over())?;
+        }
     }
-    let wait = Duration::from_secs(call.number("wait", 0)?);
-    if !wait.is_zero() {
-        follow(call, &reading, &mut parts, left, wait)?;
+    if !patience.wait.is_zero() {
+        left = follow(call, &reading, &mut parts, left, &patience)?;
     }
-    Ok(())
+    call.out.flush()?;
+    patience.outcome(patience.most - left)
 }
 
 /// The parts of queues that the options name.
@@ -234,12 +303,12 @@ fn read_part(
     reading: &Reading,
     part: &mut Part,
     limit: i64,
-    hold: Duration,
+    is_over: &dyn Fn() -> bool,
 ) -> Result<i64, ToolError> {
     let mut count = 0;
-    while part.next < part.end && count < limit {
+    while part.next < part.end && count < limit && !is_over() {
         let wanted = (limit - count).min(part.end - part.next).min(BATCH);
-        let messages = pull(call, reading, part, wanted, hold)?;
+        let messages = pull(call, reading, part, wanted, Duration::ZERO)?;
         for message in &messages {
             if message.queue_offset < part.end {
                 print(call, reading.form, message, &part.queue.broker_name)?;
@@ -267,7 +336,7 @@ fn pull(
         expression: &reading.expression,
         hold,
     };
-    let pulled = call.admin.pull(&part.addr, &from)?;
+    let mut pulled = call.admin.pull(&part.addr, &from)?;
     match pulled.status {
         // Only what was read counts: the answer's next offset may be behind filtered messages.
         PullStatus::Found | PullStatus::NoMatchedMessage => part.next = pulled.next_offset,
@@ -276,6 +345,9 @@ fn pull(
             part.next = pulled.next_offset;
         }
         PullStatus::OffsetIllegal | PullStatus::NoNewMessage => part.end = part.next,
+    }
+    if let Some(begin) = reading.begin {
+        pulled.messages.retain(|message| message.store_timestamp >= begin);
     }
     Ok(pulled.messages)
 }
@@ -289,21 +361,31 @@ fn commit(call: &mut Call<'_>, reading: &Reading, part: &Part) -> ToolResult {
     Ok(())
 }
 
-/// Waits for more messages, until enough came or none came for `wait`.
+/// Waits for more messages, until enough came, none came for long enough, or a signal came. Servers
+/// that cannot be reached meanwhile are waited for, too. Returns how many are left to come.
 fn follow(
     call: &mut Call<'_>,
     reading: &Reading,
     parts: &mut [Part],
     mut left: i64,
-    wait: Duration,
-) -> ToolResult {
+    patience: &Patience,
+) -> Result<i64, ToolError> {
     call.out.flush()?;
-    let hold = if parts.len() == 1 { wait } else { TURN.min(wait) };
+    // Short enough for a signal to be noticed.
+    let hold = if parts.len() == 1 { ALONE } else { TURN };
+    let hold = hold.min(patience.wait);
     let mut last_news = Instant::now();
-    while left > 0 && last_news.elapsed() < wait {
+    while left > 0 && last_news.elapsed() < patience.wait && !patience.is_over() {
         for part in parts.iter_mut() {
             part.end = i64::MAX;
-            let messages = pull(call, reading, part, left.clamp(0, BATCH), hold)?;
+            let messages = match pull(call, reading, part, left.clamp(0, BATCH), hold) {
+                Err(ToolError::Client(error)) if error.is_transient() => {
+                    call.note(format_args!("{error}; trying again"));
+                    std::thread::sleep(TRY_AGAIN);
+                    continue;
+                }
+                outcome => outcome?,
+            };
             if messages.is_empty() {
                 continue;
             }
@@ -314,12 +396,12 @@ fn follow(
             commit(call, reading, part)?;
             left -= messages.len() as i64;
             last_news = Instant::now();
-            if left <= 0 {
+            if left <= 0 || patience.is_over() {
                 break;
             }
         }
     }
-    Ok(())
+    Ok(left)
 }
 
 fn print(call: &mut Call<'_>, form: Form, message: &MessageExt, broker_name: &str) -> ToolResult {
@@ -385,6 +467,7 @@ fn print_reading(call: &Call<'_>, form: Form) -> Reading {
         expression: call.text("subExpression").unwrap_or_else(|| "*".to_owned()),
         form,
         commit: false,
+        begin: None,
     }
 }
 
@@ -396,7 +479,7 @@ fn print_messages(call: &mut Call<'_>) -> ToolResult {
         limit_by_time(call, &mut part, begin, end)?;
         let (queue, first, last) = (shown_queue(&part.queue), part.next, part.end);
         call.out.decorate(format_args!("minOffset={first}, maxOffset={last}, {queue}"))?;
-        read_part(call, &reading, &mut part, i64::MAX, Duration::ZERO)?;
+        read_part(call, &reading, &mut part, i64::MAX, &|| false)?;
         call.out.decorate("-".repeat(56))?;
     }
     Ok(())

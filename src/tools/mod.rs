@@ -4,19 +4,26 @@
 //! [`AdminClient`](crate::client::admin::AdminClient) and prints to a [`Printer`].
 //! They are grouped in files by what they are about: [`topic`], [`group`], [`consumer_status`],
 //! [`offset`], [`broker`], [`name_server`], [`cluster`], [`stats`], [`message`], [`trace`],
-//! [`produce`], [`consume`], [`export`]. What they share is in
+//! [`produce`], [`consume`] (with [`exec`]), [`export`]. What they share is in
 //! [`call`] (options, name servers, times) and [`mod@print`] (tables, as text or as JSON lines).
 //!
 //! For scripts, beyond Java's tool: `--json` prints every row as a JSON object on a line of its
-//! own; the exit code is 0 for success, 1 for a failure (said on stderr) and 2 for a wrong command
-//! line. Java's tool exits with 0 whatever happened. A reader that closes the pipe early is no
-//! failure.
+//! own; and the exit code tells what happened (Java's tool exits with 0 whatever did):
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | done; also when the reader of a pipe closed it early |
+//! | 1 | a failure, said on stderr |
+//! | 2 | a wrong command line; the usage is on stderr |
+//! | 3 | `consumeMessage --count`: fewer messages came |
+//! | 130, 143 | ended by Ctrl-C, by SIGTERM: what was finished is committed |
 
 pub mod broker;
 pub mod call;
 pub mod cluster;
 pub mod consume;
 pub mod consumer_status;
+pub mod exec;
 pub mod export;
 pub mod group;
 pub mod ha;
@@ -44,6 +51,8 @@ pub const EXIT_OK: i32 = 0;
 pub const EXIT_FAILED: i32 = 1;
 /// Exit code: the command line is wrong; the usage is on stderr.
 pub const EXIT_USAGE: i32 = 2;
+/// Exit code: fewer messages came than were asked for.
+pub const EXIT_FEWER: i32 = 3;
 
 /// Why a command ends without success.
 #[derive(Debug)]
@@ -56,6 +65,10 @@ pub enum ToolError {
     Failed(String),
     /// The output cannot be written.
     Output(io::Error),
+    /// Fewer messages came than were asked for: so many.
+    Fewer(i64),
+    /// A signal came; this is the exit code that names it.
+    Stopped(i32),
 }
 
 impl fmt::Display for ToolError {
@@ -70,6 +83,8 @@ impl fmt::Display for ToolError {
             Self::Client(error) => error.fmt(f),
             Self::Usage(text) | Self::Failed(text) => f.write_str(text),
             Self::Output(error) => write!(f, "the output cannot be written: {error}"),
+            Self::Fewer(count) => write!(f, "only {count} messages came"),
+            Self::Stopped(_) => f.write_str("stopped by a signal"),
         }
     }
 }
@@ -262,7 +277,12 @@ pub fn run(
         Err(error) => {
             let _ = out.flush();
             let _ = writeln!(err, "{error}");
-            if matches!(error, ToolError::Usage(_)) { EXIT_USAGE } else { EXIT_FAILED }
+            match error {
+                ToolError::Usage(_) => EXIT_USAGE,
+                ToolError::Fewer(_) => EXIT_FEWER,
+                ToolError::Stopped(code) => code,
+                _ => EXIT_FAILED,
+            }
         }
     }
 }

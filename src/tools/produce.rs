@@ -1,7 +1,7 @@
 //! Sending: one message, a file of them, or a series to measure.
 
 use std::io::{BufRead, Read};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::call::Call;
 use super::print::Column;
@@ -10,6 +10,7 @@ use crate::client::ClientError;
 use crate::client::admin::Sent;
 use crate::common::clock;
 use crate::common::message::Message;
+use crate::common::properties;
 use crate::common::topic::{AUTO_CREATE_TOPIC, PERM_WRITE};
 use crate::remoting::protocol::bodies::{MessageQueue, TopicRouteData};
 
@@ -22,11 +23,13 @@ pub const COMMANDS: &[SubCommand] = &[
             required('t', "topic", "Topic name"),
             optional('p', "body", "UTF-8 string format of the message body"),
             optional('f', "file", "Body from this file, - is standard input"),
-            flag('l', "lines", "Every line of the file is a message"),
+            flag('l', "lines", "Every line of the file is a message; empty ones are passed over"),
             optional('k', "key", "Message keys, separated by blanks"),
             optional('c', "tags", "Message tags"),
             optional('a', "property", "name=value; may be given several times"),
             optional('d', "delayLevel", "Deliver later: level 1 to 18"),
+            optional('s', "delaySeconds", "Deliver so many seconds later"),
+            optional('w', "wait", "Try for so many seconds while no server can be reached (0)"),
             optional('b', "broker", "Send message to target broker"),
             optional('i', "qid", "Send message to target queue"),
             optional('m', "msgTraceEnable", "Accepted, without effect"),
@@ -60,6 +63,9 @@ const MAX_BODY_BYTES: u64 = 4 * 1024 * 1024;
 /// Queues of a broker that a topic to be created automatically is sent to.
 const QUEUES_OF_NEW_TOPIC: i32 = 4;
 
+/// Pause between attempts while no server can be reached.
+const TRY_AGAIN: Duration = Duration::from_millis(250);
+
 /// A queue that takes messages, and the address of its master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Target {
@@ -76,7 +82,8 @@ const SENT_COLUMNS: [Column; 4] = [
 
 fn send_message(call: &mut Call<'_>) -> ToolResult {
     let topic = call.required("topic")?;
-    let mut targets = targets_of(call, &topic)?;
+    let deadline = Instant::now() + Duration::from_secs(call.number("wait", 0)?);
+    let mut targets = patiently(deadline, || targets_of(call, &topic))?;
     match (call.text("broker"), call.optional_number::<i32>("qid")?) {
         (None, Some(_)) => {
             let problem = "Broker name must be set if the queue is chosen!";
@@ -94,7 +101,8 @@ fn send_message(call: &mut Call<'_>) -> ToolResult {
     let mut sender = Sender::new(targets);
     call.out.header(&SENT_COLUMNS)?;
     let mut send = |call: &mut Call<'_>, body: Vec<u8>| -> ToolResult {
-        let sent = sender.send(call, &Message { body, ..template.clone() })?;
+        let message = Message { body, ..template.clone() };
+        let sent = patiently(deadline, || sender.send(call, &message))?;
         let queue = &sent.queue;
         let cells: [&dyn std::fmt::Display; 4] =
             [&queue.broker_name, &queue.queue_id, &sent.status, &sent.message_id];
@@ -105,8 +113,11 @@ fn send_message(call: &mut Call<'_>) -> ToolResult {
         (None, Some(file)) => {
             let mut input = open(&file)?;
             if call.has("lines") {
-                for line in input.split(b'\n') {
-                    send(call, line.map_err(|error| cannot_read(&file, &error))?)?;
+                for (number, line) in (1..).zip(input.split(b'\n')) {
+                    let line = line.map_err(|error| cannot_read(&file, &error))?;
+                    if !line.is_empty() {
+                        send(call, line).map_err(|error| at_line(number, error))?;
+                    }
                 }
                 return Ok(());
             }
@@ -123,6 +134,32 @@ fn send_message(call: &mut Call<'_>) -> ToolResult {
             send(call, body)
         }
         _ => Err(ToolError::Usage("give the body with one of -p, -f".to_owned())),
+    }
+}
+
+/// Attempts it until `deadline` while servers cannot be reached, or no broker is registered.
+fn patiently<T>(
+    deadline: Instant,
+    mut attempt: impl FnMut() -> Result<T, ToolError>,
+) -> Result<T, ToolError> {
+    loop {
+        match attempt() {
+            Err(ToolError::Client(error))
+                if (error.is_transient() || matches!(error, ClientError::NoRoute { .. }))
+                    && Instant::now() < deadline =>
+            {
+                std::thread::sleep(TRY_AGAIN);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Says at which line sending ended: those before it were sent.
+fn at_line(number: u64, error: ToolError) -> ToolError {
+    match error {
+        ToolError::Client(error) => ToolError::Failed(format!("line {number}: {error}")),
+        other => other,
     }
 }
 
@@ -157,6 +194,9 @@ fn template(call: &Call<'_>, topic: &str) -> Result<Message, ToolError> {
     }
     if let Some(level) = call.optional_number("delayLevel")? {
         message = message.with_delay_level(level);
+    }
+    if let Some(seconds) = call.optional_number::<u32>("delaySeconds")? {
+        message = message.with_property(properties::TIMER_DELAY_SEC, seconds.to_string());
     }
     Ok(message)
 }

@@ -9,6 +9,7 @@ pub mod java_peer;
 pub mod process;
 pub mod servers;
 pub mod site;
+pub mod tool;
 pub mod wire;
 
 use std::net::TcpListener;

@@ -1,0 +1,151 @@
+//! Sending and consuming from a shell: pipes, signals, exit codes, commands for messages.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use support::servers;
+use support::tool::System;
+use support::{TempDir, free_port, until};
+
+const SOON: Duration = Duration::from_secs(40);
+
+/// A tool that runs, and the lines that it prints as they come.
+fn running(
+    system: &System,
+    line: &str,
+    more: &[&str],
+) -> (Child, BufReader<std::process::ChildStdout>) {
+    let mut tool = system.tool(line);
+    let mut child = tool.args(more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    (child, output)
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    assert!(
+        std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success()
+    );
+}
+
+fn end(mut child: Child) -> i32 {
+    let status = until("the tool ends", SOON, || child.try_wait().unwrap());
+    status.code().unwrap()
+}
+
+fn lines(from: &mut impl BufRead, count: usize) -> Vec<String> {
+    let mut lines: Vec<String> = from.lines().take(count).map(Result::unwrap).collect();
+    lines.sort();
+    lines
+}
+
+fn numbered(range: std::ops::Range<usize>) -> String {
+    range.map(|number| format!("line {number:03}\n")).collect()
+}
+
+#[test]
+fn following_a_topic_until_a_signal_leaves_the_offsets_right() {
+    let system = System::start("scripts-follow");
+    system.must("updateTopic -b BROKER -t T -r 2 -w 2");
+    system.send_lines("T", &numbered(0..10));
+    let (child, mut output) = running(&system, "consumeMessage -t T -r -F -k -g G", &[]);
+    let mut all = lines(&mut output, 10);
+    let mut tool = system.tool("sendMessage -t T -f - -l");
+    let mut sender = tool.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    sender.stdin.take().unwrap().write_all(numbered(10..20).as_bytes()).unwrap();
+    all.extend(lines(&mut output, 10));
+    assert!(sender.wait().unwrap().success());
+    let expected: Vec<_> = numbered(0..20).lines().map(str::to_owned).collect();
+    assert_eq!(all, expected);
+    signal(&child, "INT");
+    assert_eq!(end(child), 130);
+    assert_eq!(system.must("consumeMessage -t T -r -k -g G"), "", "all of it is committed");
+    // From a time on, and as JSON.
+    let (child, mut output) = running(&system, "consumeMessage -t T -F --json -s now -C 1", &[]);
+    until("a new message is seen", SOON, || {
+        system.must("sendMessage -t T -p fresh");
+        Some(())
+    });
+    let line = &lines(&mut output, 1)[0];
+    assert!(line.starts_with('{') && line.contains(r#""body":"fresh""#), "{line}");
+    assert_eq!(end(child), 0);
+}
+
+#[test]
+fn a_reader_that_goes_away_and_counts_that_are_not_reached() {
+    let system = System::start("scripts-counts");
+    system.must("updateTopic -b BROKER -t T -r 1 -w 1");
+    system.send_lines("T", &numbered(0..300));
+    let (child, mut output) = running(&system, "consumeMessage -t T -r -k -g G -c 300", &[]);
+    let seen = lines(&mut output, 1);
+    drop(output);
+    assert_eq!((seen[0].as_str(), end(child)), ("line 000", 0), "a closed pipe is no failure");
+    let rest = system.must("consumeMessage -t T -r -k -g G -c 300");
+    let last: Vec<_> = rest.lines().rev().take(200).collect();
+    assert_eq!((last.len(), last[0]), (200, "line 299"), "what nobody read is not committed");
+
+    let began = Instant::now();
+    let (code, problem) = system.fails("consumeMessage -t T -r -C 301 -w 1");
+    assert_eq!((code, problem.as_str()), (3, "only 300 messages came\n"));
+    assert!(began.elapsed() < Duration::from_secs(20));
+    assert_eq!(system.must("consumeMessage -t T -r -C 7").lines().count(), 7);
+    for wrong in ["consumeMessage -t T -C 0", "consumeMessage -t T -E cat", "sendMessage -t T"] {
+        assert_eq!(system.fails(wrong).0, 2, "{wrong}");
+    }
+}
+
+#[test]
+fn a_command_for_each_message() {
+    let system = System::with("scripts-exec", &[("messageDelayLevel", "1s 1s 1s 1s 1s")]);
+    system.must("updateTopic -b BROKER -t T -r 2 -w 2");
+    system.must("sendMessage -t T -p one -c good -k k1 -a color=red");
+    system.must("sendMessage -t T -p two -c bad");
+    let out = system.dir.join("out");
+    // Fails once for a bad one: that comes again.
+    let command = format!(
+        "test $MQ_TAGS != bad -o $MQ_RECONSUME_TIMES != 0 || exit 7; \
+         echo \"$(cat) $MQ_TOPIC $MQ_TAGS $MQ_KEYS $MQ_RECONSUME_TIMES\" >> {0}; \
+         echo \"$MQ_PROPERTIES\" | grep color= >> {0}; true",
+        out.display()
+    );
+    let (child, _output) =
+        running(&system, "consumeMessage -t T -g G -C 2 -w 30", &["--exec", &command]);
+    assert_eq!(end(child), 0);
+    let mut done: Vec<_> =
+        std::fs::read_to_string(&out).unwrap().lines().map(str::to_owned).collect();
+    done.sort();
+    assert_eq!(done, ["color=red", "one T good k1 0", "two T bad  1"]);
+    // Everything is acknowledged; a signal during a command lets it finish, and commits.
+    let (child, _output) = running(&system, "consumeMessage -t T -g G -C 1 -w 1", &["-E", "true"]);
+    assert_eq!(end(child), 3);
+    system.must("sendMessage -t T -p slow");
+    let slow = format!("touch {0}.begun; sleep 2; touch {0}.ended", out.display());
+    let (child, _output) = running(&system, "consumeMessage -t T -g G -F", &["-E", &slow]);
+    let exists = |end: &str| std::path::Path::new(&format!("{}.{end}", out.display())).exists();
+    until("the command runs", SOON, || exists("begun").then_some(()));
+    signal(&child, "TERM");
+    assert_eq!(end(child), 143);
+    assert!(exists("ended"));
+    let (child, _output) = running(&system, "consumeMessage -t T -g G -C 1 -w 1", &["-E", "true"]);
+    assert_eq!(end(child), 3, "it was committed");
+}
+
+#[test]
+fn sending_waits_for_servers_that_are_not_there_yet() {
+    let dir = TempDir::new("scripts-wait");
+    let namesrv = servers::namesrv(dir.path());
+    let port = free_port();
+    let send = |wait: &str| {
+        let mut tool = servers::command("mqadmin", dir.path());
+        tool.env("NAMESRV_ADDR", namesrv.addr()).args(["sendMessage", "-t", "T", "-p", "x"]);
+        tool.args(["-w", wait]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        tool.spawn().unwrap()
+    };
+    assert_eq!(end(send("0")), 1);
+    let child = send("60");
+    let _broker = servers::broker_at(dir.path(), port, Some(&namesrv.addr()), &[]);
+    assert_eq!(end(child), 0);
+}
