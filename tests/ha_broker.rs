@@ -9,8 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rocketmq::broker::startup::{Configuration, StartError, start};
+use rocketmq::common::json::{FromJson, Json};
 use rocketmq::namesrv::{Namesrv, NamesrvConfig};
 use rocketmq::remoting::config::ServerConfig;
+use rocketmq::remoting::protocol::admin_bodies::HaRuntimeInfo;
+use rocketmq::remoting::protocol::bodies::KvTable;
 use rocketmq::remoting::protocol::{request_code as request, response_code as code};
 use rocketmq::remoting::{Command, Connection, Processor, RemotingServer};
 use rocketmq::store::config::BrokerRole;
@@ -401,7 +404,7 @@ fn a_master_of_javas_is_followed_by_its_own_requests() {
         (its.topics.get("J").is_some() && its.subscription_groups.get("j").is_some()).then_some(())
     });
     // As in Java: the master's offset replaces the own one, others stay.
-    until_offset("its offsets", &slave, "g", &[(0, 3)]);
+    until("its offsets", LONG, || (offset(&slave, "g", 0) == Some(3)).then_some(()));
     assert_eq!(offset(&slave, "own", 0), Some(1));
     assert_eq!(its.delay.offsets(), BTreeMap::from([(2, 8)]));
     let status = its.replication.sync_status();
@@ -499,4 +502,137 @@ fn stamps_stand_in_the_file_only_beside_a_slave() {
         assert!(text.contains("\"stampTable\""), "{who}: {text}");
         assert!(text.contains("\"T@g\":{0:1"), "{who}: {text}");
     }
+}
+
+/// Waits until a slave has all of its master's log, and has dispatched it.
+fn until_copied(master: &Site, slave: &Site) {
+    let (master, slave) = (&master.broker.broker.store, &slave.broker.broker.store);
+    until("the log is on the slave", LONG, || {
+        (slave.commit_log_max_offset() == master.commit_log_max_offset()
+            && slave.dispatch_behind_bytes() == 0)
+            .then_some(())
+    });
+}
+
+fn texts(site: &Site, topic: &str, count: usize) -> Vec<String> {
+    let messages = site.messages(topic, count);
+    messages.into_iter().map(|m| String::from_utf8(m.message.body).expect("text")).collect()
+}
+
+#[test]
+fn a_pull_that_a_slave_holds_is_woken_by_replication() {
+    let pair = Pair::new("ha-hold");
+    let master = pair.master();
+    make_topic(&master, "T", "1");
+    let slave = pair.slave();
+    let its = &slave.broker.broker;
+    until("the topic is on the slave", AT_ONCE, || its.topics.get("T").map(|_| ()));
+    master.send("T", &[], "first");
+    assert_eq!(texts(&slave, "T", 1), ["first"]);
+    let began = Instant::now();
+    let answer = std::thread::scope(|scope| {
+        let held = scope.spawn(|| slave.pull("T", 1, "*", 15_000));
+        until("the pull is held", LONG, || (its.held_pulls.len() == 1).then_some(()));
+        master.send("T", &[], "second");
+        held.join().expect("the pull")
+    });
+    assert_eq!(answer.code, code::SUCCESS);
+    assert_eq!(answer.fields.get("nextBeginOffset"), Some("2"));
+    assert!(began.elapsed() < AT_ONCE, "Java's slaves look every five seconds");
+}
+
+#[test]
+fn a_double_write_is_acknowledged_by_the_slave() {
+    let pair = Pair::new("ha-sync");
+    let master = pair.master_with(|configuration| {
+        configuration.store.broker_role = BrokerRole::SyncMaster;
+    });
+    let slave = pair.slave();
+    let ha = || master.broker.broker.replication.status().expect("it has started");
+    until("the slave is in sync", LONG, || (ha().in_sync == 1).then_some(()));
+    for body in 0..20 {
+        // `send` insists on SEND_OK.
+        let sent = master.send("T", &[], &body.to_string());
+        let id = sent.fields.get("msgId").expect("an id");
+        let offset = i64::from_str_radix(&id[16..], 16).expect("hexadecimal");
+        let end = slave.broker.broker.store.commit_log_max_offset();
+        assert!(end > offset, "acknowledged at {offset}, the slave is at {end}");
+    }
+    let status = ha();
+    assert_eq!(status.slaves.len(), 1);
+    drop(slave);
+    until("it is known that the slave has gone", LONG, || ha().slaves.is_empty().then_some(()));
+}
+
+/// A slave that is started as a master goes on where the master was: what was delivered is not
+/// delivered again, what was not is.
+#[test]
+fn a_slave_that_becomes_the_master_delivers_what_is_left() {
+    let pair = Pair::new("ha-promotion");
+    let master = pair.master();
+    make_topic(&master, "T", "1");
+    let slave = pair.slave();
+    master.send("T", &[("DELAY", "1")], "soon, by level");
+    master.send("T", &[("TIMER_DELAY_MS", "300")], "soon, by time");
+    master.send("T", &[("DELAY", "3")], "later, by level");
+    master.send("T", &[("TIMER_DELAY_MS", "9000")], "later, by time");
+    let soon = texts(&master, "T", 2);
+    assert_eq!(soon, ["soon, by time", "soon, by level"]);
+    until_copied(&master, &slave);
+    let its = &slave.broker.broker;
+    until("the delay offsets are on the slave", AT_ONCE, || {
+        (its.delay.offsets().get(&1) == Some(&1)).then_some(())
+    });
+    until("the slave's timer has come as far", AT_ONCE, || {
+        let (own, theirs) = (its.timer.as_ref()?, master.broker.broker.timer.as_ref()?);
+        (own.behind_messages() == 0 && own.read_ms() >= theirs.read_ms() - 2000).then_some(())
+    });
+    assert_eq!(texts(&slave, "T", 2), soon, "a slave delivers nothing itself");
+    drop((slave, master));
+    let promoted = pair.slave_with(|configuration| {
+        configuration.store.broker_role = BrokerRole::AsyncMaster;
+    });
+    assert_eq!(promoted.broker.broker.config.get().broker_id, 0);
+    let mut all = texts(&promoted, "T", 4);
+    all.sort();
+    let expected = ["later, by level", "later, by time", "soon, by level", "soon, by time"];
+    assert_eq!(all, expected);
+    // Whatever would be delivered twice would be there by now: both are past.
+    promoted.send("T", &[], "last");
+    assert_eq!(texts(&promoted, "T", 5).last().map(String::as_str), Some("last"));
+}
+
+#[test]
+fn operators_see_both_sides() {
+    let pair = Pair::new("ha-status");
+    let master = pair.master();
+    let slave = pair.slave();
+    until_copied(&master, &slave);
+    until_synchronized(&slave);
+    let table = |site: &Site| {
+        let answer = site.must(request::GET_BROKER_RUNTIME_INFO, &[], b"");
+        let json = Json::parse(answer.body.as_bytes()).expect("JSON");
+        KvTable::from_json(&json).expect("a table").table
+    };
+    let of_master = until("the master knows its slave", LONG, || {
+        Some(table(&master)).filter(|table| table["haSlaves"] == "1")
+    });
+    assert_eq!(of_master["brokerRole"], "ASYNC_MASTER");
+    let lag = of_master.iter().find(|(key, _)| key.starts_with("haSlave_")).expect("a slave").1;
+    assert!(lag.contains("lagBytes=0 lagMs=0"), "{lag}");
+    let of_slave = table(&slave);
+    let seen = ["brokerRole", "haState", "haLagBytes", "tablesState"].map(|key| &*of_slave[key]);
+    assert_eq!(seen, ["SLAVE", "transferring", "0", "followed at once"]);
+    assert_eq!(of_slave["tablesMaster"], master.addr);
+    let info = |site: &Site| {
+        let answer = site.must(request::GET_BROKER_HA_STATUS, &[], b"");
+        HaRuntimeInfo::from_json(&Json::parse(answer.body.as_bytes()).expect("JSON"))
+            .expect("an answer")
+    };
+    let (of_master, of_slave) = (info(&master), info(&slave));
+    assert!(of_master.master && !of_slave.master);
+    assert_eq!(of_master.in_sync_slave_nums, 1);
+    assert!(of_slave.ha_client_runtime_info.activated);
+    drop(slave);
+    drop(master);
 }

@@ -167,7 +167,8 @@ pub struct Broker {
     pub held_pulls: Arc<hold::HeldPulls<pull::Suspended>>,
     /// How far delayed messages are delivered.
     pub delay: Arc<delay::DelayedMessages>,
-    /// Delivers timed messages; none on a slave, and where `timerWheelEnable` is false.
+    /// Delivers timed messages, on a slave keeps step with its master; none where `timerWheelEnable`
+    /// is false.
     pub timer: Option<Arc<TimerService>>,
     /// Pools of the request kinds.
     pub pools: pools::Pools,

@@ -278,13 +278,13 @@ fn open(
     Ok((broker, main, fast))
 }
 
-/// Opens the timer wheel, where messages are delivered.
+/// Opens the timer wheel. A slave fills its own and delivers nothing from it.
 fn open_timer(
     store: &Arc<MessageStore>,
     signal: Arc<Signal>,
 ) -> Result<Option<Arc<TimerService>>, StartError> {
     let config = store.config();
-    if config.broker_role == BrokerRole::Slave || !config.timer_wheel_enable {
+    if !config.timer_wheel_enable {
         return Ok(None);
     }
     let timer = TimerService::open(Arc::clone(store), signal);
@@ -399,6 +399,9 @@ fn start_services(broker: &Arc<Broker>) -> io::Result<Vec<ServiceThread>> {
     if broker.config.get().fetch_namesrv_addr_by_address_server {
         services.push(spawn("FetchNameServer", Arc::default(), address_server::run)?);
     }
+    if let Some(timer) = &broker.timer {
+        services.extend(start_timer(broker, timer)?);
+    }
     let copies_tables = broker.replication.news.signal();
     if broker.store.config().is_slave() {
         services.push(spawn("SlaveSync", copies_tables, slave_sync::run)?);
@@ -408,9 +411,6 @@ fn start_services(broker: &Arc<Broker>) -> io::Result<Vec<ServiceThread>> {
         services.push(spawn("ScheduleMessage", signal, |broker, signal| {
             delay::run(broker, signal);
         })?);
-        if let Some(timer) = &broker.timer {
-            services.extend(start_timer(broker, timer)?);
-        }
         services.push(spawn("TransactionCheck", Arc::default(), transaction_check::run)?);
     }
     Ok(services)
@@ -421,6 +421,7 @@ fn start_timer(broker: &Arc<Broker>, timer: &Arc<TimerService>) -> io::Result<[S
     timer.on_delivered(Box::new(move |topic, queue_id, result| {
         if let Some(broker) = its_broker.upgrade() {
             broker.stats.put(topic, queue_id, result.messages, result.wrote_bytes);
+            broker.replication.news.tell();
         }
     }));
     let (works, flushes) = (Arc::clone(timer), Arc::clone(timer));

@@ -16,8 +16,7 @@ use crate::remoting::protocol::{request_code, response_code as code};
 use crate::remoting::{Command, Connection};
 
 /// Why there is nothing to tell about timed messages.
-const NO_TIMER: &str =
-    "this broker has no timer: it is a slave, or it was started with timerWheelEnable=false";
+const NO_TIMER: &str = "this broker has no timer: it was started with timerWheelEnable=false";
 
 /// UPDATE_BROKER_CONFIG. All entries are taken, or none, with a remark that says why.
 pub fn update_config(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::news::News;
-use super::wire::{Asked, DelayPart, FilterPart, Told};
+use super::wire::{Asked, DelayPart, FilterPart, TimerPart, Told};
 use crate::broker::{Answer, Broker};
 use crate::common::json::{FromJson, Json, Style, ToJson};
 use crate::common::service_thread::Signal;
@@ -12,6 +12,7 @@ use crate::common::sync::lock;
 use crate::remoting::connection::ReplyTo;
 use crate::remoting::protocol::response_code as code;
 use crate::remoting::{Command, Connection};
+use crate::store::timer::{Settled, TimerService};
 
 /// Requests of slaves that wait at a time; the next one is answered at once.
 const MAX_HELD: usize = 64;
@@ -127,6 +128,12 @@ fn has_news(broker: &Broker, asked: &Asked) -> bool {
         || broker.subscription_groups.version() != asked.groups
         || broker.delay.changes() != asked.delay
         || broker.consumer_filters.changes() != asked.filters
+        || broker.timer.as_ref().is_some_and(|timer| timer.settled().changes as i64 != asked.timer)
+}
+
+fn timer_part(timer: &TimerService) -> TimerPart {
+    let Settled { queue_offset, done_ms, changes } = timer.settled();
+    TimerPart { queue_offset, done_ms, number: changes as i64, metrics: timer.metrics().encode() }
 }
 
 /// What a slave does not know.
@@ -143,7 +150,8 @@ fn tell(broker: &Broker, asked: &Asked) -> Command {
             .then(|| DelayPart { number: delay, table: broker.delay.offsets() }),
         filters: (filters != asked.filters)
             .then(|| FilterPart { number: filters, text: broker.consumer_filters.encode() }),
-        ..Told::default()
+        timer: broker.timer.as_ref().map(|timer| timer_part(timer)),
+        log_end: 0,
     };
     // Last: what the offsets above came about by is in the log up to there.
     told.log_end = broker.store.commit_log_max_offset();

@@ -5,10 +5,12 @@ use std::time::Duration;
 use crate::broker::Broker;
 use crate::broker::delay::DelayOffsetTable;
 use crate::common::json::{FromJson, Json};
+use crate::common::topic::TIMER_TOPIC;
 use crate::remoting::Command;
 use crate::remoting::protocol::admin_bodies::ConsumerOffsetTable;
 use crate::remoting::protocol::bodies::{SubscriptionGroupTable, TopicConfigTable};
 use crate::remoting::protocol::{request_code as request, response_code as code};
+use crate::store::timer::{Settled, TimerService};
 
 /// Limit of one request.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -33,10 +35,38 @@ pub fn synchronize(broker: &Broker, master: &str) -> Result<(), String> {
     let groups = request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG;
     let groups = fetch::<SubscriptionGroupTable>(broker, master, groups);
     step("groups", groups.map(|table| broker.subscription_groups.replace_by(table)));
+    // Only 5.x has timed messages.
+    if let Some(timer) = &broker.timer
+        && broker.topics.contains(TIMER_TOPIC)
+    {
+        let position = ask(broker, master, request::GET_TIMER_CHECK_POINT);
+        step("the timer's position", position.and_then(|answer| take_timer(timer, &answer)));
+    }
     if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
 }
 
+/// Takes over how far a 5.x master's timer is, from the 56 bytes of its checkpoint (store::timer).
+/// What is due before the slot that it reads is delivered.
+fn take_timer(timer: &TimerService, answer: &Command) -> Result<(), String> {
+    let word = |at: usize| {
+        let bytes = answer.body.as_bytes().get(at..at + 8)?;
+        Some(i64::from_be_bytes(bytes.try_into().ok()?))
+    };
+    let (Some(read_ms), Some(queue_offset)) = (word(0), word(24)) else {
+        return Err(format!("{} bytes, expected 56", answer.body.len()));
+    };
+    timer.follow(Settled { queue_offset, done_ms: read_ms - 1, changes: 0 });
+    Ok(())
+}
+
 fn fetch<T: FromJson>(broker: &Broker, master: &str, request: i32) -> Result<T, String> {
+    let answer = ask(broker, master, request)?;
+    Json::parse(answer.body.as_bytes())
+        .and_then(|json| T::from_json(&json))
+        .map_err(|error| error.to_string())
+}
+
+fn ask(broker: &Broker, master: &str, request: i32) -> Result<Command, String> {
     let client = broker.registration.client();
     let answer = client.call(master, Command::request(request), LIMIT);
     let answer = answer.map_err(|error| error.to_string())?;
@@ -44,7 +74,5 @@ fn fetch<T: FromJson>(broker: &Broker, master: &str, request: i32) -> Result<T, 
         let remark = answer.remark.unwrap_or_default();
         return Err(format!("it answered {} {remark:.200}", answer.code));
     }
-    Json::parse(answer.body.as_bytes())
-        .and_then(|json| T::from_json(&json))
-        .map_err(|error| error.to_string())
+    Ok(answer)
 }

@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | topics, groups | replaces the own one if the version differs; the queues of topics that are gone are removed | replaces it |
 //! | consumer offsets | of each queue the offset that was committed last counts, on both sides ([`offset_exchange`]) | replace the own ones |
-//! | delay offsets, the timer's position, the transaction check's offsets | replace the own ones, as soon as the own log has everything by which they came about | delay offsets only, at once |
+//! | delay offsets, the timer's position, the transaction check's offsets | replace the own ones, as soon as the own log has everything by which they came about | delay offsets, and the timer's position of a 5.x master, at once |
 //! | consumer filters | those that are unknown here | never |
 //!
 //! A slave uses none of delay offsets, timer and transaction check itself: they are for its next
@@ -36,13 +36,14 @@ use crate::common::sync::lock;
 use crate::remoting::protocol::bodies::TopicConfigTable;
 use crate::remoting::protocol::{request_code, response_code as code};
 use crate::remoting::{Command, RemotingError};
+use crate::store::timer::{Settled, TimerService};
 
 pub mod feed;
 pub mod java;
 pub mod news;
 pub mod wire;
 
-use wire::{Asked, DelayPart, Told};
+use wire::{Asked, DelayPart, TimerPart, Told};
 
 /// How long a request may wait at the master for news.
 const HOLD: Duration = Duration::from_secs(2);
@@ -146,12 +147,13 @@ struct Link {
 struct Waiting {
     log_end: i64,
     delay: Option<DelayPart>,
+    timer: Option<TimerPart>,
     transactions: BTreeMap<String, BTreeMap<i32, Vec<i64>>>,
 }
 
 impl Waiting {
     fn is_empty(&self) -> bool {
-        self.delay.is_none() && self.transactions.is_empty()
+        self.delay.is_none() && self.timer.is_none() && self.transactions.is_empty()
     }
 }
 
@@ -347,7 +349,11 @@ impl Link {
         if let Some(delay) = &told.delay {
             self.known.delay = delay.number;
         }
-        let waiting = Waiting { log_end: told.log_end, delay: told.delay, transactions };
+        if let Some(timer) = &told.timer {
+            self.known.timer = timer.number;
+        }
+        let Told { log_end, delay, timer, .. } = told;
+        let waiting = Waiting { log_end, delay, timer, transactions };
         self.wait_for_log(waiting);
     }
 
@@ -362,6 +368,7 @@ impl Link {
         let next = self.next.get_or_insert_default();
         next.log_end = waiting.log_end;
         next.delay = waiting.delay.or(next.delay.take());
+        next.timer = waiting.timer.or(next.timer.take());
         next.transactions.extend(waiting.transactions);
     }
 
@@ -371,6 +378,9 @@ impl Link {
         while let Some(ready) = self.ready.take_if(|ready| ready.log_end <= end) {
             if let Some(delay) = ready.delay {
                 broker.delay.replace_by(&delay.table);
+            }
+            if let (Some(timer), Some(part)) = (&broker.timer, ready.timer) {
+                take_timer(timer, &part);
             }
             let page = OffsetPage { table: ready.transactions, ..OffsetPage::default() };
             broker.consumer_offsets.merge(&page, false, |_, _, _| true);
@@ -416,6 +426,18 @@ impl Link {
         self.inbox = Arc::default();
         self.retry_at = Some(Instant::now() + RETRY);
     }
+}
+
+fn take_timer(timer: &TimerService, part: &TimerPart) {
+    let TimerPart { queue_offset, done_ms, number, metrics } = part;
+    if let Err(problem) = timer.metrics().replace_by(metrics) {
+        log::warn!("the master's counters of timed messages are not readable: {problem}");
+    }
+    timer.follow(Settled {
+        queue_offset: *queue_offset,
+        done_ms: *done_ms,
+        changes: u64::try_from(*number).unwrap_or(0),
+    });
 }
 
 /// The offsets of the transaction check, which wait for the log.

@@ -185,6 +185,13 @@ impl TimerMetrics {
         lock(&self.table).timing_count.get(topic).map_or(0, |metric| metric.count)
     }
 
+    /// Takes over a master's counters.
+    pub fn replace_by(&self, text: &str) -> Result<(), String> {
+        let table = Json::parse(text.as_bytes()).and_then(|json| MetricsTable::from_json(&json));
+        *lock(&self.table) = table.map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
     /// The file's text.
     pub fn encode(&self) -> String {
         lock(&self.table).to_json().write(Style::Fastjson)

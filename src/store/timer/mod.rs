@@ -57,7 +57,7 @@ pub mod service;
 pub mod wheel;
 pub mod window;
 
-pub use service::TimerService;
+pub use service::{Settled, TimerService};
 
 use super::config::StoreConfig;
 use crate::common::properties::{TIMER_DELIVER_MS, TIMER_OUT_MS, find};

@@ -39,6 +39,18 @@ const MAX_PROPERTIES_BYTES: usize = 32_767;
 /// Told of every message that was delivered: topic, queue, what the store answered.
 pub type Delivered = Box<dyn Fn(&str, i32, &PutResult) + Send + Sync>;
 
+/// How far a master's timer is: what was in its topic before `queue_offset` and due at `done_ms`, or
+/// before, is delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// First message that had not come to the wheel.
+    pub queue_offset: i64,
+    /// The moment, ms.
+    pub done_ms: i64,
+    /// Counts turns in which messages came in or went out.
+    pub changes: u64,
+}
+
 /// How far the timer is, as others see it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
@@ -50,6 +62,8 @@ struct Progress {
     commit_log_end: i64,
     /// Counts turns in which messages came in or went out.
     changes: u64,
+    /// The last moment at which nothing was overdue.
+    settled: Settled,
 }
 
 /// What only the thread `TimerMessage` works on.
@@ -64,6 +78,7 @@ struct Work {
     /// What of the slot was done before the start, until its chain is read.
     done_before: Option<Done>,
     changes: u64,
+    settled: Settled,
 }
 
 /// What only the thread `TimerFlush` works on.
@@ -97,6 +112,9 @@ pub struct TimerService {
     progress: Mutex<Progress>,
     flushing: Mutex<Flushing>,
     delivered: OnceLock<Delivered>,
+    /// On a slave: how far its master is, if that is known. It takes in what the master took in, and
+    /// delivers nothing.
+    followed: Option<Mutex<Option<Settled>>>,
 }
 
 impl TimerService {
@@ -117,6 +135,7 @@ impl TimerService {
             log: TimerLog::open(&root.join("timerlog"), file_size)?,
             checkpoint: TimerCheckpoint::open(&folder.join("timercheck"))?,
             metrics: TimerMetrics::load(&folder.join("timermetrics"))?,
+            followed: config.is_slave().then(Mutex::default),
             store,
             signal,
             work: Mutex::default(),
@@ -200,8 +219,16 @@ impl TimerService {
     /// do again, ms; before that only if something comes.
     pub fn turn(&self, now: i64) -> i64 {
         let mut work = lock(&self.work);
-        let come_in = self.take_in(&mut work, now);
-        let next_out = self.deliver_due(&mut work, now);
+        let (come_in, next_out) = match &self.followed {
+            Some(master) => {
+                let master = *lock(master);
+                (self.follow_to(&mut work, master), Ok(i64::MAX))
+            }
+            None => {
+                let come_in = self.take_in(&mut work, now);
+                (come_in, self.deliver_due(&mut work, now))
+            }
+        };
         self.publish(&work);
         drop(work);
         let later = |what: &str, error: io::Error| {
@@ -226,7 +253,58 @@ impl TimerService {
             },
             commit_log_end: self.store.log.max_offset(),
             changes: work.changes,
+            settled: Settled { changes: work.changes, ..work.settled },
         };
+    }
+
+    /// How far a master is, for its slaves.
+    pub fn settled(&self) -> Settled {
+        lock(&self.progress).settled
+    }
+
+    /// Tells a slave how far its master is. The own log has everything by which it came so far.
+    pub fn follow(&self, master: Settled) {
+        if let Some(followed) = &self.followed {
+            *lock(followed) = Some(master);
+            self.signal.wakeup();
+        }
+    }
+
+    /// A slave's turn: takes in what its master has taken in, so that it can go on where the master
+    /// was if it is started as one. Returns whether there is more.
+    fn follow_to(&self, work: &mut Work, master: Option<Settled>) -> io::Result<bool> {
+        let Some(master) = master else { return Ok(false) };
+        let left = master.queue_offset - work.queue_offset;
+        let count = TURN.min(usize::try_from(left).unwrap_or(0));
+        if count > 0 {
+            let from = work.queue_offset;
+            self.take_in_units(work, count, |timer, work, record, due| {
+                timer.unit_of_slave(record, due, work.read_ms)
+            })?;
+            if work.queue_offset > from && work.queue_offset < master.queue_offset {
+                return Ok(true);
+            }
+        }
+        let read_ms = self.scale.floor(master.done_ms);
+        if work.queue_offset >= master.queue_offset && read_ms >= work.read_ms {
+            let last = Entry { due_ms: master.done_ms, position: i64::MAX };
+            work.read_ms = read_ms;
+            work.done_before = Some(Done { last, log_end: self.log.end() });
+            work.changes += 1;
+        }
+        Ok(false)
+    }
+
+    /// The unit of a message on a slave. Nothing is put before the slot that precedes the one at work:
+    /// what belongs there was delivered, or rolled, by the master.
+    fn unit_of_slave(&self, record: &RecordView<'_>, due: i64, read_ms: i64) -> Unit {
+        let write_ms = self.scale.floor(record.store_timestamp);
+        let unit = self.unit_for(record, due, write_ms, i64::MIN);
+        let oldest = read_ms - self.scale.precision_ms;
+        if unit.moment() >= oldest {
+            return unit;
+        }
+        Unit { write_ms: oldest, delay_ms: 0, ..unit }
     }
 
     fn record(&self, commit_log_offset: i64) -> Option<MappedSlice> {
@@ -239,7 +317,21 @@ impl TimerService {
         if now - work.read_ms > SLOTS_TOTAL * self.scale.precision_ms {
             return Ok(false);
         }
-        let units = self.store.queue_units(TIMER_TOPIC, 0, work.queue_offset, TURN);
+        let write_ms = self.scale.floor(now);
+        self.take_in_units(work, TURN, |timer, work, record, due| {
+            timer.unit_for(record, due, write_ms, work.read_ms)
+        })
+    }
+
+    /// Takes in so many messages; `unit_for` makes their units, whose place in the chain is not known
+    /// yet.
+    fn take_in_units(
+        &self,
+        work: &mut Work,
+        count: usize,
+        unit_for: impl Fn(&Self, &Work, &RecordView<'_>, i64) -> Unit,
+    ) -> io::Result<bool> {
+        let units = self.store.queue_units(TIMER_TOPIC, 0, work.queue_offset, count);
         let units = units.unwrap_or_default();
         if units.is_empty() {
             let min = self.store.min_offset(TIMER_TOPIC, 0);
@@ -255,7 +347,7 @@ impl TimerService {
             return Ok(skipped);
         }
         for unit in units {
-            self.take_in_one(work, &unit, now)?;
+            self.take_in_one(work, &unit, &unit_for)?;
             work.queue_offset += 1;
             work.changes += 1;
         }
@@ -263,7 +355,12 @@ impl TimerService {
     }
 
     /// Gives a message its unit and its slot. A message that says no time is left out.
-    fn take_in_one(&self, work: &mut Work, queued: &QueueUnit, now: i64) -> io::Result<()> {
+    fn take_in_one(
+        &self,
+        work: &mut Work,
+        queued: &QueueUnit,
+        unit_for: impl Fn(&Self, &Work, &RecordView<'_>, i64) -> Unit,
+    ) -> io::Result<()> {
         let offset = queued.commit_log_offset;
         let Some(slice) = self.record(offset) else {
             log::warn!("the timed message at {offset} is no longer in the commit log");
@@ -275,8 +372,7 @@ impl TimerService {
             log::error!("the message of {TIMER_TOPIC} at {offset} says no time; it is left out");
             return Ok(());
         };
-        let write_ms = self.scale.floor(now);
-        let unit = self.unit_for(&record, due, write_ms, work.read_ms);
+        let unit = unit_for(self, work, &record, due);
         let time = self.scale.floor(unit.moment());
         let slot = self.wheel.slot(time)?;
         let unit = Unit { previous: slot.last, ..unit };
@@ -290,7 +386,8 @@ impl TimerService {
                 None => window.add(Entry { due_ms: due, position }, LIMIT),
             }
         }
-        if find(record.properties, TIMER_ROLL_TIMES).is_none() {
+        // A slave gets its master's counters.
+        if self.followed.is_none() && find(record.properties, TIMER_ROLL_TIMES).is_none() {
             let topic = find(record.properties, REAL_TOPIC).unwrap_or_default();
             self.metrics.add(topic, if unit.deletes { -1 } else { 1 });
         }
@@ -342,6 +439,7 @@ impl TimerService {
             loop {
                 while let Some(first) = window.first() {
                     if first.due_ms > now {
+                        self.settle(work, now);
                         return Ok(first.due_ms);
                     }
                     if left == 0 {
@@ -361,12 +459,19 @@ impl TimerService {
             }
             let next = work.read_ms + self.scale.precision_ms;
             if now < next {
+                self.settle(work, now);
                 return Ok(next);
             }
             work.read_ms = next;
             work.window = None;
         }
         Ok(now)
+    }
+
+    /// Nothing is overdue.
+    fn settle(&self, work: &mut Work, now: i64) {
+        work.settled =
+            Settled { queue_offset: work.queue_offset, done_ms: now, changes: work.changes };
     }
 
     /// Reads the chain of a slot into the window; `first` time also what is deleted in it.
