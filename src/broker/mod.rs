@@ -11,7 +11,7 @@
 //!    and [`timed`] (nobody wants it before its time), [`transactions`], [`ended_transactions`] and [`transaction_check`] (nobody wants
 //!    it before its producer says so), [`recall`] (its producer does not want it after all), [`reply`] (somebody waits for exactly this one), [`query`]
 //!    (somebody looks for it).
-//! 4. The tables: [`topics`], [`subscription_groups`], [`consumer_offsets`], [`consumers`] (and
+//! 4. The tables: [`topics`], [`subscription_groups`], [`consumer_offsets`], [`pulled_offsets`], [`consumers`] (and
 //!    whether their [`claims`] agree), [`consumer_filters`],
 //!    [`producers`], [`queue_locks`], [`stats`].
 //! 5. Several brokers of one name, a master and its slaves: [`replication`], [`slave_sync`],
@@ -79,6 +79,7 @@ pub mod offset_exchange;
 pub mod pools;
 pub mod producers;
 pub mod pull;
+pub mod pulled_offsets;
 pub mod put_message;
 pub mod query;
 pub mod queue_locks;
@@ -137,6 +138,8 @@ pub struct Broker {
     pub subscription_groups: subscription_groups::SubscriptionGroups,
     /// How far each group has read each queue.
     pub consumer_offsets: consumer_offsets::ConsumerOffsets,
+    /// How far each group has pulled each queue.
+    pub pulled_offsets: pulled_offsets::PulledOffsets,
     /// The SQL92 filters of groups.
     pub consumer_filters: Arc<consumer_filters::ConsumerFilters>,
     /// Consumers that are online, by group.

@@ -231,6 +231,8 @@ fn execute(
             "the store cannot be read: it is shutting down or its files are damaged",
         )));
     };
+    let next = found.next_begin_offset;
+    broker.pulled_offsets.note(header.group, header.topic, header.queue_id, next);
     if broker.store.config().disk_fall_recorded && found.behind_bytes.is_some() {
         let (group, topic) = (header.group, header.topic);
         let bytes = found.behind_bytes;

@@ -17,6 +17,7 @@ use super::hold::HeldPulls;
 use super::pools::Pools;
 use super::producers::Producers;
 use super::pull::Suspended;
+use super::pulled_offsets::PulledOffsets;
 use super::queue_locks::QueueLocks;
 use super::registration::Registration;
 use super::replication::Replication;
@@ -237,6 +238,7 @@ fn open(
         topics: tables.topics,
         subscription_groups: tables.subscription_groups,
         consumer_offsets: tables.consumer_offsets,
+        pulled_offsets: PulledOffsets::new(config.max_consumer_offsets),
         consumer_filters: tables.consumer_filters,
         config: Arc::clone(&settings.broker),
         settings,

@@ -95,6 +95,7 @@ pub fn delete(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> An
     broker.subscription_groups.delete(&header.group_name);
     if header.remove_offset {
         broker.consumer_offsets.remove_group(&header.group_name);
+        broker.pulled_offsets.remove_group(&header.group_name);
     }
     if broker.config.get().auto_delete_unused_stats {
         broker.stats.forget_group(&header.group_name);

@@ -21,6 +21,9 @@ use crate::remoting::protocol::headers::{
 use crate::remoting::protocol::response_code as code;
 use crate::remoting::{Command, Connection};
 
+/// From this version on tools know how far a group has pulled (V5_0_0_SNAPSHOT).
+const PULL_OFFSET_VERSION: i32 = 412;
+
 fn offset(offset: i64) -> Answer {
     Ok(Some(Command::response(code::SUCCESS).with_header(&OffsetResponseHeader { offset })))
 }
@@ -71,12 +74,13 @@ fn topics_of_interest(broker: &Broker, group: &str, topics: BTreeSet<String>) ->
     topics.into_iter().filter(of_interest).collect()
 }
 
-/// Adds a group's position on a queue, and returns by how many messages it is behind.
+/// Adds a group's position on a queue, in the form that tools of `version` read, and returns by how
+/// many messages it is behind.
 fn add_position(
     broker: &Broker,
-    group: &str,
-    topic: &str,
+    [group, topic]: [&str; 2],
     queue_id: i32,
+    version: i32,
     stats: &mut ConsumeStats,
 ) -> i64 {
     let broker_offset = broker.store.max_offset(topic, queue_id).max(0);
@@ -87,7 +91,9 @@ fn add_position(
     } else {
         0
     };
-    let position = OffsetWrapper { broker_offset, consumer_offset, last_timestamp };
+    let pulled = broker.pulled_offsets.get(group, topic, queue_id).unwrap_or(-1);
+    let pull_offset = (version >= PULL_OFFSET_VERSION).then(|| pulled.max(consumer_offset));
+    let position = OffsetWrapper { broker_offset, consumer_offset, last_timestamp, pull_offset };
     stats.offset_table.insert(queue(broker, topic, queue_id), position);
     broker_offset - consumer_offset
 }
@@ -103,7 +109,7 @@ pub fn consume_stats(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command
     for topic in topics_of_interest(broker, &group, topics) {
         let Some(config) = broker.topics.get(&topic) else { continue };
         for queue_id in 0..config.read_queue_nums {
-            add_position(broker, &group, &topic, queue_id, &mut stats);
+            add_position(broker, [&group, &topic], queue_id, request.version, &mut stats);
         }
         stats.consume_tps += broker.stats.group_get_tps(&group, &topic);
     }
@@ -126,7 +132,9 @@ pub fn broker_consume_stats(broker: &Arc<Broker>, _: &Arc<Connection>, request: 
             let consume_tps = broker.stats.group_get_tps(&group, &topic);
             let mut stats = ConsumeStats { consume_tps, ..ConsumeStats::default() };
             for queue_id in 0..config.write_queue_nums {
-                list.total_diff += add_position(broker, &group, &topic, queue_id, &mut stats);
+                let version = request.version;
+                list.total_diff +=
+                    add_position(broker, [&group, &topic], queue_id, version, &mut stats);
             }
             of_group.push(stats);
         }

@@ -139,6 +139,33 @@ fn a_topic_is_made_described_and_deleted() {
 }
 
 #[test]
+fn how_far_a_group_has_pulled_is_told_to_5() {
+    let broker = TestBroker::start();
+    broker.make_topic("T", "1");
+    for _ in 0..5 {
+        broker.send("T", "0", "x");
+    }
+    broker.settle();
+    let position = [("consumerGroup", "G"), ("topic", "T"), ("queueId", "0")];
+    let pull = [("queueOffset", "0"), ("maxMsgNums", "3"), ("sysFlag", "4"), ("subscription", "*")];
+    assert_eq!(broker.call(11, &[&position[..], &pull].concat(), "").code, 0);
+    let committed = [&position[..], &[("commitOffset", "1")]].concat();
+    broker.call(15, &committed, "");
+    let asked_by = |version: i32| {
+        let mut request = Command::request(208);
+        request.version = version;
+        position[..2].iter().for_each(|(name, value)| request.fields.push_str(name, value));
+        let answer = broker.client.call(&broker.address(), request, LIMIT).unwrap();
+        String::from_utf8(answer.body.into_bytes()).unwrap()
+    };
+    assert!(asked_by(479).contains(r#","pullOffset":3}"#), "{}", asked_by(479));
+    assert!(!asked_by(409).contains("pullOffset"), "{}", asked_by(409));
+    let committed = [&position[..], &[("commitOffset", "5")]].concat();
+    broker.call(15, &committed, "");
+    assert!(asked_by(479).contains(r#","pullOffset":5}"#), "at least what is committed");
+}
+
+#[test]
 fn positions_of_groups_are_told_as_java_tells_them() {
     let broker = TestBroker::start();
     broker.make_topic("T", "1");

@@ -95,6 +95,7 @@ pub fn delete(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> An
     }
     log::info!("topic {topic} deleted by request");
     broker.topics.delete(&topic);
+    broker.pulled_offsets.remove_topic(&topic);
     clean_queues(broker);
     if broker.config.get().auto_delete_unused_stats {
         broker.stats.forget_topic(&topic);

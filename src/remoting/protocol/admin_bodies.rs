@@ -71,6 +71,8 @@ json_body! {
         pub consumer_offset: i64 => "consumerOffset",
         /// Store time of the last message consumed, ms; 0 if none.
         pub last_timestamp: i64 => "lastTimestamp",
+        /// Where its next pull begins; told only to clients of 5.x.
+        pub pull_offset: Option<i64> => "pullOffset",
     }
 }
 
