@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// The tree that a package installs: `bin`, `conf`, and the programs in `libexec`.
 fn install(dir: &Path) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for folder in ["bin", "conf", "conf/2m-noslave"] {
+    for folder in ["bin", "conf", "conf/2m-noslave", "conf/2m-2s-async", "conf/2m-2s-sync"] {
         fs::create_dir_all(dir.join(folder)).unwrap();
         for entry in fs::read_dir(source.join(folder)).unwrap() {
             let path = entry.unwrap().path();
@@ -97,6 +97,51 @@ fn the_quick_start_works_from_an_installed_tree() {
     assert!(!home.join("store/abort").exists(), "an orderly end");
 }
 
+/// The sample files of two masters with a slave each, all on this machine.
+#[test]
+fn two_masters_and_two_slaves_start_as_shipped() {
+    let home = TempDir::new("2m-2s");
+    install(home.path());
+    let namesrv_port = free_port();
+    let namesrv_addr = format!("127.0.0.1:{namesrv_port}");
+    let namesrv = command(home.path(), "mqnamesrv", &[&format!("listenPort={namesrv_port}")]);
+    let namesrv = Process::spawn("mqnamesrv", namesrv, &home.join("namesrv.out"));
+    wait_for_line(&namesrv, "The Name Server boot success. serializeType=JSON");
+    let brokers = ["broker-a", "broker-a-s", "broker-b", "broker-b-s"].map(|name| {
+        let file = format!("conf/2m-2s-sync/{name}.properties");
+        let listen = format!("listenPort={}", free_port());
+        let store = format!("storePathRootDir={}", home.join(name).display());
+        let args = ["-n", &namesrv_addr, "-c", &file, &listen, &store, "brokerIP1=127.0.0.1"];
+        let broker = command(home.path(), "mqbroker", &args);
+        Process::spawn(name, broker, &home.join(format!("{name}.out")))
+    });
+    let admin = |words: &[&str]| {
+        let output = command(home.path(), "mqadmin", words).output().unwrap();
+        text(&output)
+    };
+    let list = ["clusterList", "-n", &namesrv_addr];
+    let rows = until("both masters have their slave", LIMIT, || {
+        let rows = admin(&list);
+        let count = |what: &str| rows.lines().filter(|row| row.contains(what)).count();
+        (count(" 1 slave: ") == 2 && count(" B behind ") == 2).then_some(rows)
+    });
+    let of = |name: &str| -> Vec<Vec<&str>> {
+        let rows = rows.lines().filter(|row| row.contains(name));
+        rows.map(|row| row.split_whitespace().collect()).collect()
+    };
+    for name in ["broker-a", "broker-b"] {
+        let rows = of(name);
+        assert_eq!((rows[0][2], rows[0][10]), ("0", "SYNC_MASTER"), "{rows:?}");
+        assert_eq!((rows[1][2], rows[1][10]), ("1", "SLAVE"), "{rows:?}");
+    }
+    // What a SYNC_MASTER with its slave answers.
+    until("a send is acknowledged by both", LIMIT, || {
+        let sent = admin(&["sendMessage", "-n", &namesrv_addr, "-t", "T", "-p", "hello"]);
+        sent.contains("SEND_OK").then_some(())
+    });
+    drop(brokers);
+}
+
 #[test]
 fn home_is_set_and_samples_are_understood() {
     let home = TempDir::new("samples");
@@ -111,6 +156,14 @@ fn home_is_set_and_samples_are_understood() {
         ("conf/broker.conf", "broker-a"),
         ("conf/2m-noslave/broker-a.properties", "broker-a"),
         ("conf/2m-noslave/broker-b.properties", "broker-b"),
+        ("conf/2m-2s-async/broker-a.properties", "broker-a"),
+        ("conf/2m-2s-async/broker-a-s.properties", "broker-a"),
+        ("conf/2m-2s-async/broker-b.properties", "broker-b"),
+        ("conf/2m-2s-async/broker-b-s.properties", "broker-b"),
+        ("conf/2m-2s-sync/broker-a.properties", "broker-a"),
+        ("conf/2m-2s-sync/broker-a-s.properties", "broker-a"),
+        ("conf/2m-2s-sync/broker-b.properties", "broker-b"),
+        ("conf/2m-2s-sync/broker-b-s.properties", "broker-b"),
         (traced, "broker-trace"),
     ];
     for (sample, name) in samples {
