@@ -100,6 +100,10 @@ pub struct Session<'a> {
     reported: i64,
     last_report: Instant,
     last_read: Instant,
+    /// The master was silent for too long, and one more read is being waited for.
+    last_look: bool,
+    /// Why the master cannot be told anything any more.
+    deaf: Option<String>,
 }
 
 impl<'a> Session<'a> {
@@ -126,6 +130,8 @@ impl<'a> Session<'a> {
             reported: request,
             last_report: now,
             last_read: now,
+            last_look: false,
+            deaf: None,
         }
     }
 
@@ -142,7 +148,7 @@ impl<'a> Session<'a> {
         self.stream.set_nodelay(true).map_err(lost)?;
         self.stream.set_read_timeout(Some(TICK)).map_err(lost)?;
         self.begin_at_zero();
-        self.report(self.request)?;
+        self.report(self.request);
         self.settle_comparison()?;
         let mut buffer = vec![0; READ_BYTES];
         loop {
@@ -152,12 +158,21 @@ impl<'a> Session<'a> {
                 Ok(0) => return Err(End::Lost("the master closed the connection".to_owned())),
                 Ok(count) => {
                     self.last_read = Instant::now();
+                    self.last_look = false;
                     self.client.heard();
                     self.take(&buffer[..count])?;
                 }
                 Err(error) if is_timeout(&error) => {
+                    if let Some(why) = self.deaf.take() {
+                        return Err(End::Lost(why));
+                    }
                     let silent = self.last_read.elapsed();
-                    if silent > ms(config.ha_housekeeping_interval) {
+                    let limit = ms(config.ha_housekeeping_interval);
+                    // Who was itself stopped finds the time gone, and unread what came meanwhile.
+                    if silent > limit && !std::mem::replace(&mut self.last_look, true) {
+                        continue;
+                    }
+                    if silent > limit {
                         let seconds = silent.as_secs();
                         return Err(End::Lost(format!("the master was silent for {seconds} s")));
                     }
@@ -168,7 +183,7 @@ impl<'a> Session<'a> {
                 return Err(End::Told);
             }
             if self.last_report.elapsed() >= ms(config.ha_send_heartbeat_interval) {
-                self.report(self.reported)?;
+                self.report(self.reported);
             }
         }
     }
@@ -183,11 +198,16 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn report(&mut self, offset: i64) -> Result<(), End> {
+    /// Says how far the own log goes. A master that cannot be told any more may have sent more than
+    /// was read yet: reading goes on to its end.
+    fn report(&mut self, offset: i64) {
         self.reported = offset;
         self.last_report = Instant::now();
-        let written = self.stream.write_all(&encode_report(offset));
-        written.map_err(|error| End::Lost(format!("a report cannot be sent: {error}")))
+        if self.deaf.is_none()
+            && let Err(error) = self.stream.write_all(&encode_report(offset))
+        {
+            self.deaf = Some(format!("a report cannot be sent: {error}"));
+        }
     }
 
     /// Takes frames apart.
@@ -298,7 +318,8 @@ impl<'a> Session<'a> {
             Phase::Comparing { stretch, .. } => {
                 self.phase = Phase::Transferring(Some(assembler(self.client, stretch.to)));
                 self.client.set_state(FollowState::Transferring);
-                self.report(stretch.to)
+                self.report(stretch.to);
+                Ok(())
             }
             Phase::Transferring(_) => {
                 self.client.set_state(FollowState::Transferring);
@@ -318,7 +339,7 @@ impl<'a> Session<'a> {
             if client.config.get().slave_ack_after_flush && !client.flush.flush_now() {
                 return Err(End::NotFlushed);
             }
-            self.report(end)?;
+            self.report(end);
             client.appended();
         }
         taken.map(|_| ()).map_err(End::NotALog)
