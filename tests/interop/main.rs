@@ -7,6 +7,7 @@
 
 mod clients;
 mod filters;
+mod ha;
 mod matrix;
 mod ours;
 mod peers;

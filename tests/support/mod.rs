@@ -6,10 +6,14 @@
 #![allow(dead_code)]
 
 pub mod java_peer;
+pub mod ledger;
+pub mod pair;
 pub mod process;
+pub mod proxy;
 pub mod servers;
 pub mod site;
 pub mod tool;
+pub mod traffic;
 pub mod wire;
 
 use std::net::TcpListener;
@@ -29,6 +33,13 @@ pub fn until<T>(what: &str, limit: Duration, mut attempt: impl FnMut() -> Option
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(100));
     }
+}
+
+/// Says that a test cannot be made on this machine, and why.
+pub fn skipped(what: &str, why: &str) {
+    use std::io::Write;
+    // Around the harness, which would swallow it.
+    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: {what}: {why} ***\n");
 }
 
 /// A folder of a test, deleted with it. It is kept, and named, when the test fails.

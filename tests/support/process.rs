@@ -1,7 +1,7 @@
 //! [`Process`]: a child process with its output in a file, that ends with its owner.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -43,7 +43,13 @@ impl Process {
 
     /// Waits until it accepts connections on `port`; panics, with its output, when it ends instead.
     pub fn wait_for_port(&mut self, port: u16, limit: Duration) {
-        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        self.wait_for_port_of("127.0.0.1", port, limit);
+    }
+
+    /// The same, at an address that need not be this machine's.
+    pub fn wait_for_port_of(&mut self, host: &str, port: u16, limit: Duration) {
+        let ip: IpAddr = host.parse().unwrap_or_else(|error| panic!("{host}: {error}"));
+        let addr = SocketAddr::from((ip, port));
         let what = format!("{} listens on {addr}", self.name);
         until(&what, limit, || {
             if let Some(status) = self.exited() {

@@ -21,6 +21,8 @@ pub fn program(name: &str) -> PathBuf {
 pub struct Server {
     /// The process.
     pub process: Process,
+    /// Where it listens.
+    pub host: String,
     /// Its port.
     pub port: u16,
     /// Its folder: `conf`, `store`, output.
@@ -28,9 +30,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// `127.0.0.1:port`.
+    /// `host:port`.
     pub fn addr(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.host, self.port)
     }
 
     /// A connection to it.
@@ -39,13 +41,29 @@ impl Server {
     }
 }
 
+/// Where and how a program runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The address at which it can be reached.
+    pub host: &'a str,
+    /// What its command line begins with, for example `ip netns exec NAME`.
+    pub prefix: &'a [&'a str],
+    /// Environment beyond the usual.
+    pub env: &'a [(&'a str, &'a str)],
+}
+
+/// On this machine, as it is.
+pub const HERE: Place<'_> = Place { host: "127.0.0.1", prefix: &[], env: &[] };
+
 /// A name server of ours below `dir`.
 pub fn namesrv(dir: &Path) -> Server {
+    namesrv_in(&HERE, dir)
+}
+
+/// The same, somewhere else.
+pub fn namesrv_in(place: &Place<'_>, dir: &Path) -> Server {
     let port = free_port();
-    let (mut process, home) =
-        start("mqnamesrv", &dir.join("namesrv"), &[("listenPort", &port.to_string())]);
-    process.wait_for_port(port, START);
-    Server { process, port, home }
+    start(place, "mqnamesrv", &dir.join("namesrv"), port, &[("listenPort", &port.to_string())])
 }
 
 /// What every broker under test is configured with, ours or the official one; more keys follow.
@@ -77,21 +95,34 @@ pub fn broker_settings(
 /// A broker of ours below `dir`, registered at `namesrv` when there is one. Starting it again in
 /// the same folder and on the same port continues its store.
 pub fn broker_at(dir: &Path, port: u16, namesrv: Option<&str>, more: &[(&str, &str)]) -> Server {
+    broker_in(&HERE, dir, port, namesrv, more)
+}
+
+/// The same, somewhere else.
+pub fn broker_in(
+    place: &Place<'_>,
+    dir: &Path,
+    port: u16,
+    namesrv: Option<&str>,
+    more: &[(&str, &str)],
+) -> Server {
     let home = dir.join("broker");
     let settings = broker_settings(&home, port, namesrv, more);
     let settings: Vec<(&str, &str)> =
         settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    let (mut process, home) = start("mqbroker", &home, &settings);
-    process.wait_for_port(port, START);
-    Server { process, port, home }
+    start(place, "mqbroker", &home, port, &settings)
 }
 
 /// A command that runs one of our programs with `home` as its whole world.
 pub fn command(name: &str, home: &Path) -> Command {
     let mut command = Command::new(program(name));
+    at_home(&mut command, home);
+    command
+}
+
+fn at_home(command: &mut Command, home: &Path) {
     command.env("ROCKETMQ_HOME", home).env("HOME", home).env_remove("NAMESRV_ADDR");
     command.current_dir(home);
-    command
 }
 
 /// Waits until the name server knows the route of `topic`.
@@ -102,11 +133,36 @@ pub fn wait_for_route(namesrv: &str, topic: &str) {
     });
 }
 
-fn start(name: &str, home: &Path, settings: &[(&str, &str)]) -> (Process, PathBuf) {
+/// Waits until the name server has a broker at `addr`, master or slave.
+pub fn wait_for_broker(namesrv: &str, addr: &str) {
+    let mut wire = Wire::connect(namesrv);
+    until(&format!("{addr} is registered"), Duration::from_secs(40), || {
+        let reply = wire.call(code::CLUSTER_INFO, &[], b"");
+        String::from_utf8_lossy(&reply.body).contains(&format!("\"{addr}\"")).then_some(())
+    });
+}
+
+fn start(
+    place: &Place<'_>,
+    name: &str,
+    home: &Path,
+    port: u16,
+    settings: &[(&str, &str)],
+) -> Server {
     let conf = write_conf(home, name, settings);
-    let mut command = command(name, home);
-    command.arg("-c").arg(conf);
-    (Process::spawn(name, command, &home.join(format!("{name}.out"))), home.to_owned())
+    let mut command = match place.prefix {
+        [] => Command::new(program(name)),
+        [first, more @ ..] => {
+            let mut command = Command::new(first);
+            command.args(more).arg(program(name));
+            command
+        }
+    };
+    at_home(&mut command, home);
+    command.envs(place.env.iter().copied()).arg("-c").arg(conf);
+    let mut process = Process::spawn(name, command, &home.join(format!("{name}.out")));
+    process.wait_for_port_of(place.host, port, START);
+    Server { process, host: place.host.to_owned(), port, home: home.to_owned() }
 }
 
 /// Writes `home/conf/NAME.conf`.

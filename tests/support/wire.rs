@@ -30,6 +30,12 @@ pub mod code {
     pub const CONSUMER_OFFSET: i32 = 14;
     /// GET_BROKER_RUNTIME_INFO.
     pub const RUNTIME_INFO: i32 = 28;
+    /// END_TRANSACTION.
+    pub const END_TRANSACTION: i32 = 37;
+    /// GET_BROKER_CLUSTER_INFO, to a name server.
+    pub const CLUSTER_INFO: i32 = 106;
+    /// UPDATE_CONSUMER_OFFSET.
+    pub const COMMIT_OFFSET: i32 = 15;
     /// GET_ROUTEINFO_BY_TOPIC, to a name server.
     pub const ROUTE: i32 = 105;
 }
@@ -182,6 +188,13 @@ impl Wire {
     pub fn max_offset(&mut self, topic: &str, queue: i32) -> i64 {
         let fields = [("topic", topic), ("queueId", &queue.to_string())];
         let reply = self.must(code::MAX_OFFSET, &fields, b"");
+        reply.number("offset").unwrap_or_else(|| panic!("no offset: {}", reply.header))
+    }
+
+    /// Begin of a queue: the offset of its first message.
+    pub fn min_offset(&mut self, topic: &str, queue: i32) -> i64 {
+        let fields = [("topic", topic), ("queueId", &queue.to_string())];
+        let reply = self.must(code::MIN_OFFSET, &fields, b"");
         reply.number("offset").unwrap_or_else(|| panic!("no offset: {}", reply.header))
     }
 

@@ -14,6 +14,9 @@ use super::{TempDir, free_port};
 /// A JVM on a busy machine takes its time.
 const START: Duration = Duration::from_secs(90);
 
+/// JVM options for the memory of a broker that is only tested.
+pub const JAVA_HEAP: &str = "-Xmx1g -XX:+UseSerialGC";
+
 /// Folder for what is fetched and built once: `interop-cache` in the target directory.
 pub fn cache() -> PathBuf {
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -92,7 +95,7 @@ impl JavaPeer {
         java.args(["org.apache.rocketmq.namesrv.NamesrvStartup", "-c"]).arg(conf);
         let mut process = Process::spawn("Java name server", java, &home.join("namesrv.out"));
         process.wait_for_port(port, START);
-        Server { process, port, home }
+        Server { process, host: "127.0.0.1".to_owned(), port, home }
     }
 
     /// A broker below `dir`, registered at `namesrv` when there is one. `heap`: JVM options for its
@@ -114,7 +117,7 @@ impl JavaPeer {
         java.args(["org.apache.rocketmq.broker.BrokerStartup", "-c"]).arg(conf);
         let mut process = Process::spawn("Java broker", java, &home.join("broker.out"));
         process.wait_for_port(port, START);
-        Server { process, port, home }
+        Server { process, host: "127.0.0.1".to_owned(), port, home }
     }
 
     /// Runs one `mqadmin` command; what it printed, both streams.
@@ -197,9 +200,21 @@ impl Servers {
         namesrv: Option<&str>,
         more: &[(&str, &str)],
     ) -> Server {
+        self.broker_with(dir, port, namesrv, JAVA_HEAP, more)
+    }
+
+    /// The same; `java_heap` are JVM options for the memory of an official one.
+    pub fn broker_with(
+        &self,
+        dir: &Path,
+        port: u16,
+        namesrv: Option<&str>,
+        java_heap: &str,
+        more: &[(&str, &str)],
+    ) -> Server {
         match self {
             Self::Ours => servers::broker_at(dir, port, namesrv, more),
-            Self::Java(peer) => peer.broker_at(dir, port, namesrv, "-Xmx1g -XX:+UseSerialGC", more),
+            Self::Java(peer) => peer.broker_at(dir, port, namesrv, java_heap, more),
         }
     }
 }

@@ -1,0 +1,79 @@
+//! What a slave knows besides messages: topics, groups, and how far groups have read.
+
+use std::time::Duration;
+
+use crate::site::{LOAD, SOON, Site, send, wait_for_acknowledgement, wait_for_topic};
+use crate::support::ledger::Book;
+use crate::support::pair::TOPIC_NOT_EXIST;
+use crate::support::until;
+use crate::support::wire::{Wire, code};
+
+fn stored(wire: &mut Wire, group: &str, queue: i32) -> Option<i64> {
+    let queue = queue.to_string();
+    let fields = [("consumerGroup", group), ("topic", LOAD.topic), ("queueId", queue.as_str())];
+    let reply = wire.call(code::CONSUMER_OFFSET, &fields, b"");
+    reply.number("offset").filter(|_| reply.code() == 0)
+}
+
+fn commit(wire: &mut Wire, group: &str, queue: i32, offset: i64) {
+    let fields = [
+        ("consumerGroup", group),
+        ("topic", LOAD.topic),
+        ("queueId", &queue.to_string()),
+        ("commitOffset", &offset.to_string()),
+    ];
+    wire.must(code::COMMIT_OFFSET, &fields, b"");
+}
+
+/// Java's slaves ask every ten seconds; between two of ours it takes no time.
+#[test]
+fn what_changes_is_on_the_slave_at_once() {
+    const AT_ONCE: Duration = Duration::from_secs(2);
+    let site = Site::new("ha-metadata");
+    let [master, slave] = site.pair();
+    let (mut from, mut to) = (master.wire(), slave.wire());
+    for number in 0..3 {
+        let topic = format!("Made{number}");
+        from.create_topic(&topic, 3);
+        until("the topic is on the slave", AT_ONCE, || {
+            (to.pull(&topic, 2, 0).code() != TOPIC_NOT_EXIST).then_some(())
+        });
+        commit(&mut from, "readers", 1, 100 + number);
+        until("the offset is on the slave", AT_ONCE, || {
+            (stored(&mut to, "readers", 1) == Some(100 + number)).then_some(())
+        });
+    }
+}
+
+/// Consumers go on at the slave while the master is away. What they read there they need not read
+/// again when it returns.
+#[test]
+fn progress_made_at_the_slave_is_kept() {
+    let site = Site::new("ha-progress");
+    let [mut master, slave] = site.pair();
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    send(&master, &mut book, 0, 400);
+    commit(&mut master.wire(), "readers", 0, 10);
+    commit(&mut master.wire(), "others", 0, 20);
+    let mut to_slave = slave.wire();
+    until("the offset is on the slave", SOON, || {
+        (stored(&mut to_slave, "others", 0) == Some(20)).then_some(())
+    });
+    master.process.stop(SOON);
+    commit(&mut to_slave, "readers", 0, 30);
+    let master = site.master(0, "SYNC_MASTER", &[]);
+    wait_for_acknowledgement(&master, SOON);
+    wait_for_topic(&slave);
+    let mut to_master = master.wire();
+    until("the master takes it over", Duration::from_secs(15), || {
+        (stored(&mut to_master, "readers", 0) == Some(30)).then_some(())
+    });
+    assert_eq!(stored(&mut to_slave, "readers", 0), Some(30));
+    // From now on the master's is what counts, also when it goes back.
+    commit(&mut to_master, "readers", 0, 5);
+    until("the slave follows", SOON, || {
+        (stored(&mut to_slave, "readers", 0) == Some(5)).then_some(())
+    });
+    assert_eq!(stored(&mut to_master, "readers", 0), Some(5));
+    assert_eq!(stored(&mut to_master, "others", 0), Some(20));
+}

@@ -1,0 +1,268 @@
+//! The replication port is a port: whoever finds it can connect and write what they like. And a
+//! slave connects to whatever listens where it is told. Neither may do harm.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::site::{
+    LOAD, SLAVE_NOT_AVAILABLE, SOON, Site, assert_equal, log_of, probe, send,
+    wait_for_acknowledgement,
+};
+use crate::support::ledger::{Book, Sending};
+use crate::support::pair::log_range;
+use crate::support::servers::Server;
+use crate::support::until;
+
+/// Open files of a process.
+fn open_files(server: &Server) -> usize {
+    let folder = format!("/proc/{}/fd", server.process.pid());
+    std::fs::read_dir(folder).map_or(0, Iterator::count)
+}
+
+/// A line of /proc/PID/status as a number (`Threads`, `RssAnon` in KiB).
+fn status(server: &Server, key: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/status", server.process.pid()));
+    let text = text.unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+fn connect(site: &Site) -> TcpStream {
+    let addr = site.halves[0].ha_addr();
+    let socket = TcpStream::connect(&addr).unwrap_or_else(|error| panic!("{addr}: {error}"));
+    let _ = socket.set_read_timeout(Some(Duration::from_secs(10)));
+    let _ = socket.set_write_timeout(Some(Duration::from_secs(10)));
+    socket
+}
+
+/// Runs `abuse` while the pair is under load: every message is acknowledged, in time.
+fn unimpressed(site: &Site, pair: &[Server; 2], book: &mut Book, abuse: impl FnOnce(&Site)) {
+    let round = book.rounds();
+    let sending = Sending::start(&pair[0].addr(), LOAD, round);
+    sending.wait_for(50, SOON);
+    abuse(site);
+    sending.wait_for(sending.acknowledged() + 200, Duration::from_secs(10));
+    sending.stop();
+    book.enter(sending.join());
+    assert!(book.refused().is_empty(), "refused: {:?}", book.refused());
+}
+
+#[test]
+fn strangers_do_not_disturb_the_slave() {
+    let site = Site::new("ha-strangers");
+    let pair = site.pair();
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    send(&pair[0], &mut book, 1000, 200);
+    let (files, threads) = (open_files(&pair[0]), status(&pair[0], "Threads"));
+    let lines = log_of(&pair[0]).lines().count();
+
+    let reports = |values: &'static [i64]| {
+        move |site: &Site| {
+            for value in values {
+                let mut socket = connect(site);
+                let _ = socket.write_all(&value.to_be_bytes());
+                let _ = socket.read(&mut [0; 100]);
+            }
+        }
+    };
+    unimpressed(&site, &pair, &mut book, reports(&[-1, i64::MIN, i64::MAX, -4096, i64::MAX - 7]));
+    unimpressed(&site, &pair, &mut book, |site| {
+        let mut noise = 88_172_645_463_325_252_u64;
+        for _ in 0..30 {
+            let mut socket = connect(site);
+            let bytes: Vec<u8> = std::iter::repeat_with(|| {
+                noise ^= noise << 13;
+                noise ^= noise >> 7;
+                noise ^= noise << 17;
+                noise as u8
+            })
+            .take(100_000)
+            .collect();
+            // The master may close in the middle of it.
+            let _ = socket.write_all(&bytes);
+        }
+    });
+    unimpressed(&site, &pair, &mut book, |site| {
+        // Half of a report, and nothing more.
+        let held: Vec<TcpStream> = (0..20)
+            .map(|_| {
+                let mut socket = connect(site);
+                let _ = socket.write_all(&[0, 0, 0]);
+                socket
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(500));
+        drop(held);
+    });
+    unimpressed(&site, &pair, &mut book, |site| {
+        // Reports that go back and forth on one connection.
+        let mut socket = connect(site);
+        for value in [0, 1, 0, 100, 3, i64::from(i32::MAX)] {
+            let _ = socket.write_all(&i64::to_be_bytes(value));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+
+    assert_equal(&pair[0], &pair[1], &mut book);
+    until("what they held is given back", SOON, || {
+        (open_files(&pair[0]) <= files + 4 && status(&pair[0], "Threads") <= threads + 2)
+            .then_some(())
+    });
+    let more = log_of(&pair[0]).lines().count() - lines;
+    assert!(more < 100, "{more} lines of log about 60 strangers");
+}
+
+#[test]
+fn a_thousand_connections_are_bounded() {
+    let site = Site::new("ha-thousand");
+    let pair = site.pair();
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    send(&pair[0], &mut book, 1000, 200);
+    let (files, threads) = (open_files(&pair[0]), status(&pair[0], "Threads"));
+    let (memory, lines) = (status(&pair[0], "RssAnon"), log_of(&pair[0]).lines().count());
+    unimpressed(&site, &pair, &mut book, |site| {
+        let held: Vec<TcpStream> = (0..1000).map(|_| connect(site)).collect();
+        let most = status(&pair[0], "Threads");
+        eprintln!("with 1000 connections: {most} threads, {} before", threads);
+        let grown = status(&pair[0], "RssAnon").saturating_sub(memory);
+        assert!(grown < 64 << 10, "{grown} KiB for 1000 silent connections");
+        // A slave that was away comes back in spite of them.
+        drop(held);
+    });
+    assert_equal(&pair[0], &pair[1], &mut book);
+    until("what they held is given back", SOON, || {
+        (open_files(&pair[0]) <= files + 4 && status(&pair[0], "Threads") <= threads + 2)
+            .then_some(())
+    });
+    let more = log_of(&pair[0]).lines().count() - lines;
+    assert!(more < 200, "{more} lines of log about 1000 connections");
+}
+
+/// While strangers hold as many connections as there may be, the real slave finds its way back.
+#[test]
+fn silent_connections_do_not_lock_the_slave_out() {
+    let site = Site::new("ha-locked-out");
+    let [master, mut slave] = site.pair();
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    send(&master, &mut book, 0, 200);
+    let held: Vec<TcpStream> = (0..300).map(|_| connect(&site)).collect();
+    slave.process.stop(SOON);
+    let slave = site.slave(1, &[]);
+    // Who says nothing for haHousekeepingInterval (1.5 s here) is shown the door.
+    let took = wait_for_acknowledgement(&master, Duration::from_secs(12));
+    eprintln!("the slave was back after {took:.1?}");
+    drop(held);
+    send(&master, &mut book, 1, 200);
+    assert_equal(&master, &slave, &mut book);
+}
+
+/// Somebody holds the port open, or asks for everything and reads nothing: that is no slave.
+#[test]
+fn who_only_holds_the_port_is_no_slave() {
+    let site = Site::new("ha-no-slave");
+    let master = site.master(0, "SYNC_MASTER", &[]);
+    let mut wire = master.wire();
+    let silent = connect(&site);
+    for _ in 0..20 {
+        let begin = Instant::now();
+        assert_eq!(probe(&mut wire), SLAVE_NOT_AVAILABLE);
+        assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+    }
+    drop(silent);
+    let mut invented = connect(&site);
+    let _ = invented.write_all(&(1_i64 << 40).to_be_bytes());
+    for _ in 0..20 {
+        assert_ne!(probe(&mut wire), 0, "acknowledged by an invented report");
+    }
+}
+
+/// The real slave stands still; a stranger claims to have everything.
+#[test]
+fn an_invented_report_acknowledges_nothing() {
+    let site = Site::new("ha-invented");
+    let [master, slave] = site.pair();
+    slave.process.signal("STOP");
+    let mut wire = master.wire();
+    for value in [1_i64 << 40, i64::MAX, log_range(&mut wire).unwrap_or_default().1] {
+        let mut stranger = connect(&site);
+        let _ = stranger.write_all(&value.to_be_bytes());
+        std::thread::sleep(Duration::from_millis(50));
+        let _ = stranger.write_all(&(value.saturating_add(1000)).to_be_bytes());
+        assert_ne!(probe(&mut wire), 0, "acknowledged by a report of {value}");
+    }
+    slave.process.signal("CONT");
+    wait_for_acknowledgement(&master, Duration::from_secs(6));
+}
+
+/// A stranger asks for everything and reads nothing.
+#[test]
+fn a_reader_that_does_not_read_is_bounded() {
+    let site = Site::new("ha-slow-reader");
+    let pair = site.pair();
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    send(&pair[0], &mut book, 1000, 5000);
+    let memory = status(&pair[0], "RssAnon");
+    let mut held: Vec<TcpStream> = (0..8).map(|_| connect(&site)).collect();
+    for socket in &mut held {
+        let _ = socket.write_all(&1_i64.to_be_bytes());
+    }
+    unimpressed(&site, &pair, &mut book, |_| {});
+    unimpressed(&site, &pair, &mut book, |_| {});
+    let grown = status(&pair[0], "RssAnon").saturating_sub(memory);
+    assert!(grown < 32 << 10, "{grown} KiB for readers that do not read");
+    drop(held);
+    assert_equal(&pair[0], &pair[1], &mut book);
+}
+
+/// What a slave does with a master that sends nonsense: it takes nothing, and it does not spin.
+#[test]
+fn a_false_master_changes_nothing() {
+    let site = Site::new("ha-false-master");
+    let [mut master, mut slave] = site.pair();
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    send(&master, &mut book, 0, 200);
+    let (_, end) = {
+        crate::support::pair::wait_until_equal(&master, &slave, SOON);
+        log_range(&mut slave.wire()).unwrap_or_default()
+    };
+    slave.process.stop(SOON);
+    master.process.stop(SOON);
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap_or_else(|e| panic!("{e}"));
+    let addr = listener.local_addr().map(|addr| addr.to_string()).unwrap_or_default();
+    let header = |offset: i64, size: i32| [&offset.to_be_bytes()[..], &size.to_be_bytes()].concat();
+    let lies: Vec<Vec<u8>> = vec![
+        header(end, -1),
+        header(end, i32::MAX),
+        header(end, i32::MIN),
+        header(-1, 10),
+        header(i64::MAX, 10),
+        header(end + 1_000_000, 100),
+        header(0, 12),
+        [header(end, 200), vec![0xff; 200]].concat(),
+        [header(end, 8), vec![0, 0, 0, 0, 0xda, 0xa3, 0x20, 0xa7]].concat(),
+        vec![0x5a; 100_000],
+    ];
+    let slave = site.slave(1, &[("haMasterAddress", &addr)]);
+    let _ = listener.set_nonblocking(true);
+    for lie in &lies {
+        let (mut socket, _) =
+            until("the slave connects", Duration::from_secs(12), || listener.accept().ok());
+        let _ = socket.set_nonblocking(false);
+        let _ = socket.set_read_timeout(Some(Duration::from_millis(300)));
+        let _ = socket.read(&mut [0; 8]);
+        let _ = socket.write_all(lie);
+        let _ = socket.read(&mut [0; 64]);
+    }
+    let begin = Instant::now();
+    let mut connections = 0;
+    while begin.elapsed() < Duration::from_secs(1) {
+        connections += usize::from(listener.accept().is_ok());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(connections < 50, "{connections} connections in a second");
+    let range = log_range(&mut slave.wire()).unwrap_or_default();
+    assert_eq!(range.1, end, "the slave's log end");
+    book.verify_new(&mut slave.wire());
+}

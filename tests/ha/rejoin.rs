@@ -1,0 +1,167 @@
+//! Slaves that come back: behind their master, beyond its end, with the log of another one, with
+//! nothing; several at once; and a master that comes back somewhere else.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::site::{
+    KEYS, LOAD, SLAVE_NOT_AVAILABLE, SOON, Site, assert_equal, log_of, probe, send,
+    wait_for_acknowledgement, wait_for_dispatch, wait_for_topic,
+};
+use crate::support::java_peer::Servers;
+use crate::support::ledger::Book;
+use crate::support::pair::{
+    Half, assert_same_logs, assert_same_queues, log_range, wait_until_equal,
+};
+use crate::support::servers::Server;
+use crate::support::{free_port, until};
+
+fn copy(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").arg("-r").args([from, to]).status();
+    assert!(copied.is_ok_and(|status| status.success()), "copy of {}", from.display());
+}
+
+/// The slave says in its log why it does not follow, with these words; it appends nothing, the
+/// master counts on nobody.
+fn assert_refuses(master: &Server, slave: &Server, words: &[&str]) {
+    let line = until(&format!("the slave says {words:?}"), SOON, || {
+        let log = log_of(slave);
+        let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
+        log.lines().find(has_all).map(str::to_owned)
+    });
+    eprintln!("{line}");
+    let mut wire = slave.wire();
+    let before = log_range(&mut wire).unwrap_or_default();
+    let mut to_master = master.wire();
+    for _ in 0..20 {
+        assert_eq!(probe(&mut to_master), SLAVE_NOT_AVAILABLE);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(log_range(&mut wire).unwrap_or_default(), before, "the slave's log moved");
+}
+
+#[test]
+fn a_slave_beyond_its_master_stops_and_says_so() {
+    let site = Site::new("ha-ahead");
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    let [mut master, mut slave] = site.pair();
+    send(&master, &mut book, 0, 500);
+    master.process.stop(SOON);
+    copy(&site.halves[0].dir, &site.dir.join("older"));
+    master = site.master(0, "SYNC_MASTER", &[]);
+    wait_for_acknowledgement(&master, SOON);
+    send(&master, &mut book, 1, 500);
+    assert_equal(&master, &slave, &mut book);
+    let (_, ahead) = log_range(&mut slave.wire()).unwrap_or_default();
+    slave.process.stop(SOON);
+    master.process.stop(SOON);
+    // The disk of the master was put back from a copy.
+    site.halves[0].delete_store();
+    copy(&site.dir.join("older"), &site.halves[0].dir);
+    let master = site.master(0, "SYNC_MASTER", &[]);
+    let (_, end) = log_range(&mut master.wire()).unwrap_or_default();
+    let slave = site.slave(1, &[]);
+    assert_refuses(&master, &slave, &[&ahead.to_string(), &end.to_string()]);
+}
+
+#[test]
+fn a_slave_of_another_log_stops_and_says_where_they_differ() {
+    let site = Site::new("ha-different");
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    let [mut master, mut slave] = site.pair();
+    send(&master, &mut book, 0, 500);
+    assert_equal(&master, &slave, &mut book);
+    let (_, end) = log_range(&mut slave.wire()).unwrap_or_default();
+    slave.process.stop(SOON);
+    master.process.kill();
+    site.halves[0].delete_store();
+    let master = site.master(0, "ASYNC_MASTER", &[]);
+    master.wire().create_topic(LOAD.topic, LOAD.queues);
+    let mut other = Book::new(LOAD.topic, LOAD.queues);
+    // Beyond the slave's end, so that only the bytes tell.
+    send(&master, &mut other, 1, 1500);
+    let (_, other_end) = log_range(&mut master.wire()).unwrap_or_default();
+    assert!(other_end > end);
+    drop(master);
+    let master = site.master(0, "SYNC_MASTER", &[]);
+    let slave = site.slave(1, &[]);
+    assert_refuses(&master, &slave, &[&end.to_string(), "differ from the"]);
+    // Deleting its store is what puts it right.
+    drop(slave);
+    site.halves[1].delete_store();
+    let slave = site.slave(1, &[]);
+    wait_for_acknowledgement(&master, SOON);
+    wait_for_topic(&slave);
+    assert_equal(&master, &slave, &mut other);
+}
+
+#[test]
+fn files_of_another_size_are_refused() {
+    let site = Site::new("ha-sizes");
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    let [master, slave] = site.pair();
+    send(&master, &mut book, 0, 2000);
+    assert_equal(&master, &slave, &mut book);
+    drop(slave);
+    site.halves[1].delete_store();
+    let slave = site.slave(1, &[("mappedFileSizeCommitLog", "2097152")]);
+    assert_refuses(&master, &slave, &["mappedFileSizeCommitLog"]);
+}
+
+#[test]
+fn an_empty_slave_may_begin_with_the_last_file() {
+    let site = Site::new("ha-last-file");
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    let master = site.master(0, "ASYNC_MASTER", &[]);
+    master.wire().create_topic(LOAD.topic, LOAD.queues);
+    send(&master, &mut book, 0, 8000);
+    let (_, end) = log_range(&mut master.wire()).unwrap_or_default();
+    let slave = site.slave(1, &[("syncFromLastFile", "true")]);
+    wait_for_topic(&slave);
+    let range = wait_until_equal(&master, &slave, SOON);
+    assert_eq!(range.0, end - end % (1 << 20), "the begin of the last file");
+    wait_for_dispatch(&slave);
+    assert_same_logs(&master, &slave, range);
+    assert!(assert_same_queues(&master, &slave) > 0);
+}
+
+/// `inSyncReplicas=3`: one slave is not enough, two are; and each has everything.
+#[test]
+fn two_slaves_are_two_copies() {
+    let site = Site::new("ha-three");
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    let master = site.master(0, "SYNC_MASTER", &[("inSyncReplicas", "3")]);
+    master.wire().create_topic(LOAD.topic, LOAD.queues);
+    let first = site.slave(1, &[]);
+    wait_for_topic(&first);
+    assert_ne!(probe(&mut master.wire()), 0, "acknowledged with one copy too few");
+    wait_until_equal(&master, &first, SOON);
+    assert_ne!(probe(&mut master.wire()), 0, "acknowledged with one copy too few");
+    let second = Half::new(&Servers::Ours, site.dir.join("c"));
+    let namesrv = site.namesrv.addr();
+    let second = second.slave(Some(&namesrv), &[&KEYS[..], &[("brokerId", "2")]].concat());
+    wait_for_acknowledgement(&master, SOON);
+    send(&master, &mut book, 0, 500);
+    wait_for_topic(&second);
+    assert_equal(&master, &first, &mut book);
+    assert_equal(&master, &second, &mut book);
+    drop(first);
+    let mut wire = master.wire();
+    until("one copy too few", SOON, || (probe(&mut wire) == SLAVE_NOT_AVAILABLE).then_some(()));
+}
+
+#[test]
+fn a_master_that_moves_is_followed() {
+    let mut site = Site::new("ha-moves");
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    let [mut master, slave] = site.pair_with(&[], &[("registerNameServerPeriod", "10000")]);
+    send(&master, &mut book, 0, 500);
+    master.process.stop(SOON);
+    site.halves[0].port = free_port();
+    let master = site.master(0, "SYNC_MASTER", &[]);
+    // The slave asks the name server every ten seconds.
+    let took = wait_for_acknowledgement(&master, Duration::from_secs(15));
+    eprintln!("moved: followed after {took:.1?}");
+    send(&master, &mut book, 1, 500);
+    assert_equal(&master, &slave, &mut book);
+}
