@@ -15,21 +15,19 @@ mod load;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::io::Write;
-use std::net::TcpStream;
-use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use load::consume::{self, From, Reading};
 use load::histogram::Histogram;
+use load::paced::{self, Pace};
 use load::produce::{self, Load, Outcome, Properties};
+use load::table::{MEMORY, MICROSECONDS, MILLISECONDS, PROCESSOR, RATE, Table};
 use load::target::Target;
 use load::{arguments, cost, give_up, parsed};
 use rocketmq::common::command_line::{Arguments, OptionSpec};
 use support::java_peer::Servers;
 use support::servers::Server;
-use support::wire::{borrowed, code, frame, send_fields};
 use support::{TempDir, free_port};
 
 const TOPIC: &str = "Compare";
@@ -115,7 +113,7 @@ impl Side {
         let dir = TempDir::new("compare");
         let settings = [("flushDiskType", flush), ("mappedFileSizeCommitLog", "1073741824")];
         let begin = Instant::now();
-        let server = broker(make, dir.path(), &settings);
+        let server = make.broker_with(dir.path(), free_port(), None, JAVA_HEAP, &settings);
         // Ready is who answers, not who listens.
         server.wire().create_topic(TOPIC, QUEUES);
         let started = begin.elapsed();
@@ -158,13 +156,6 @@ impl Side {
         }
         let cpu = self.cpu_since(before, outcome.latency.len())?;
         Ok((outcome, cpu))
-    }
-}
-
-fn broker(make: &Servers, dir: &Path, settings: &[(&str, &str)]) -> Server {
-    match make {
-        Servers::Ours => make.broker_at(dir, free_port(), None, settings),
-        Servers::Java(peer) => peer.broker_at(dir, free_port(), None, JAVA_HEAP, settings),
     }
 }
 
@@ -253,7 +244,9 @@ fn paced(side: &Side) -> Result<Histogram, String> {
         support::until("the reader waits", Duration::from_secs(10), || {
             (tally.started.load(Relaxed) == 1).then_some(())
         });
-        let sent = send_paced(&target, total).map_err(|e| format!("{}: {e}", target.broker));
+        let pace = Pace { per_second: PACE, total, connections: 1, body_bytes: BODY };
+        let sent = paced::send(&target, pace, &|_| ());
+        let sent = sent.map_err(|e| format!("{}: {e}", target.broker));
         let latency = reader.join().unwrap_or_default();
         sent?;
         if latency.len() < total {
@@ -262,108 +255,4 @@ fn paced(side: &Side) -> Result<Histogram, String> {
         }
         Ok(latency)
     })
-}
-
-/// Sends one message every 1/[`PACE`] s, each beginning with the moment of its sending; another
-/// thread reads the answers.
-fn send_paced(target: &Target, total: u64) -> std::io::Result<()> {
-    let mut socket = TcpStream::connect(&target.broker)?;
-    socket.set_nodelay(true)?;
-    let mut answers = std::io::BufReader::new(socket.try_clone()?);
-    std::thread::scope(|scope| {
-        let acknowledged = scope.spawn(move || -> std::io::Result<()> {
-            for _ in 0..total {
-                let reply = support::wire::receive(&mut answers)?;
-                if reply.code() != 0 {
-                    return Err(std::io::Error::other(reply.header));
-                }
-            }
-            Ok(())
-        });
-        let fields = send_fields(&target.topic, 0, "paced");
-        let fields = borrowed(&fields);
-        let mut body = vec![b'x'; BODY];
-        let begin = Instant::now();
-        for number in 0..total {
-            let due = begin + Duration::from_nanos(number * 1_000_000_000 / PACE);
-            while let Some(left) = due.checked_duration_since(Instant::now()) {
-                // A sleep ends up to 60 µs late; the rest is spent looking at the clock.
-                match left.checked_sub(Duration::from_micros(60)) {
-                    Some(most) if !most.is_zero() => std::thread::sleep(most),
-                    _ => std::hint::spin_loop(),
-                }
-            }
-            body[..8].copy_from_slice(&consume::now_us().to_be_bytes());
-            socket.write_all(&frame(code::SEND, number as i32, &fields, &body))?;
-        }
-        acknowledged.join().unwrap_or_else(|_| Err(std::io::Error::other("the reader failed")))
-    })
-}
-
-/// Whether a larger figure is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Better {
-    More,
-    Less,
-}
-
-/// What a row's figures are.
-#[derive(Clone, Copy, Debug)]
-struct Unit {
-    name: &'static str,
-    better: Better,
-    /// Digits after the point.
-    digits: usize,
-}
-
-const RATE: Unit = Unit { name: "1/s", better: Better::More, digits: 0 };
-const MILLISECONDS: Unit = Unit { name: "ms", better: Better::Less, digits: 0 };
-const MICROSECONDS: Unit = Unit { name: "µs", better: Better::Less, digits: 0 };
-const PROCESSOR: Unit = Unit { name: "µs", better: Better::Less, digits: 2 };
-const MEMORY: Unit = Unit { name: "MiB", better: Better::Less, digits: 1 };
-
-/// Figures by row; a row has one pair for each round.
-#[derive(Default)]
-struct Table {
-    rows: Vec<Row>,
-}
-
-struct Row {
-    name: String,
-    unit: Unit,
-    rounds: [Vec<f64>; 2],
-}
-
-impl Table {
-    fn add(&mut self, name: &str, unit: Unit, pair: [f64; 2]) {
-        let at = self.rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
-            self.rows.push(Row { name: name.to_owned(), unit, rounds: [Vec::new(), Vec::new()] });
-            self.rows.len() - 1
-        });
-        for (figures, figure) in self.rows[at].rounds.iter_mut().zip(pair) {
-            figures.push(figure);
-        }
-        eprintln!("  {name}: {:.2} and {:.2} {}", pair[0], pair[1], unit.name);
-    }
-
-    fn markdown(&self) -> String {
-        let mut text = String::from("| work | unit | Java 4.9.7 | rocketmq-std | better by |\n");
-        text.push_str("|---|---|---:|---:|---:|\n");
-        for row in &self.rows {
-            let [java, ours] = row.rounds.each_ref().map(|figures| median(figures));
-            let Unit { name: unit, better, digits } = row.unit;
-            let ratio = if better == Better::More { ours / java } else { java / ours };
-            text.push_str(&format!(
-                "| {} | {unit} | {java:.digits$} | {ours:.digits$} | {ratio:.1} × |\n",
-                row.name
-            ));
-        }
-        text
-    }
-}
-
-fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }

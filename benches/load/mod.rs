@@ -1,13 +1,16 @@
 //! What the load programs share: pipelined requests over raw connections ([`produce`], [`consume`]),
 //! so that the client's own cost is small and the same for every broker; latencies ([`histogram`]);
-//! what the broker's process cost ([`cost`]).
+//! what the broker's process cost ([`cost`]); a slave that only looks ([`tap`]).
 // Each load program compiles this folder and uses its own part of it.
 #![allow(dead_code)]
 
 pub mod consume;
 pub mod cost;
 pub mod histogram;
+pub mod paced;
 pub mod produce;
+pub mod table;
+pub mod tap;
 pub mod target;
 
 use std::time::{Duration, Instant};
