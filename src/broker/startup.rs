@@ -1,6 +1,7 @@
 //! Starting and stopping a broker: what is loaded, opened and started in which order, and what
 //! happens at which period. Which request is served by whom is in [`routes`].
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -167,15 +168,19 @@ pub fn complete(settings: &mut Configuration) -> Result<String, StartError> {
     Ok(reason)
 }
 
-/// A port that is free now, with the fast port below it and the one for slaves above.
+/// A port that is free now, with the fast port below it and the one for slaves above. It lies below
+/// those that the system gives to outgoing connections, of which one could take a port of the three
+/// before it is listened on.
 fn free_port() -> io::Result<u16> {
+    const FIRST: u16 = 20_002;
+    const BLOCKS: u16 = 3_000;
+    let somewhere = RandomState::new().hash_one(std::process::id()) as u16 % BLOCKS;
     let mut last = None;
-    for _ in 0..100 {
-        let port = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr()?.port();
-        let others = [port.saturating_sub(FAST_PORT_DISTANCE), port.saturating_add(1)];
-        let busy = others
+    for block in (somewhere..BLOCKS).chain(0..somewhere) {
+        let port = FIRST + 4 * block;
+        let busy = [port - FAST_PORT_DISTANCE, port, port + 1]
             .into_iter()
-            .find_map(|other| TcpListener::bind((Ipv4Addr::UNSPECIFIED, other)).err());
+            .find_map(|each| TcpListener::bind((Ipv4Addr::UNSPECIFIED, each)).err());
         match busy {
             None => return Ok(port),
             Some(error) => last = Some(error),
