@@ -38,7 +38,7 @@ const OPTIONS: &[OptionSpec] = &[
     option('g', "tag", Some("TAG"), "grep: the tag"),
     option('x', "text", Some("TEXT"), "grep: in the body"),
     option('j', "json", None, "one JSON object a line"),
-    option('c', "config", Some("FILE"), "rebuild: broker.conf with the store's file sizes"),
+    option('c', "config", Some("FILE"), "the broker's configuration: paths, shape of the index"),
     option('y', "yes", None, "rebuild: really delete and build again"),
 ];
 
@@ -50,6 +50,7 @@ commands:
   stat     messages and bytes of each topic
   verify   every record, unit and index file against each other; exit code 1 if something is wrong
   rebuild  consume queues and index from the log: -y, -c
+Nobody else may use the store: a broker's lock is respected. Without STORE_FOLDER, -c must name one.
 ";
 
 /// What ends the program.
@@ -96,16 +97,28 @@ fn main() {
 
 fn run(out: &mut dyn Write) -> Result<i32, Failure> {
     let arguments = Arguments::parse(OPTIONS, std::env::args_os().skip(1))?;
-    let [command, folder] = arguments.words.as_slice() else {
-        let text = usage("mqstore COMMAND STORE_FOLDER [options]", OPTIONS);
-        write!(out, "{text}\n{COMMANDS}")?;
-        return Ok(i32::from(!arguments.has("help")));
+    let configured = arguments.value("config");
+    let (command, folder) = match arguments.words.as_slice() {
+        _ if arguments.has("help") => return help(out, 0),
+        [command, folder] => (command, Some(folder.as_str())),
+        [command] if configured.is_some() => (command, None),
+        _ => return help(out, 1),
     };
-    let root = Path::new(folder);
-    if command == "rebuild" {
-        return rebuild(root, &arguments, out);
+    let config = configuration(configured, folder)?;
+    let store = StoreFolder::configured(&config)?;
+    if store.log_begin() < 0 {
+        let folders: Vec<_> =
+            store.log_folders().iter().map(|folder| folder.display().to_string()).collect();
+        return Err(format!(
+            "there is no commit log in {}; if storePathCommitLog puts it elsewhere, name the \
+             broker's configuration file with --config",
+            folders.join(", ")
+        )
+        .into());
     }
-    let store = StoreFolder::open(root)?;
+    if command == "rebuild" {
+        return rebuild(store, config, &arguments, out);
+    }
     let json = arguments.has("json");
     match command.as_str() {
         "ls" => list(&store, json, out)?,
@@ -115,6 +128,27 @@ fn run(out: &mut dyn Write) -> Result<i32, Failure> {
         other => return Err(format!("there is no command {other:?}\n{COMMANDS}").into()),
     }
     Ok(0)
+}
+
+fn help(out: &mut dyn Write, code: i32) -> Result<i32, Failure> {
+    let text = usage("mqstore COMMAND STORE_FOLDER [options]", OPTIONS);
+    write!(out, "{text}\n{COMMANDS}")?;
+    Ok(code)
+}
+
+/// What the broker's file says about the store, in the folder that the command line names.
+fn configuration(file: Option<&str>, folder: Option<&str>) -> Result<StoreConfig, Failure> {
+    let mut config = StoreConfig::default();
+    if let Some(file) = file {
+        let path = PathBuf::from(file);
+        let entries = PropertyFile::load(&path).map_err(|error| error.to_string())?.entries;
+        // Keys that the store does not know are the broker's.
+        apply_entries(file, &entries, &mut [&mut config]).map_err(|error| error.to_string())?;
+    }
+    if let Some(folder) = folder {
+        folder.clone_into(&mut config.store_path_root_dir);
+    }
+    Ok(config)
 }
 
 /// Which messages are asked for.
@@ -492,6 +526,7 @@ fn verify(store: &StoreFolder, json: bool, out: &mut dyn Write) -> Result<i32, F
                 ("records", Json::Int(verified.records as i64)),
                 ("units", Json::Int(verified.units as i64)),
                 ("indexEntries", Json::Int(verified.index_entries as i64)),
+                ("indexChecked", Json::Bool(verified.index_checked)),
                 ("problems", Json::Int(verified.problems as i64)),
             ]),
         )?;
@@ -502,6 +537,12 @@ fn verify(store: &StoreFolder, json: bool, out: &mut dyn Write) -> Result<i32, F
             verified.records, verified.units, verified.index_entries, verified.problems
         )?;
     }
+    if !verified.index_checked {
+        eprintln!(
+            "mqstore: the index entries were only counted: the index has another shape than \
+             maxHashSlotNum and maxIndexNum say; name the broker's configuration file with --config"
+        );
+    }
     Ok(i32::from(verified.problems > 0))
 }
 
@@ -511,26 +552,37 @@ impl ArrivalListener for Nobody {
     fn arrived(&self, _arrival: &Arrival<'_>) {}
 }
 
-/// Moves consume queues and index away and lets the store build them again from its log.
-fn rebuild(root: &Path, arguments: &Arguments, out: &mut dyn Write) -> Result<i32, Failure> {
-    let mut config = StoreConfig::default();
-    {
-        // Sizes come from the files themselves; broker.conf is asked for what they do not tell.
-        let store = StoreFolder::open(root)?;
-        if store.log_begin() < 0 {
-            return Err(format!("{} has no commit log to build from", root.display()).into());
-        }
-        if let Some(file) = arguments.value("config") {
-            let path = PathBuf::from(file);
-            let entries = PropertyFile::load(&path).map_err(|error| error.to_string())?.entries;
-            apply_entries(file, &entries, &mut [&mut config]).map_err(|error| error.to_string())?;
-        }
-        config.mapped_file_size_commit_log = store.log_file_size() as i64;
-        if let Some(size) = store.queue_file_size()? {
-            config.mapped_file_size_consume_queue = size as i64;
-        }
+/// Folders that are built from the commit log.
+const BUILT: [&str; 3] = ["consumequeue", "consumequeue_ext", "index"];
+
+/// Moves consume queues and index away and lets the store build them again from its log. If that
+/// fails, they are put back.
+fn rebuild(
+    store: StoreFolder,
+    mut config: StoreConfig,
+    arguments: &Arguments,
+    out: &mut dyn Write,
+) -> Result<i32, Failure> {
+    config.mapped_file_size_commit_log = store.log_file_size() as i64;
+    if let Some(size) = store.queue_file_size()? {
+        config.mapped_file_size_consume_queue = size as i64;
     }
-    config.store_path_root_dir = root.to_string_lossy().into_owned();
+    if let Some(size) = store.ext_file_size()? {
+        config.enable_consume_queue_ext = true;
+        config.mapped_file_size_consume_queue_ext = size as i64;
+    }
+    if let Some((path, bytes, expected)) = store.foreign_index_file()? {
+        return Err(format!(
+            "{} has {bytes} bytes, but maxHashSlotNum={} and maxIndexNum={} make {expected}: name the \
+             broker's configuration file with --config, else the broker would not take the new index",
+            path.display(),
+            config.max_hash_slot_num,
+            config.max_index_num
+        )
+        .into());
+    }
+    let root = store.root().to_owned();
+    drop(store);
     if !arguments.has("yes") {
         writeln!(
             out,
@@ -544,18 +596,42 @@ fn rebuild(root: &Path, arguments: &Arguments, out: &mut dyn Write) -> Result<i3
         return Ok(1);
     }
     let suffix = now_ms();
-    for name in ["consumequeue", "consumequeue_ext", "index"] {
-        let (from, to) = (root.join(name), root.join(format!("{name}.{suffix}")));
-        match std::fs::rename(&from, &to) {
-            Ok(()) => writeln!(out, "{} is now {}", from.display(), to.display())?,
+    let kept = |name: &str| root.join(format!("{name}.{suffix}"));
+    let mut moved = Vec::new();
+    for name in BUILT {
+        match std::fs::rename(root.join(name), kept(name)) {
+            Ok(()) => moved.push(name),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(format!("cannot rename {}: {error}", from.display()).into()),
+            Err(error) => {
+                put_back(&root, &moved, kept);
+                return Err(format!("cannot rename {}: {error}", root.join(name).display()).into());
+            }
         }
     }
-    let store = MessageStore::open(Arc::new(Live::new(config)), Arc::new(Nobody))?;
-    store.start()?;
+    let built = MessageStore::open(Arc::new(Live::new(config)), Arc::new(Nobody))
+        .and_then(|store| store.start().map(|()| store));
+    let store = match built {
+        Ok(store) => store,
+        Err(error) => {
+            put_back(&root, &moved, kept);
+            return Err(format!("{error}\nconsume queues and index are as they were").into());
+        }
+    };
     let queues: usize = store.topics().values().map(Vec::len).sum();
     store.shutdown();
     writeln!(out, "built {queues} queues of {} topics", store.topics().len())?;
+    for name in moved {
+        writeln!(out, "the old {name} is kept as {}; it may be removed", kept(name).display())?;
+    }
     Ok(0)
+}
+
+/// Undoes the renaming.
+fn put_back(root: &Path, moved: &[&str], kept: impl Fn(&str) -> PathBuf) {
+    for name in moved {
+        let _ = std::fs::remove_dir_all(root.join(name));
+        if let Err(error) = std::fs::rename(kept(name), root.join(name)) {
+            eprintln!("mqstore: cannot rename {} back: {error}", kept(name).display());
+        }
+    }
 }

@@ -96,7 +96,12 @@ fn describe_files(broker: &Broker, table: &mut BTreeMap<String, String>) {
         let unflushed = (broker.store.commit_log_max_offset() - flushed).max(0);
         table.insert("remainHowManyDataToFlush".to_owned(), human_bytes(unflushed as u64));
     }
-    let root = &broker.store.config().store_path_root_dir;
+    let config = broker.store.config();
+    if config.transient_store_pool_enable {
+        let uncommitted = broker.store.uncommitted_bytes() as u64;
+        table.insert("remainHowManyDataToCommit".to_owned(), human_bytes(uncommitted));
+    }
+    let root = &config.store_path_root_dir;
     if let Ok(space) = os::disk_space(Path::new(root)) {
         // Exporters take the words at their places, the last without its point.
         table.insert(

@@ -43,6 +43,7 @@ use crate::common::topic::TIMER_TOPIC;
 use crate::remoting::config::{ClientConfig, ServerConfig};
 use crate::remoting::server::RunningServer;
 use crate::remoting::{RemotingClient, RemotingServer};
+use crate::store::clean::ConsumedOffsets;
 use crate::store::config::BrokerRole;
 use crate::store::delay_levels::DelayLevels;
 use crate::store::timer::TimerService;
@@ -277,12 +278,30 @@ fn open(
         config: Arc::clone(&broker.config),
     }));
     let its_broker = Arc::downgrade(&broker);
+    broker.store.set_consumed_offsets(Arc::new(Consumed(Weak::clone(&its_broker))));
     broker.topics.on_created(move || {
         if let Some(broker) = its_broker.upgrade() {
             broker.registration.trigger(true);
         }
     });
     Ok((broker, main, fast))
+}
+
+/// Tells the store's cleaner what groups have consumed.
+struct Consumed(Weak<Broker>);
+
+impl ConsumedOffsets for Consumed {
+    fn of_queue(&self, topic: &str, queue_id: i32) -> Vec<(String, i64)> {
+        let Some(broker) = self.0.upgrade() else { return Vec::new() };
+        let offsets = &broker.consumer_offsets;
+        let groups = offsets.groups_of_topic(topic).into_iter();
+        groups
+            .filter_map(|group| {
+                let offset = offsets.get(&group, topic, queue_id)?;
+                Some((group, offset))
+            })
+            .collect()
+    }
 }
 
 /// Opens the timer wheel. A slave fills its own and delivers nothing from it.

@@ -14,6 +14,7 @@ use std::io::{self, Error};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -200,6 +201,44 @@ pub fn physical_memory() -> Option<u64> {
     u64::try_from(pages).ok()?.checked_mul(u64::try_from(size).ok()?)
 }
 
+/// Whether `file` has only zeros from `from` on. Holes and blocks that were never written are skipped.
+///
+/// # Errors
+/// The disk's.
+pub fn is_zero_from(file: &File, mut from: u64) -> io::Result<bool> {
+    let mut chunk = vec![0; 64 * 1024];
+    loop {
+        // SAFETY: the descriptor is open for the whole call, which touches no memory of ours. Its
+        // position is used by nobody: all reading is done at given places.
+        let found = unsafe { libc::lseek(file.as_raw_fd(), from as libc::off_t, libc::SEEK_DATA) };
+        match u64::try_from(found) {
+            Ok(at) => from = at,
+            Err(_) => match io::Error::last_os_error() {
+                error if error.raw_os_error() == Some(libc::ENXIO) => return Ok(true),
+                error if error.raw_os_error() == Some(libc::EINVAL) => {}
+                error => return Err(error),
+            },
+        }
+        let count = file.read_at(&mut chunk, from)?;
+        if count == 0 || chunk[..count].iter().any(|byte| *byte != 0) {
+            return Ok(count == 0);
+        }
+        from += count as u64;
+    }
+}
+
+/// Forces everything on the file system that `file` lies on to the disk.
+///
+/// # Errors
+/// The disk's; since Linux 5.8 also those of earlier writing in the background.
+pub fn flush_file_system(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open for the whole call, which touches no memory of ours.
+    match unsafe { libc::syncfs(file.as_raw_fd()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Processor time that all threads of this process have used.
 pub fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -322,6 +361,19 @@ mod tests {
         fn drop(&mut self) {
             let _ = std::fs::remove_file(&self.0);
         }
+    }
+
+    #[test]
+    fn zeros_are_told_from_bytes() {
+        let (_path, file) = TempFile::new("zeros");
+        file.set_len(1 << 20).unwrap();
+        let file = File::options().read(true).write(true).open(&_path.0).unwrap();
+        assert!(is_zero_from(&file, 0).unwrap());
+        allocate(&file, 1 << 20).unwrap();
+        assert!(is_zero_from(&file, 0).unwrap());
+        file.write_all_at(&[1], 700_000).unwrap();
+        assert!(!is_zero_from(&file, 0).unwrap() && !is_zero_from(&file, 700_000).unwrap());
+        assert!(is_zero_from(&file, 700_001).unwrap() && is_zero_from(&file, 1 << 20).unwrap());
     }
 
     #[test]

@@ -4,9 +4,10 @@
 //! A file is deleted by unlinking it. Who still reads it keeps it until it is done, so there is
 //! nothing to force and nothing to retry.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::commit_log::CommitLog;
@@ -32,6 +33,58 @@ const FIRST_DISK_CHECK: Duration = Duration::from_secs(1);
 /// Period of looking at the disk.
 const DISK_CHECK_PERIOD: Duration = Duration::from_secs(10);
 
+/// Queues named in one warning; a topic may have thousands.
+const QUEUES_TOLD: usize = 8;
+
+/// Knows how far groups have consumed, so that deleting what they have not is told.
+pub trait ConsumedOffsets: Send + Sync {
+    /// The groups that consume a queue, and the next offset that each wants.
+    fn of_queue(&self, topic: &str, queue_id: i32) -> Vec<(String, i64)>;
+}
+
+/// A group and a topic that it consumes.
+type GroupTopic = (String, Arc<str>);
+
+/// What groups lose in a round: by group and topic, the queues with the number of messages.
+#[derive(Debug, Default)]
+struct Losses(BTreeMap<GroupTopic, Vec<(i32, i64)>>);
+
+impl Losses {
+    /// The messages of a queue from `before` to `after` are gone.
+    fn add(
+        &mut self,
+        topic: &Arc<str>,
+        queue_id: i32,
+        before: i64,
+        after: i64,
+        group: String,
+        wanted: i64,
+    ) {
+        let lost = after - wanted.max(before);
+        if lost > 0 {
+            self.0.entry((group, Arc::clone(topic))).or_default().push((queue_id, lost));
+        }
+    }
+
+    /// One line a group and topic.
+    fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.0.iter().map(|((group, topic), queues)| {
+            let total: i64 = queues.iter().map(|(_, lost)| lost).sum();
+            let named = queues.iter().take(QUEUES_TOLD);
+            let mut places: Vec<_> =
+                named.map(|(queue, lost)| format!("{lost} of queue {queue}")).collect();
+            if let Some(more) = queues.len().checked_sub(QUEUES_TOLD).filter(|more| *more > 0) {
+                places.push(format!("the rest of {more} more queues"));
+            }
+            format!(
+                "group {group} has lost {total} messages of topic {topic} that it had not consumed: \
+                 {}; their commit-log files were deleted",
+                places.join(", ")
+            )
+        })
+    }
+}
+
 /// The cleaning thread's shared half.
 pub struct Cleaner {
     config: Arc<Live<StoreConfig>>,
@@ -39,6 +92,7 @@ pub struct Cleaner {
     queues: Arc<QueueTable>,
     index: Arc<IndexService>,
     flags: Arc<RunningFlags>,
+    consumed: OnceLock<Arc<dyn ConsumedOffsets>>,
     manual_rounds: AtomicU32,
     /// First commit-log offset when queues and index were cleaned last.
     cleaned_below: AtomicI64,
@@ -68,9 +122,15 @@ impl Cleaner {
             queues,
             index,
             flags,
+            consumed: OnceLock::new(),
             manual_rounds: AtomicU32::new(0),
             cleaned_below: AtomicI64::new(0),
         }
+    }
+
+    /// Sets who knows what groups have consumed; once.
+    pub fn set_consumed_offsets(&self, consumed: Arc<dyn ConsumedOffsets>) {
+        let _ = self.consumed.set(consumed);
     }
 
     /// Deletes expired files in the next rounds, whatever the hour.
@@ -191,15 +251,22 @@ impl Cleaner {
         if min <= self.cleaned_below.swap(min, Ordering::AcqRel) {
             return;
         }
+        let mut losses = Losses::default();
         for queue in self.queues.snapshot() {
+            let before = queue.min_offset();
+            let deleted = queue.delete_expired(min);
+            let after = queue.min_offset();
+            if let Some(consumed) = self.consumed.get().filter(|_| after > before) {
+                for (group, wanted) in consumed.of_queue(queue.topic(), queue.queue_id()) {
+                    losses.add(queue.topic(), queue.queue_id(), before, after, group, wanted);
+                }
+            }
             let pause = config.delete_consume_queue_files_interval.max(0) as u64;
-            if queue.delete_expired(min) > 0
-                && pause > 0
-                && !signal.wait(Duration::from_millis(pause))
-            {
-                return;
+            if deleted > 0 && pause > 0 && !signal.wait(Duration::from_millis(pause)) {
+                break;
             }
         }
+        losses.lines().for_each(|line| log::warn!("{line}"));
         self.index.delete_expired(min);
     }
 }
@@ -271,6 +338,46 @@ mod tests {
             std::thread::sleep(Duration::from_millis(1));
         }
         store
+    }
+
+    #[test]
+    fn who_loses_what_is_told() {
+        let mut losses = Losses::default();
+        let topic: Arc<str> = "T".into();
+        losses.add(&topic, 0, 10, 20, "slow".to_owned(), 13);
+        losses.add(&topic, 1, 10, 20, "slow".to_owned(), 0);
+        losses.add(&topic, 1, 10, 20, "fast".to_owned(), 20);
+        let told: Vec<_> = losses.lines().collect();
+        let expected = "group slow has lost 17 messages of topic T that it had not consumed: 7 of \
+                        queue 0, 10 of queue 1; their commit-log files were deleted";
+        assert_eq!(told, [expected]);
+        (0..9).for_each(|queue| losses.add(&topic, queue, 0, 1, "many".to_owned(), 0));
+        assert!(
+            losses.lines().next().unwrap().contains("1 of queue 7, the rest of 1 more queues;")
+        );
+    }
+
+    /// A group that has consumed 35 messages, and one that has consumed 10.
+    struct Groups(std::sync::Mutex<Vec<String>>);
+
+    impl ConsumedOffsets for Groups {
+        fn of_queue(&self, topic: &str, queue_id: i32) -> Vec<(String, i64)> {
+            self.0.lock().unwrap().push(format!("{topic} {queue_id}"));
+            vec![("fast".to_owned(), 35), ("slow".to_owned(), 10)]
+        }
+    }
+
+    #[test]
+    fn groups_are_asked_about_when_messages_go() {
+        let folder = TempFolder::new("clean-groups");
+        let store = filled(&folder);
+        let groups = Arc::new(Groups(Default::default()));
+        store.set_consumed_offsets(Arc::clone(&groups) as Arc<dyn ConsumedOffsets>);
+        store.cleaner.round(&Signal::default());
+        assert!(groups.0.lock().unwrap().is_empty(), "nothing has gone");
+        set(&store, |config| config.max_store_bytes = 5000);
+        (0..2).for_each(|_| store.cleaner.round(&Signal::default()));
+        assert_eq!(*groups.0.lock().unwrap(), ["T 0", "T 0"], "in each of two rounds");
     }
 
     fn set(store: &MessageStore, change: impl FnOnce(&mut StoreConfig)) {

@@ -187,14 +187,7 @@ impl CommitLog {
 
     /// Loads the files of all its folders.
     pub fn load(&self) -> Result<(), StoreError> {
-        let config = self.config.get();
-        let mut more = config.commit_log_folders().split_off(1);
-        for folder in config.read_only_commit_log_folders() {
-            if !more.contains(&folder) && folder != *self.files.folder() {
-                more.push(folder);
-            }
-        }
-        self.files.load(&more)
+        self.files.load(&self.config.get().all_commit_log_folders()[1..])
     }
 
     /// Its files.
@@ -401,13 +394,13 @@ impl CommitLog {
         Ok(())
     }
 
-    /// Cuts the log at `offset`: what lies beyond is forgotten.
-    pub fn truncate(&self, offset: i64) -> Result<(), StoreError> {
+    /// Cuts the log at `offset`: what lies beyond is forgotten. Returns whether anything was there.
+    pub fn truncate(&self, offset: i64) -> Result<bool, StoreError> {
         let mut appending = self.lock();
         *appending = Appending::default();
-        self.files.truncate(offset)?;
+        let changed = self.files.truncate(offset)?;
         self.flushed.store(offset, Ordering::Release);
-        Ok(())
+        Ok(changed)
     }
 
     /// `size` bytes at `offset`, if they lie in one file and are visible.

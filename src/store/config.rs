@@ -294,6 +294,17 @@ impl StoreConfig {
         list
     }
 
+    /// All folders in which commit-log files may lie: the first one, and those to be looked at too.
+    pub fn all_commit_log_folders(&self) -> Vec<PathBuf> {
+        let mut all = self.commit_log_folders();
+        for folder in self.read_only_commit_log_folders() {
+            if !all.contains(&folder) {
+                all.push(folder);
+            }
+        }
+        all
+    }
+
     /// Commit-log folders that get no new files.
     pub fn read_only_commit_log_folders(&self) -> Vec<PathBuf> {
         folders(&self.read_only_commit_log_store_paths)

@@ -4,17 +4,16 @@
 //! Which records get a unit is the dispatcher's business (`dispatch.rs`); all queues together are
 //! `queue_table.rs`.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::consume_queue_ext::ConsumeQueueExt;
+use super::consume_queue_ext::{ConsumeQueueExt, is_ext_address};
 use super::mapped_file::{Appender, MappedFile, PAGE_BYTES};
 use super::mapped_file_queue::MappedFileQueue;
 use super::message_store::StoreError;
+use super::unit_file::UnitFile;
 
 /// One entry of a consume queue.
 ///
@@ -103,85 +102,20 @@ pub struct ConsumeQueue {
     ext: OnceLock<Box<ConsumeQueueExt>>,
 }
 
-/// What scanning a file of units finds.
-struct Scan {
-    /// Bytes of leading units that were accepted.
-    position: usize,
-    /// End of the last accepted unit's record; `None` without one.
-    last_end: Option<i64>,
-    /// Smallest tags code seen last (an extension address, if it is one).
-    last_tags_code: Option<i64>,
+/// What finding the end of a queue came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Repair {
+    /// Units in the middle were lost: dispatch has to make them again.
+    pub damaged: bool,
+    /// Something was there that is no unit of the queue, and was removed.
+    pub cut: bool,
 }
 
-/// Reads units from the start of a file while `accept` says so, without mapping it: at a start
-/// there may be many thousands of queues that nobody will touch.
-fn scan(path: &Path, size: usize, accept: impl Fn(Unit) -> bool) -> io::Result<Scan> {
-    let file = File::open(path)?;
-    let mut result = Scan { position: 0, last_end: None, last_tags_code: None };
-    let mut buffer = vec![0u8; Unit::BYTES * 200];
-    while result.position < size {
-        let want = buffer.len().min(size - result.position);
-        let chunk = &mut buffer[..want];
-        file.read_exact_at(chunk, result.position as u64)?;
-        for bytes in chunk.chunks_exact(Unit::BYTES) {
-            match Unit::decode(bytes) {
-                Some(unit) if unit.is_valid() && accept(unit) => {
-                    result.position += Unit::BYTES;
-                    if unit != Unit::BLANK {
-                        result.last_end = Some(unit.end());
-                        result.last_tags_code = Some(unit.tags_code);
-                    }
-                }
-                _ => return Ok(result),
-            }
-        }
-        let grown = (buffer.len() * 4).min(Unit::BYTES * 12_800);
-        buffer.resize(grown, 0);
+impl std::ops::BitOrAssign for Repair {
+    fn bitor_assign(&mut self, other: Self) {
+        self.damaged |= other.damaged;
+        self.cut |= other.cut;
     }
-    Ok(result)
-}
-
-/// The same as [`scan`] for a file of which `position` bytes are known to be units.
-fn last_unit(file: &MappedFile, position: usize) -> io::Result<Scan> {
-    let mut result = Scan { position, last_end: None, last_tags_code: None };
-    if let Some(at) = position.checked_sub(Unit::BYTES) {
-        let mut bytes = [0; Unit::BYTES];
-        File::open(file.path())?.read_exact_at(&mut bytes, at as u64)?;
-        if let Some(unit) = Unit::decode(&bytes).filter(|unit| *unit != Unit::BLANK) {
-            result.last_end = Some(unit.end());
-            result.last_tags_code = Some(unit.tags_code);
-        }
-    }
-    Ok(result)
-}
-
-/// Whether a unit of a record before `physical_end` stands behind the one at `position`, which is
-/// none.
-fn units_follow(file: &MappedFile, position: usize, physical_end: i64) -> bool {
-    let at = position + Unit::BYTES;
-    let mut bytes = [0; Unit::BYTES];
-    let read = File::open(file.path()).and_then(|file| file.read_exact_at(&mut bytes, at as u64));
-    let unit = Unit::decode(&bytes).filter(|unit| read.is_ok() && unit.is_valid());
-    unit.is_some_and(|unit| unit != Unit::BLANK && unit.end() <= physical_end)
-}
-
-/// How many of the first `count` units of a file satisfy `before`, which holds for a prefix of
-/// them:
-/// offsets grow along a queue. Found by halving, without mapping the file.
-fn count_before(path: &Path, count: usize, before: impl Fn(Unit) -> bool) -> io::Result<usize> {
-    let file = File::open(path)?;
-    let (mut low, mut high) = (0, count);
-    let mut bytes = [0; Unit::BYTES];
-    while low < high {
-        let middle = low + (high - low) / 2;
-        file.read_exact_at(&mut bytes, (middle * Unit::BYTES) as u64)?;
-        if Unit::decode(&bytes).is_some_and(&before) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    Ok(low)
 }
 
 impl ConsumeQueue {
@@ -282,40 +216,54 @@ impl ConsumeQueue {
     /// Finds the end. After a clean stop that is the end of the last file's units; after a crash
     /// the first invalid unit of the last three files, because any page may be missing.
     ///
-    /// Returns whether units follow the end: then one in the middle is damaged, and dispatch has to
-    /// go back to [`max_physical`](Self::max_physical) to make it and its successors again.
-    pub fn recover(&self, clean_exit: bool) -> Result<bool, StoreError> {
+    /// When units follow the end, one in the middle is damaged, and dispatch has to go back to
+    /// [`max_physical`](Self::max_physical) to make it and its successors again.
+    pub fn recover(&self, clean_exit: bool) -> Result<Repair, StoreError> {
         let files = self.files.snapshot();
         let mut end = files.first().map_or(0, |file| file.start());
         let mut last_tags_code = None;
-        let mut damaged = false;
+        let mut repair = Repair::default();
         for file in &files[files.len().saturating_sub(3)..] {
             let is_last = files.last().is_some_and(|last| Arc::ptr_eq(last, file));
+            let failed = |error| StoreError::io("read", file.path(), &error);
+            let units = UnitFile::open(file.path(), file.size()).map_err(failed)?;
             let found = match (clean_exit, is_last) {
-                (true, false) => last_unit(file, file.size()),
-                (true, true) => {
-                    let units = file.size() / Unit::BYTES;
-                    count_before(file.path(), units, Unit::is_valid)
-                        .and_then(|count| last_unit(file, count * Unit::BYTES))
-                }
-                (false, _) => scan(file.path(), file.size(), |_| true),
+                (true, false) => units.up_to(file.size()),
+                (true, true) => units
+                    .count_before(units.capacity(), Unit::is_valid)
+                    .and_then(|count| units.up_to(count * Unit::BYTES)),
+                (false, _) => units.scan(|_| true),
             };
-            let found = found.map_err(|error| StoreError::io("read", file.path(), &error))?;
+            let found = found.map_err(failed)?;
             end = file.start() + found.position as i64;
             if let Some(physical) = found.last_end {
                 self.max_physical.store(physical, Ordering::Release);
             }
             last_tags_code = found.last_tags_code.or(last_tags_code);
             if found.position < file.size() {
-                damaged = !is_last || units_follow(file, found.position, i64::MAX);
+                repair.damaged = !is_last || units.units_follow(found.position, |_| true);
                 break;
             }
         }
-        self.files.set_end(end)?;
-        if let Some(ext) = self.ext() {
-            ext.recover(last_tags_code)?;
+        if clean_exit {
+            self.files.set_end(end)?;
+        } else {
+            // Pages reach a disk out of order: units behind a lost page would be taken for the
+            // queue's again when later ones end where they begin.
+            repair.cut = self.files.truncate(end)?;
         }
-        Ok(damaged)
+        if let Some(ext) = self.ext() {
+            let recovered = ext.recover(last_tags_code)?;
+            repair.cut |= recovered.cut;
+            if let Some(first_lost) = recovered.first_lost {
+                // Their extension units would be those of later messages.
+                repair |= self.truncate_where(|unit| {
+                    !is_ext_address(unit.tags_code) || unit.tags_code < first_lost
+                })?;
+                repair.damaged = true;
+            }
+        }
+        Ok(repair)
     }
 
     /// Removes the units of records at or beyond `physical_end`.
@@ -323,32 +271,37 @@ impl ConsumeQueue {
     /// (Java accepts the first unit of a file unseen, and so leaves a zero unit in an empty file;
     /// here an unwritten unit ends the queue wherever it stands.)
     ///
-    /// Returns whether units of earlier records were cut off too, because a damaged one stood
-    /// before them; see [`recover`](Self::recover).
-    pub fn truncate_after(&self, physical_end: i64) -> Result<bool, StoreError> {
-        let mut damaged = false;
+    /// It is damaged if units of earlier records were cut off too, because a damaged one stood before
+    /// them; see [`recover`](Self::recover).
+    pub fn truncate_after(&self, physical_end: i64) -> Result<Repair, StoreError> {
+        self.truncate_where(|unit| unit.end() <= physical_end)
+    }
+
+    /// Removes the first unit that is not to be `kept`, and all behind it.
+    fn truncate_where(&self, kept: impl Fn(Unit) -> bool) -> Result<Repair, StoreError> {
+        let mut repair = Repair::default();
         let mut tail = self.lock_tail();
         *tail = None;
         self.max_physical.store(-1, Ordering::Release);
         while let Some(last) = self.files.last() {
-            let found = scan(last.path(), last.size(), |unit| {
-                unit == Unit::BLANK || unit.end() <= physical_end
-            })
-            .map_err(|error| StoreError::io("read", last.path(), &error))?;
-            damaged |= units_follow(&last, found.position, physical_end);
+            let failed = |error| StoreError::io("read", last.path(), &error);
+            let units = UnitFile::open(last.path(), last.size()).map_err(failed)?;
+            let found = units.scan(|unit| unit == Unit::BLANK || kept(unit)).map_err(failed)?;
+            repair.damaged |= units.units_follow(found.position, &kept);
             if found.position == 0 && self.files.len() > 1 {
                 self.files.delete_last()?;
+                repair.cut = true;
                 continue;
             }
             if let Some(end) = found.last_end {
                 self.max_physical.store(end, Ordering::Release);
             }
             if found.position < last.wrote() {
-                self.files.truncate(last.start() + found.position as i64)?;
+                repair.cut |= self.files.truncate(last.start() + found.position as i64)?;
             }
             break;
         }
-        Ok(damaged)
+        Ok(repair)
     }
 
     /// Appends the unit of the message with that queue offset.
@@ -409,6 +362,8 @@ impl ConsumeQueue {
                     Some(full) => self.files.create(full.end())?,
                     None => self.files.create(expected - expected % size)?,
                 };
+                // There may be 20,000 such files, with a few kilobytes in each.
+                file.read_nothing_ahead();
                 file.appender().ok_or_else(|| {
                     io::Error::other(format!("{} has another appender", file.path().display()))
                 })?
@@ -445,8 +400,10 @@ impl ConsumeQueue {
     pub fn correct_min_offset(&self, min_physical: i64) {
         let Some(first) = self.files.first() else { return };
         let count = first.readable() / Unit::BYTES;
-        let gone = count_before(first.path(), count, |unit| {
-            unit == Unit::BLANK || (unit.is_valid() && unit.offset < min_physical)
+        let gone = UnitFile::open(first.path(), first.size()).and_then(|units| {
+            units.count_before(count, |unit| {
+                unit == Unit::BLANK || (unit.is_valid() && unit.offset < min_physical)
+            })
         });
         let position = match gone {
             Ok(gone) if gone < count => gone * Unit::BYTES,
@@ -494,6 +451,20 @@ impl ConsumeQueue {
     /// Whether something was added since the last flush.
     pub fn is_dirty(&self) -> bool {
         self.dirty.load(Ordering::Acquire)
+    }
+
+    /// Takes what was added as about to be flushed: its files, each with how far it is filled.
+    pub fn take_unflushed(&self) -> Vec<(Arc<MappedFile>, usize)> {
+        // Cleared before flushing: a unit appended meanwhile sets it again.
+        self.dirty.store(false, Ordering::Release);
+        let mut files = self.files.unflushed();
+        files.extend(self.ext().map(ConsumeQueueExt::unflushed).unwrap_or_default());
+        files
+    }
+
+    /// Notes that a flush failed: everything is to be flushed again.
+    pub fn set_dirty(&self) {
+        self.dirty.store(true, Ordering::Release);
     }
 
     /// Forces what was added to the disk, if it is at least `least_pages` pages (0: anything).

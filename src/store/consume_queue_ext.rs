@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::mapped_file::Appender;
+use super::mapped_file::{Appender, MappedFile};
 use super::mapped_file_queue::MappedFileQueue;
 use super::message::ExtUnit;
 use super::message_store::StoreError;
@@ -78,6 +78,15 @@ pub struct ConsumeQueueExt {
     tail: Mutex<Option<Appender>>,
 }
 
+/// What finding the end of extension files came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RecoveredExt {
+    /// Address from which on units were lost, if the consume queue refers to such ones.
+    pub first_lost: Option<i64>,
+    /// Something was behind the end, and was removed.
+    pub cut: bool,
+}
+
 impl ConsumeQueueExt {
     /// Extension files in `folder`.
     pub fn new(folder: &Path, file_size: usize) -> Self {
@@ -86,8 +95,23 @@ impl ConsumeQueueExt {
 
     /// Files that are only looked at; `None` without files.
     pub fn read_only(folder: &Path) -> Result<Option<Self>, StoreError> {
-        let files = MappedFileQueue::read_only(folder)?;
+        let files = MappedFileQueue::read_only(&[folder.to_owned()])?;
         Ok(files.map(|files| Self { files, tail: Mutex::new(None) }))
+    }
+
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        self.files.folder()
+    }
+
+    /// Its files that have something to flush, each with how far it is filled.
+    pub fn unflushed(&self) -> Vec<(Arc<MappedFile>, usize)> {
+        self.files.unflushed()
+    }
+
+    /// Bytes of each file.
+    pub fn file_size(&self) -> usize {
+        self.files.file_size()
     }
 
     /// Loads the files.
@@ -115,6 +139,7 @@ impl ConsumeQueueExt {
                 Some(full) => self.files.create(full.end())?,
                 None => self.files.create(0)?,
             };
+            file.read_nothing_ahead();
             *tail = file.appender();
         }
         let Some(appender) = tail.as_mut() else { return Ok(None) };
@@ -143,7 +168,7 @@ impl ConsumeQueueExt {
 
     /// Finds the end by hopping from unit to unit, then cuts after the unit that the consume queue
     /// refers to last.
-    pub fn recover(&self, last_tags_code: Option<i64>) -> Result<(), StoreError> {
+    pub fn recover(&self, last_tags_code: Option<i64>) -> Result<RecoveredExt, StoreError> {
         let mut end = self.files.min_offset().unwrap_or(0);
         for file in self.files.snapshot() {
             let bytes = file.bytes_from(0).unwrap_or_default();
@@ -155,14 +180,16 @@ impl ConsumeQueueExt {
             }
             end = file.start() + at as i64;
         }
-        if let Some(address) = last_tags_code.filter(|code| is_ext_address(*code))
-            && let Some(unit) = self.get(address)
-        {
-            let unit_end = FIXED_BYTES + unit.bit_map.len();
-            end = end.min(address.wrapping_sub(i64::MIN) + unit_end as i64);
+        let mut first_lost = None;
+        if let Some(address) = last_tags_code.filter(|code| is_ext_address(*code)) {
+            let at = address.wrapping_sub(i64::MIN);
+            match self.get(address).filter(|_| at < end) {
+                Some(unit) => end = end.min(at + (FIXED_BYTES + unit.bit_map.len()) as i64),
+                None => first_lost = Some(end.wrapping_add(i64::MIN)),
+            }
         }
         *self.tail.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.files.truncate(end)
+        Ok(RecoveredExt { first_lost, cut: self.files.truncate(end)? })
     }
 
     /// Deletes the files that lie wholly before an address.

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -65,9 +65,21 @@ impl CommitLog {
         Ok(self.flushed_offset())
     }
 
+    /// Takes nothing from `from` on, which is a file's begin, for flushed.
+    pub fn forget_flushed(&self, from: i64) {
+        let files = self.files().snapshot();
+        files.iter().filter(|file| file.start() >= from).for_each(|file| file.forget_flushed());
+        self.flushed.store(from.min(self.max_offset()), Ordering::Release);
+    }
+
+    /// What the write buffers hold that is not in the files yet.
+    pub fn uncommitted_bytes(&self) -> usize {
+        usize::try_from(self.files().wrote_offset() - self.max_offset()).unwrap_or(0)
+    }
+
     /// Moves what the write buffers hold into the files.
     pub fn commit(&self, least_pages: usize) -> io::Result<bool> {
-        let pending = usize::try_from(self.files().wrote_offset() - self.max_offset()).unwrap_or(0);
+        let pending = self.uncommitted_bytes();
         if pending == 0 || pending / PAGE_BYTES < least_pages {
             return Ok(false);
         }
@@ -118,6 +130,8 @@ pub struct FlushService {
     sync: bool,
     pooled: bool,
     requests: Mutex<Requests>,
+    /// Flushes that moved the flushed offset.
+    count: AtomicU64,
     flush_signal: Arc<Signal>,
     watch_signal: Arc<Signal>,
     commit_signal: Arc<Signal>,
@@ -143,6 +157,7 @@ impl FlushService {
             flags,
             after_flush: Box::new(after_flush),
             requests: Mutex::default(),
+            count: AtomicU64::new(0),
             flush_signal: Arc::default(),
             watch_signal: Arc::default(),
             commit_signal: Arc::default(),
@@ -153,6 +168,11 @@ impl FlushService {
     /// Whether puts wait for the disk.
     pub fn is_sync(&self) -> bool {
         self.sync
+    }
+
+    /// Flushes since the start that had something to do.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Starts the threads of the mode.
@@ -272,6 +292,7 @@ impl FlushService {
             self.checkpoint.physical.store(timestamp, Ordering::Release);
         }
         if flushed > before {
+            self.count.fetch_add(1, Ordering::Relaxed);
             (self.after_flush)();
         }
         true

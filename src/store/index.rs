@@ -45,6 +45,18 @@ pub fn key_hash(topic: &str, key: &str) -> i32 {
     hash.checked_abs().unwrap_or(0)
 }
 
+/// The keys under which a record is found: its unique key, then the words of `KEYS`.
+pub fn keys<'a>(record: &RecordView<'a>) -> impl Iterator<Item = &'a str> {
+    let unique = properties::find(record.properties, properties::UNIQUE_KEY);
+    let keys = properties::find(record.properties, properties::KEYS).unwrap_or_default();
+    unique.into_iter().chain(keys.split(' ').filter(|key| !key.is_empty()))
+}
+
+/// Bytes of an index file.
+pub fn file_bytes(slots: usize, entries: usize) -> usize {
+    HEADER_BYTES + slots * SLOT_BYTES + entries * ENTRY_BYTES
+}
+
 /// One index file: a hash table of chains, newest entry first.
 ///
 /// | at | bytes | field of the header |
@@ -89,8 +101,7 @@ pub struct IndexEntry {
 impl IndexFile {
     /// Opens or creates the file. A next-entry number that no file can have becomes 1, as in Java.
     pub fn open(path: &Path, slots: usize, entries: usize) -> io::Result<Self> {
-        let size = HEADER_BYTES + slots * SLOT_BYTES + entries * ENTRY_BYTES;
-        let words = WordFile::open(path, size)?;
+        let words = WordFile::open(path, file_bytes(slots, entries))?;
         Ok(Self { words, slots, entries, adding: Mutex::new(()) })
     }
 
@@ -303,16 +314,15 @@ impl IndexService {
     /// Adds all keys of a record: its unique key, then the words of `KEYS`. A record before the
     /// newest entry's is skipped, so that dispatching twice is harmless.
     pub fn add(&self, record: &RecordView<'_>) -> io::Result<()> {
-        let unique = properties::find(record.properties, properties::UNIQUE_KEY);
-        let keys = properties::find(record.properties, properties::KEYS).unwrap_or_default();
-        if unique.is_none() && keys.is_empty() {
+        let mut keys = keys(record).peekable();
+        if keys.peek().is_none() {
             return Ok(());
         }
         let mut file = self.last();
         if file.as_ref().is_some_and(|file| record.physical_offset < file.end_offset()) {
             return Ok(());
         }
-        for key in unique.into_iter().chain(keys.split(' ').filter(|key| !key.is_empty())) {
+        for key in keys {
             let entry = IndexEntry {
                 hash: key_hash(record.topic, key),
                 offset: record.physical_offset,
@@ -342,9 +352,14 @@ impl IndexService {
             }
             time += 1;
         };
-        let file = IndexFile::open(&path, self.slots, self.entries)?;
-        // Slots are written anywhere: all of their blocks must be there.
-        file.words.reserve(HEADER_BYTES + self.slots * SLOT_BYTES)?;
+        let made = IndexFile::open(&path, self.slots, self.entries).and_then(|file| {
+            // Slots are written anywhere: all of their blocks must be there.
+            file.words.reserve(file.entry_at(0))?;
+            Ok(file)
+        });
+        let file = made.inspect_err(|_| {
+            let _ = std::fs::remove_file(&path);
+        })?;
         if let Some(full) = full {
             file.inherit(full)?;
             let (full, checkpoint) = (Arc::clone(full), Arc::clone(&self.checkpoint));
@@ -411,6 +426,60 @@ impl IndexService {
         for path in paths {
             let _ = std::fs::remove_file(path);
         }
+    }
+}
+
+/// Checks the chains and entries of a file, given all its bytes: every entry is in the chain of its
+/// slot, exactly once, behind no older one, and `wrong_record` (hash, commit-log offset) has nothing
+/// to say about it. `tell` is called with place and reason.
+pub fn check_file(
+    bytes: &[u8],
+    slots: usize,
+    wrong_record: impl Fn(i32, i64) -> Option<String>,
+    mut tell: impl FnMut(String, String),
+) {
+    let word = |at: usize| {
+        bytes.get(at..at + 4).and_then(|bytes| Some(i32::from_be_bytes(bytes.try_into().ok()?)))
+    };
+    let most = (bytes.len() - file_bytes(slots, 0).min(bytes.len())) / ENTRY_BYTES;
+    let count = word(COUNT).and_then(|count| usize::try_from(count).ok()).unwrap_or(0).max(1);
+    if count > most.max(1) {
+        return tell("header".to_owned(), format!("{count} entries do not fit into the file"));
+    }
+    let mut seen = vec![false; count];
+    for slot in 0..slots {
+        let mut newer = count;
+        let mut number = word(HEADER_BYTES + slot * SLOT_BYTES).unwrap_or(0) as usize;
+        while number != 0 {
+            if number >= newer {
+                tell(
+                    format!("slot {slot}"),
+                    format!("entry {number} follows in the chain of {newer}"),
+                );
+                break;
+            }
+            let at = file_bytes(slots, number);
+            let (Some(hash), Some(previous)) = (word(at), word(at + 16)) else { break };
+            if std::mem::replace(&mut seen[number], true) {
+                tell(format!("entry {number}"), "it is in two chains".to_owned());
+                break;
+            }
+            if hash as usize % slots != slot {
+                tell(
+                    format!("entry {number}"),
+                    format!("its hash {hash} does not belong to slot {slot}"),
+                );
+            }
+            let offset = bytes.get(at + 4..at + 12).and_then(|bytes| bytes.try_into().ok());
+            if let Some(what) = wrong_record(hash, offset.map_or(-1, i64::from_be_bytes)) {
+                tell(format!("entry {number}"), what);
+            }
+            (newer, number) = (number, previous as usize);
+        }
+    }
+    let lost = seen.iter().skip(1).filter(|seen| !**seen).count();
+    if lost > 0 {
+        tell("chains".to_owned(), format!("{lost} of {} entries are in none", count - 1));
     }
 }
 

@@ -7,9 +7,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::commit_log::{LogEntry, read_entry};
+use super::config::StoreConfig;
 use super::consume_queue::Unit;
 use super::consume_queue_ext::{ConsumeQueueExt, is_ext_address};
 use super::index::IndexHeader;
+use super::mapped_file::MappedFile;
 use super::mapped_file_queue::MappedFileQueue;
 use super::message_store::StoreError;
 use super::recovery::find_record;
@@ -63,6 +65,8 @@ pub struct Verified {
     pub units: u64,
     /// Index entries.
     pub index_entries: u64,
+    /// Whether the index was checked; if not, its files have another shape than configured.
+    pub index_checked: bool,
     /// How many problems there are.
     pub problems: u64,
 }
@@ -70,7 +74,10 @@ pub struct Verified {
 /// A store's folder, opened for reading.
 pub struct StoreFolder {
     root: PathBuf,
+    log_folders: Vec<PathBuf>,
     log: Option<MappedFileQueue>,
+    /// Hash slots and entries of an index file, as configured.
+    index_shape: [usize; 2],
     /// Holds the byte lock; `None` in a store without lock file.
     _lock: Option<File>,
 }
@@ -94,22 +101,41 @@ fn take_read_lock(root: &Path) -> Result<Option<File>, StoreError> {
 }
 
 impl StoreFolder {
-    /// Opens the store under `root`. File sizes are taken from the files.
+    /// Opens the store under `root`, with everything where it is by default.
+    ///
+    /// # Errors
+    /// Those of [`configured`](Self::configured).
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let root = root.to_string_lossy().into_owned();
+        Self::configured(&StoreConfig { store_path_root_dir: root, ..StoreConfig::default() })
+    }
+
+    /// Opens the store whose paths `config` tells. File sizes are taken from the files, but for the
+    /// index: no file of it says how many slots it has.
     ///
     /// # Errors
     /// A broker uses it, or files do not belong together.
-    pub fn open(root: &Path) -> Result<Self, StoreError> {
+    pub fn configured(config: &StoreConfig) -> Result<Self, StoreError> {
+        let root = config.root();
         if !root.is_dir() {
             return Err(StoreError(format!("{} is no folder", root.display())));
         }
-        let lock = take_read_lock(root)?;
-        let log = MappedFileQueue::read_only(&root.join("commitlog"))?;
-        Ok(Self { root: root.to_owned(), log, _lock: lock })
+        let lock = take_read_lock(&root)?;
+        let log_folders = config.all_commit_log_folders();
+        let log = MappedFileQueue::read_only(&log_folders)?;
+        let index_shape = [config.max_hash_slot_num, config.max_index_num];
+        let index_shape = index_shape.map(|count| count.max(1) as usize);
+        Ok(Self { root, log_folders, log, index_shape, _lock: lock })
     }
 
     /// Where it is.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Folders of its commit log.
+    pub fn log_folders(&self) -> &[PathBuf] {
+        &self.log_folders
     }
 
     /// Bytes of a commit-log file; 0 without files.
@@ -209,6 +235,35 @@ impl StoreFolder {
         Ok(None)
     }
 
+    /// Bytes of a consume-queue extension file; `None` without files.
+    pub fn ext_file_size(&self) -> Result<Option<usize>, StoreError> {
+        for (topic, queue_ids) in self.queues()? {
+            for queue_id in queue_ids {
+                if let Some(ext) = self.units(&topic, queue_id)?.ext {
+                    return Ok(Some(ext.file_size()));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is wrong with the configured shape of index files: the name and bytes of a file that has
+    /// another size, and the bytes that the configuration would give it. `None` if all fit.
+    pub fn foreign_index_file(&self) -> Result<Option<(PathBuf, u64, u64)>, StoreError> {
+        let [slots, entries] = self.index_shape;
+        let expected = super::index::file_bytes(slots, entries) as u64;
+        for (name, _) in self.index_files()? {
+            let path = self.root.join("index").join(name);
+            let bytes = std::fs::metadata(&path)
+                .map_err(|error| StoreError::io("read", &path, &error))?
+                .len();
+            if bytes != expected {
+                return Ok(Some((path, bytes, expected)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Topics and their queue ids.
     pub fn queues(&self) -> Result<BTreeMap<String, Vec<i32>>, StoreError> {
         super::queue_table::list_queues(&self.root.join("consumequeue"))
@@ -217,7 +272,8 @@ impl StoreFolder {
     /// The units of a queue.
     pub fn units(&self, topic: &str, queue_id: i32) -> Result<QueueUnits, StoreError> {
         let place = Path::new(topic).join(queue_id.to_string());
-        let files = MappedFileQueue::read_only(&self.root.join("consumequeue").join(&place))?;
+        let folder = self.root.join("consumequeue").join(&place);
+        let files = MappedFileQueue::read_only(&[folder])?;
         let ext_folder = self.root.join("consumequeue_ext").join(&place);
         let ext = ConsumeQueueExt::read_only(&ext_folder)?;
         Ok(QueueUnits { files, ext })
@@ -241,7 +297,8 @@ impl StoreFolder {
     }
 
     /// Checks the whole store: every record whole, every record with its unit, every unit with its
-    /// record. Tells each problem as it is found.
+    /// record, every index entry in its chain and with a record that has its key. Tells each problem
+    /// as it is found.
     pub fn verify(&self, mut tell: impl FnMut(&Problem)) -> Result<Verified, StoreError> {
         let mut verified = Verified::default();
         let mut problems = 0u64;
@@ -289,11 +346,47 @@ impl StoreFolder {
                 }
             }
         }
-        for (_, header) in self.index_files()? {
+        verified.index_checked = self.foreign_index_file()?.is_none();
+        for (name, header) in self.index_files()? {
             verified.index_entries += u64::from(header.count.saturating_sub(1));
+            if verified.index_checked {
+                self.check_index(&name, end, &mut report)?;
+            }
         }
         verified.problems = problems;
         Ok(verified)
+    }
+
+    /// Checks one index file.
+    fn check_index(
+        &self,
+        name: &str,
+        log_end: i64,
+        mut report: impl FnMut(String, String),
+    ) -> Result<(), StoreError> {
+        let path = self.root.join("index").join(name);
+        let [slots, entries] = self.index_shape;
+        let file = MappedFile::read_only(&path, 0, super::index::file_bytes(slots, entries));
+        let bytes = file.bytes_from(0);
+        let bytes =
+            bytes.ok_or_else(|| StoreError(format!("{} cannot be read", path.display())))?;
+        let wrong_record = |hash: i32, offset: i64| {
+            if offset < self.log_begin() {
+                return None; // Its record has been deleted with its file.
+            }
+            if offset >= log_end {
+                return Some(format!("its record at {offset} lies beyond the log's end {log_end}"));
+            }
+            match self.with_record(offset, |record| has_key_with(record, hash)) {
+                Some(true) => None,
+                Some(false) => Some(format!("the record at {offset} has no such key")),
+                None => Some(format!("there is no whole record at {offset}")),
+            }
+        };
+        super::index::check_file(bytes, slots, wrong_record, |place, what| {
+            report(format!("{} {place}", path.display()), what);
+        });
+        Ok(())
     }
 
     /// What is wrong with the unit of a record; `None` if it is right, or the record has none.
@@ -357,6 +450,11 @@ impl StoreFolder {
             None => Some(format!("there is no whole record at {}", unit.offset)),
         }
     }
+}
+
+/// Whether one of a record's keys has that hash.
+fn has_key_with(record: &RecordView<'_>, hash: i32) -> bool {
+    super::index::keys(record).any(|key| super::index::key_hash(record.topic, key) == hash)
 }
 
 /// The units of one queue.

@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use super::fault::{self, Operation};
+use crate::common::os;
 
 /// Unit of flushing decisions; hard-coded in RocketMQ, whatever the machine's page size is.
 pub const PAGE_BYTES: usize = 4096;
@@ -288,6 +289,14 @@ impl MappedFile {
         }
     }
 
+    /// Tells the system to read pages one by one and none ahead. For a file that grows slowly: a fault
+    /// at its end would otherwise fill up to megabytes of page cache with zeros.
+    pub fn read_nothing_ahead(&self) {
+        if let Ok(map) = self.map() {
+            let _ = map.advise(Advice::Random);
+        }
+    }
+
     /// Keeps the file's pages in memory (warm-up); says so in the log if the system refuses.
     pub fn lock_in_memory(&self) {
         if let Ok(map) = self.map() {
@@ -321,23 +330,34 @@ impl MappedFile {
         Ok(to)
     }
 
-    /// Makes everything beyond the written position zero.
+    /// Notes that everything below `to` was forced to the disk by other means.
+    pub fn set_flushed(&self, to: usize) {
+        self.flushed.fetch_max(to, Ordering::AcqRel);
+    }
+
+    /// Notes that nothing of the file is known to be on the disk: it was written by a process that
+    /// did not stop cleanly.
+    pub fn forget_flushed(&self) {
+        self.flushed.store(0, Ordering::Release);
+    }
+
+    /// Makes everything beyond the written position zero. Returns whether it was not yet.
     ///
     /// # Errors
     /// The disk's.
-    pub fn zero_rest(&self) -> io::Result<()> {
+    pub fn zero_rest(&self) -> io::Result<bool> {
         fault::check(Operation::Allocate, &self.path)?;
         let from = self.wrote();
-        if from == self.size {
-            return Ok(());
+        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        if os::is_zero_from(&file, from as u64)? {
+            return Ok(false);
         }
-        let file = OpenOptions::new().write(true).open(&self.path)?;
         let (offset, bytes) = (from as libc::off_t, (self.size - from) as libc::off_t);
         let mode = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
         // SAFETY: the descriptor is open for the whole call; no memory is passed. Maps of the file
         // see the zeros, in a part that nobody reads.
         if unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, bytes) } == 0 {
-            return Ok(());
+            return Ok(true);
         }
         // A file system that cannot: written zeros do the same, only more slowly.
         let zeros = vec![0; (self.size - from).min(RESERVE_BYTES.1)];
@@ -347,7 +367,7 @@ impl MappedFile {
             file.write_all_at(&zeros[..count], at as u64)?;
             at += count;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Unlinks the file. Who holds a slice keeps reading it.
@@ -671,6 +691,13 @@ impl WordFile {
         fault::check(Operation::Flush, &self.path)?;
         self.map.flush()
     }
+}
+
+/// Forces everything on the file system of `folder` to the disk: far less work than flushing
+/// thousands of its files one after another.
+pub fn flush_file_system(folder: &Path) -> io::Result<()> {
+    fault::check(Operation::Flush, folder)?;
+    os::flush_file_system(&File::open(folder)?)
 }
 
 /// Makes the names in a folder durable: a new file survives a power cut only after this.

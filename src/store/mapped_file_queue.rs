@@ -73,15 +73,21 @@ impl MappedFileQueue {
         Self { folder: folder.into(), file_size, read_only: false, files: RwLock::default() }
     }
 
-    /// Files that are only looked at; their size is that of the first one. `None` without files.
-    pub fn read_only(folder: &Path) -> Result<Option<Self>, StoreError> {
-        let written = list(folder)?.into_iter().filter(|file| file.bytes > 0);
+    /// Files of one or more folders that are only looked at; their size is that of the first one.
+    /// `None` without files.
+    pub fn read_only(folders: &[PathBuf]) -> Result<Option<Self>, StoreError> {
+        let Some((folder, more)) = folders.split_first() else { return Ok(None) };
+        let mut found = Vec::new();
+        for folder in folders {
+            found.extend(list(folder)?);
+        }
+        let written = found.into_iter().filter(|file| file.bytes > 0);
         let Some(first) = written.min_by_key(|file| file.start) else {
             return Ok(None);
         };
         let file_size = first.bytes as usize;
         let queue = Self { read_only: true, ..Self::new(folder, file_size) };
-        queue.load(&[])?;
+        queue.load(more)?;
         Ok(Some(queue))
     }
 
@@ -205,6 +211,13 @@ impl MappedFileQueue {
         self.read().clone()
     }
 
+    /// The files that have something to flush, each with how far it is filled.
+    pub fn unflushed(&self) -> Vec<(Arc<MappedFile>, usize)> {
+        let files = self.read();
+        let filled = files.iter().map(|file| (Arc::clone(file), file.readable()));
+        filled.filter(|(file, readable)| *readable > file.flushed()).collect()
+    }
+
     /// Number of files.
     pub fn len(&self) -> usize {
         self.read().len()
@@ -255,15 +268,21 @@ impl MappedFileQueue {
     /// would be taken for content again when later appends happen to end where it begins. (Java
     /// leaves it.)
     ///
+    /// Returns whether anything was there. Then the change has to reach the disk before later appends
+    /// do, or a power cut could bring it back.
+    ///
     /// # Errors
     /// The disk's.
-    pub fn truncate(&self, offset: i64) -> Result<(), StoreError> {
+    pub fn truncate(&self, offset: i64) -> Result<bool, StoreError> {
+        let before = self.len();
         self.set_end(offset)?;
+        let deleted = self.len() < before;
         match self.last() {
             Some(last) => last
                 .zero_rest()
+                .map(|changed| changed || deleted)
                 .map_err(|error| StoreError::io("clear the end of", last.path(), &error)),
-            None => Ok(()),
+            None => Ok(deleted),
         }
     }
 

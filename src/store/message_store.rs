@@ -20,7 +20,7 @@ use super::dispatch::{Dispatcher, FilterBits, ReputMessageService};
 use super::flush::FlushService;
 use super::flush_queues;
 use super::index::IndexService;
-use super::mapped_file::TransientStorePool;
+use super::mapped_file::{TransientStorePool, flush_file_system, flush_folder};
 use super::pending::PutTicket;
 use super::queue_table::QueueTable;
 use super::recovery::Recovery;
@@ -227,11 +227,15 @@ impl MessageStore {
         self.log.load()?;
         self.queues.load()?;
         self.index.load(clean_exit)?;
-        for queue in self.queues.snapshot() {
-            if queue.recover(clean_exit)? {
+        let cut = AtomicBool::new(false);
+        self.queues.visit_all(|queue| {
+            let repair = queue.recover(clean_exit)?;
+            cut.fetch_or(repair.cut, Ordering::Relaxed);
+            if repair.damaged {
                 queue.set_damaged();
             }
-        }
+            Ok(())
+        })?;
         let recovery = Recovery {
             config,
             log: &self.log,
@@ -239,23 +243,29 @@ impl MessageStore {
             checkpoint: &self.checkpoint,
             dispatcher: &self.dispatcher,
         };
-        if clean_exit {
-            recovery.normal()?
-        } else {
-            recovery.abnormal()?
+        let log_cut = if clean_exit { recovery.normal()? } else { recovery.abnormal()? };
+        if log_cut || cut.into_inner() {
+            // Else a power cut after later appends could bring back what was cut off.
+            let mut folders = config.commit_log_folders();
+            folders.push(self.queues.folder().to_owned());
+            for folder in folders.iter().filter(|folder| folder.exists()) {
+                flush_file_system(folder)
+                    .map_err(|error| StoreError::io("force to the disk", folder, &error))?;
+            }
         }
-        self.rebuild_offset_table();
-        Ok(())
+        let min = self.log.min_offset();
+        self.queues.visit_all(|queue| {
+            queue.correct_min_offset(min);
+            Ok(())
+        })
     }
 
-    /// The next offset of each queue follows its last unit, and its first usable unit is one whose
-    /// record is still there.
+    /// The next offset of each queue follows its last unit. (Its first usable unit is known: of a
+    /// queue that had none, dispatch sets it.)
     fn rebuild_offset_table(&self) {
-        let min = self.log.min_offset();
         self.log.with_append_lock(|| {
             for queue in self.queues.snapshot() {
                 queue.set_next_offset(queue.max_offset());
-                queue.correct_min_offset(min);
             }
         });
     }
@@ -280,7 +290,10 @@ impl MessageStore {
             Arc::clone(&self.checkpoint),
         );
         let abort = self.abort_path();
-        File::create(&abort).map_err(|error| StoreError::io("create", &abort, &error))?;
+        // It must be on the disk before anything is appended, else a power cut looks like a clean stop.
+        File::create(&abort)
+            .and_then(|_| flush_folder(&self.root))
+            .map_err(|error| StoreError::io("create", &abort, &error))?;
         lock(&self.threads).extend([
             queues.map_err(failed)?,
             self.stats.start().map_err(failed)?,
@@ -369,6 +382,11 @@ impl MessageStore {
     /// Sets who computes the filter bits of messages; once, before the start.
     pub fn set_filter_bits(&self, filter_bits: Arc<dyn FilterBits>) {
         self.dispatcher.set_filter_bits(filter_bits);
+    }
+
+    /// Sets who knows what groups have consumed: what they lose when files are deleted is told. Once.
+    pub fn set_consumed_offsets(&self, consumed: Arc<dyn clean::ConsumedOffsets>) {
+        self.cleaner.set_consumed_offsets(consumed);
     }
 
     /// The commit log, for replication.
@@ -480,6 +498,11 @@ impl MessageStore {
         self.log.max_offset()
     }
 
+    /// Bytes in write buffers that are not in the files yet (transient store pool).
+    pub fn uncommitted_bytes(&self) -> usize {
+        self.log.uncommitted_bytes()
+    }
+
     /// Bytes not dispatched yet.
     pub fn dispatch_behind_bytes(&self) -> i64 {
         self.reput.behind_bytes()
@@ -493,6 +516,11 @@ impl MessageStore {
     /// Messages appended since the start; a batch counts its messages.
     pub fn put_total(&self) -> i64 {
         self.stats.puts() as i64
+    }
+
+    /// Flushes of the commit log since the start.
+    pub fn flush_total(&self) -> u64 {
+        self.flush.count()
     }
 
     /// Messages handed out since the start.

@@ -1,6 +1,7 @@
 //! [`QueueTable`]: all consume queues, by topic and queue id.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,6 +12,11 @@ use super::consume_queue_ext::ConsumeQueueExt;
 use super::message_store::StoreError;
 use crate::common::quick_hash::QuickMap;
 use crate::common::topic::{LMQ_PREFIX, TOPIC_MAX_LENGTH};
+
+/// Most threads that look at queues at a start.
+const MAX_THREADS: usize = 8;
+/// So many queues are worth more than one thread.
+const MANY_QUEUES: usize = 256;
 
 /// The queues of one topic with their ids, by which they are ordered. The ids stand here too, because
 /// looking into the queues passed by would wait for memory that others write.
@@ -67,16 +73,48 @@ impl QueueTable {
     pub fn load(&self) -> Result<(), StoreError> {
         for (topic, queue_ids) in list_queues(&self.folder)? {
             for queue_id in queue_ids {
-                self.find_or_create(&topic, queue_id)?.load()?;
+                self.find_or_create(&topic, queue_id)?;
             }
         }
-        Ok(())
+        self.visit_all(ConsumeQueue::load)
+    }
+
+    /// Visits all queues, many of them by several threads: at a start there may be 20,000, each with
+    /// files to be looked at.
+    ///
+    /// # Errors
+    /// One of those that occurred; some queues are then not visited.
+    pub fn visit_all(
+        &self,
+        visit: impl Fn(&ConsumeQueue) -> Result<(), StoreError> + Sync,
+    ) -> Result<(), StoreError> {
+        let queues = self.snapshot();
+        let visit_some =
+            |some: &[Arc<ConsumeQueue>]| some.iter().try_for_each(|queue| visit(queue));
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
+        if threads == 1 || queues.len() < MANY_QUEUES {
+            return visit_some(&queues);
+        }
+        let visit_some = &visit_some;
+        std::thread::scope(|scope| {
+            let share = queues.len().div_ceil(threads);
+            let started: Vec<_> =
+                queues.chunks(share).map(|some| scope.spawn(move || visit_some(some))).collect();
+            let panicked =
+                |_| Err(StoreError("a thread that looked at queues panicked".to_owned()));
+            started.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(panicked))
+        })
     }
 
     /// The queue, if it exists.
     pub fn find(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
         let queues = topics.get(topic)?;
+        // Nearly always the ids are 0, 1, 2 and so on.
+        let expected = usize::try_from(queue_id).ok().and_then(|at| queues.get(at));
+        if let Some((_, queue)) = expected.filter(|(id, _)| *id == queue_id) {
+            return Some(Arc::clone(queue));
+        }
         let at = queues.binary_search_by_key(&queue_id, |(id, _)| *id).ok()?;
         Some(Arc::clone(&queues[at].1))
     }

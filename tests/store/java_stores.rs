@@ -16,6 +16,14 @@ pub struct Expected {
 }
 
 impl Expected {
+    /// Writes the keys that the store was made with as a broker's configuration file.
+    pub fn configuration(&self, folder: &Folder) -> PathBuf {
+        let path = folder.path().join("broker.conf");
+        let lines: Vec<_> = self.of("config").map(|line| line.join("=")).collect();
+        std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+        path
+    }
+
     fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a [String]> {
         self.lines.iter().filter(move |line| line[0] == kind).map(|line| &line[1..])
     }

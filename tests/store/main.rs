@@ -3,10 +3,12 @@
 mod basics;
 mod faults;
 mod folder;
+mod full_disk;
 mod java_stores;
 mod kill;
 mod model;
 mod mqstore;
+mod power_cut;
 mod recovery;
 mod replica;
 mod replication;

@@ -9,10 +9,14 @@ use rocketmq::store::{NewBatch, PutStatus};
 use crate::folder::*;
 
 /// A small generator of numbers (xorshift), the same for the same seed.
-struct Numbers(u64);
+pub struct Numbers(u64);
 
 impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn new(seed: u64) -> Self {
+        Self(seed * 2 + 1)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -24,7 +28,7 @@ type Model = BTreeMap<(String, i32), Vec<Vec<u8>>>;
 
 /// One run: some hundred operations on a store with tiny files.
 fn run(seed: u64, operations: usize, more: &[(&str, &str)]) {
-    let mut numbers = Numbers(seed * 2 + 1);
+    let mut numbers = Numbers::new(seed);
     let mut folder = Folder::new("model");
     let mut test = TestStore::open(config(folder.path(), more));
     let mut model = Model::new();

@@ -23,7 +23,9 @@ fn mqstore(words: &[&str], root: &Path) -> (Option<i32>, String, String) {
 #[test]
 fn reads_what_java_wrote_and_builds_it_again() {
     let folder = Folder::new("mqstore");
-    let (root, _) = unpack("basic-killed", &folder);
+    let (root, expected) = unpack("basic-killed", &folder);
+    let configured = expected.configuration(&folder);
+    let configured = ["-c", configured.to_str().unwrap()];
     let (code, out, _) = mqstore(&["ls"], &root);
     assert_eq!(code, Some(0));
     assert!(out.starts_with("commit log  0..1044352, files of 131072 bytes, not stopped cleanly"));
@@ -35,12 +37,81 @@ fn reads_what_java_wrote_and_builds_it_again() {
     assert_eq!(out.lines().count(), 1);
     assert!(out.contains("\"commitLogOffset\":1211,"), "{out}");
     let verified = "1504 records, 1504 units, 3388 index entries, 0 problems\n";
-    assert_eq!(mqstore(&["verify"], &root), (Some(0), verified.to_owned(), String::new()));
+    let verify = [&["verify"], &configured[..]].concat();
+    assert_eq!(mqstore(&verify, &root), (Some(0), verified.to_owned(), String::new()));
+    let (code, out, error) = mqstore(&["verify"], &root);
+    assert_eq!((code, &*out), (Some(0), verified));
+    assert!(error.contains("only counted: the index has another shape"), "{error}");
 
-    assert_eq!(mqstore(&["rebuild"], &root).0, Some(1), "not without --yes");
-    assert_eq!(mqstore(&["rebuild", "--yes"], &root).0, Some(0));
-    assert_eq!(mqstore(&["verify"], &root).1, verified);
+    let rebuild = [&["rebuild"], &configured[..]].concat();
+    assert_eq!(mqstore(&rebuild, &root).0, Some(1), "not without --yes");
+    let (code, _, error) = mqstore(&["rebuild", "--yes"], &root);
+    assert_eq!(code, Some(2), "the broker would refuse the index that this would make");
+    assert!(error.contains("maxIndexNum=20000000"), "{error}");
+    let rebuild = [&rebuild[..], &["--yes"]].concat();
+    let (code, out, error) = mqstore(&rebuild, &root);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.contains("built 12 queues of 2 topics") && out.contains("may be removed"), "{out}");
+    assert_eq!(mqstore(&verify, &root), (Some(0), verified.to_owned(), String::new()));
     assert!(mqstore(&["ls"], &root).1.contains("stopped cleanly"));
+}
+
+#[test]
+fn a_commit_log_elsewhere_is_found_by_the_configuration() {
+    let folder = Folder::new("mqstore-paths");
+    let (root, expected) = unpack("batch", &folder);
+    let verified = mqstore(&["verify"], &root).1;
+    // Every second file on another disk, and the rest where new files are not made any more.
+    let folders = ["first", "second"].map(|name| folder.path().join(name));
+    folders.iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+    let mut files: Vec<_> =
+        std::fs::read_dir(root.join("commitlog")).unwrap().map(|file| file.unwrap()).collect();
+    files.sort_by_key(|file| file.file_name());
+    assert!(files.len() > 2);
+    for (number, file) in files.iter().enumerate() {
+        std::fs::rename(file.path(), folders[number % 2].join(file.file_name())).unwrap();
+    }
+    let (code, _, error) = mqstore(&["verify"], &root);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("no commit log in") && error.contains("--config"), "{error}");
+    let configured = expected.configuration(&folder);
+    let mut text = std::fs::read_to_string(&configured).unwrap();
+    let [first, second] = folders.each_ref().map(|folder| folder.display());
+    text += &format!("storePathCommitLog={first}\nreadOnlyCommitLogStorePaths={second}\n");
+    text += &format!("storePathRootDir={}\nbrokerName=a\n", root.display());
+    std::fs::write(&configured, text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_mqstore"))
+        .args(["verify", "-c", configured.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), verified);
+}
+
+#[test]
+fn damage_of_the_index_is_found() {
+    let folder = Folder::new("mqstore-index");
+    let (root, expected) = unpack("index-many", &folder);
+    let configured = expected.configuration(&folder);
+    let verify = ["verify", "-c", configured.to_str().unwrap()];
+    assert_eq!(mqstore(&verify, &root).0, Some(0));
+    let first = std::fs::read_dir(root.join("index")).unwrap().map(|file| file.unwrap().path());
+    let first = first.min().unwrap();
+    let bytes = std::fs::read(&first).unwrap();
+    let entry = 40 + 4 * 101 + 20 * 7;
+    for (at, reason) in [
+        (entry, "does not belong to slot"),
+        (entry + 6, "lies beyond the log's end"),
+        (entry + 11, "there is no whole record"),
+        (entry + 16, "entry 16777216 follows in the chain of 7"),
+        (39, "do not fit into the file"),
+    ] {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        std::fs::write(&first, &damaged).unwrap();
+        let (code, out, _) = mqstore(&verify, &root);
+        assert_eq!(code, Some(1), "byte {at}");
+        assert!(out.contains(reason), "byte {at}: {out}");
+    }
 }
 
 #[test]

@@ -13,17 +13,17 @@ use crate::folder::*;
 
 const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
 /// A moment at which a slot begins.
-const START: i64 = 1_795_259_540_000;
+pub const START: i64 = 1_795_259_540_000;
 const DAY: i64 = 86_400_000;
 
 /// A store and its timer.
-struct Timed {
-    test: TestStore,
-    timer: TimerService,
+pub struct Timed {
+    pub test: TestStore,
+    pub timer: TimerService,
 }
 
 impl Timed {
-    fn open(root: &Path, more: &[(&str, &str)], now: i64) -> Self {
+    pub fn open(root: &Path, more: &[(&str, &str)], now: i64) -> Self {
         let mut keys = vec![("mappedFileSizeTimerLog", "1000"), ("fileReservedTime", "87600")];
         keys.extend(more);
         Self::with(config(root, &keys), now)
@@ -37,7 +37,7 @@ impl Timed {
     }
 
     /// A message for topic `T`, as the broker stores it.
-    fn put(&self, body: &str, due: i64, more: &str) {
+    pub fn put(&self, body: &str, due: i64, more: &str) {
         let slot = (due - 1) / 1000 * 1000;
         let properties = format!(
             "TIMER_DELIVER_MS={due} TIMER_OUT_MS={slot} REAL_TOPIC=T REAL_QID=0 UNIQ_KEY={body} {more}"
@@ -74,13 +74,13 @@ impl Timed {
     }
 
     /// What topic `T` has at `now`.
-    fn at(&self, now: i64) -> Vec<String> {
+    pub fn at(&self, now: i64) -> Vec<String> {
         self.turn(now);
         let bodies = self.test.bodies("T", 0);
         bodies.into_iter().map(|body| String::from_utf8(body).unwrap()).collect()
     }
 
-    fn stop(self) {
+    pub fn stop(self) {
         self.test.store.shutdown_with(|| self.timer.close());
     }
 }

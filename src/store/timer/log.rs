@@ -201,7 +201,7 @@ impl TimerLog {
     /// Cuts everything from `position` on.
     pub fn set_end(&self, position: i64) -> Result<(), StoreError> {
         *lock(&self.appender) = None;
-        self.files.truncate(position)
+        self.files.truncate(position).map(|_| ())
     }
 
     /// Forces what was appended to the disk.
