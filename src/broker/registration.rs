@@ -34,8 +34,8 @@ const UNREGISTER_LIMIT: Duration = Duration::from_secs(3);
 /// then, for the latest round it knows of. News that come meanwhile are one more round, not one
 /// each.
 ///
-/// The answer that comes first in a round gives the table of ordered topics, and tells a slave where
-/// its master is.
+/// The answer that comes first in a round gives the table of ordered topics. A slave's master is where
+/// the first answer says that says anything: a name server may know the slave before the master.
 pub struct Registration {
     client: Arc<RemotingClient>,
     rounds: Mutex<Rounds>,
@@ -43,6 +43,8 @@ pub struct Registration {
     finished: Condvar,
     /// Latest round whose order table was taken.
     applied: AtomicU64,
+    /// Latest round in which a name server said where the master is.
+    master_told: AtomicU64,
     links: Mutex<Vec<Link>>,
     /// What an address server said, for a configuration without a list.
     found: Mutex<String>,
@@ -85,6 +87,7 @@ impl Registration {
             rounds: Mutex::default(),
             finished: Condvar::new(),
             applied: AtomicU64::new(0),
+            master_told: AtomicU64::new(0),
             links: Mutex::default(),
             found: Mutex::default(),
         }
@@ -264,7 +267,11 @@ impl LinkState {
         let answer = succeeded(client.call(&self.addr, request, limit))?;
         let is_first =
             broker.registration.applied.fetch_max(rounds.latest, Ordering::AcqRel) < rounds.latest;
-        if is_first && let Ok(header) = answer.header::<RegisterBrokerResponseHeader>() {
+        let registration = &broker.registration;
+        if let Ok(header) = answer.header::<RegisterBrokerResponseHeader>()
+            && (header.master_addr.is_some() || header.ha_server_addr.is_some())
+            && registration.master_told.fetch_max(rounds.latest, Ordering::AcqRel) < rounds.latest
+        {
             broker.replication.told(broker, header);
         }
         if is_first && !answer.body.is_empty() {
