@@ -17,6 +17,7 @@ use rocketmq::remoting::protocol::bodies::KvTable;
 use rocketmq::remoting::protocol::{request_code as request, response_code as code};
 use rocketmq::remoting::{Command, Connection, Processor, RemotingServer};
 use rocketmq::store::config::BrokerRole;
+use rocketmq::store::ha::FollowState;
 
 use support::site::Site;
 use support::{TempDir, until};
@@ -600,6 +601,37 @@ fn a_slave_that_becomes_the_master_delivers_what_is_left() {
     // Whatever would be delivered twice would be there by now: both are past.
     promoted.send("T", &[], "last");
     assert_eq!(texts(&promoted, "T", 5).last().map(String::as_str), Some("last"));
+}
+
+/// A master that was started with an empty disk must not empty the slave that still has everything.
+#[test]
+fn an_empty_master_does_not_take_the_slaves_tables() {
+    let pair = Pair::new("ha-empty");
+    let master = pair.master();
+    make_topic(&master, "T", "1");
+    let slave = pair.slave();
+    master.send("T", &[], "kept");
+    until_copied(&master, &slave);
+    until_synchronized(&slave);
+    commit(&master, "g", 0, 1);
+    until_offset("the slave has all", &slave, "g", &[(0, 1)]);
+    let port = master.broker.main_addr().port();
+    drop(master);
+    std::fs::remove_dir_all(pair.dir.join("master/store")).expect("the disk is lost");
+    let empty = pair.master_with(|configuration| configuration.server.listen_port = port);
+    let status = || slave.broker.broker.replication.status().and_then(|status| status.following);
+    until("the slave says what is wrong", LONG, || match status()?.state {
+        FollowState::Refused(refusal) => Some(refusal),
+        _ => None,
+    });
+    until("and leaves the tables alone", LONG, || {
+        let problem = slave.broker.broker.replication.sync_status().problem?;
+        problem.contains("its log is not followed (stopped: ").then_some(())
+    });
+    assert!(slave.broker.broker.topics.get("T").is_some());
+    assert_eq!(texts(&slave, "T", 1), ["kept"]);
+    assert_eq!(offset(&slave, "g", 0), Some(1));
+    assert_eq!(offset(&empty, "g", 0), None, "nor does the slave write into another log's tables");
 }
 
 #[test]

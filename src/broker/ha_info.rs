@@ -11,7 +11,7 @@ use crate::common::clock::now_ms;
 use crate::common::config::ConfigValue;
 use crate::common::sync::lock;
 use crate::remoting::protocol::admin_bodies::{HaClientInfo, HaConnectionInfo, HaRuntimeInfo};
-use crate::store::ha::{FollowState, FollowStatus, HaStatus, SlaveStatus};
+use crate::store::ha::{FollowState, HaStatus, SlaveStatus};
 
 /// Speeds since somebody last asked for them.
 #[derive(Debug, Default)]
@@ -58,7 +58,7 @@ pub fn describe(broker: &Broker, table: &mut BTreeMap<String, String>) {
         None => describe_slaves(&status, &mut put),
         Some(following) => {
             put("haMaster", following.master.clone());
-            put("haState", state(following));
+            put("haState", state(&following.state));
             put("haLagBytes", following.lag_bytes().to_string());
             put("haSilentMs", following.silent_ms.to_string());
             let tables = broker.replication.sync_status();
@@ -95,8 +95,9 @@ fn describe_slaves(status: &HaStatus, put: &mut impl FnMut(&str, String)) {
     }
 }
 
-fn state(following: &FollowStatus) -> String {
-    match &following.state {
+/// How a slave stands with its master, in words.
+pub(super) fn state(state: &FollowState) -> String {
+    match state {
         FollowState::NoMaster => "no master is known".to_owned(),
         FollowState::Connecting(problem) if problem.is_empty() => "connecting".to_owned(),
         FollowState::Connecting(problem) => format!("connecting: {problem}"),

@@ -16,6 +16,9 @@
 //! | delay offsets, the timer's position, the transaction check's offsets | replace the own ones, as soon as the own log has everything by which they came about | delay offsets, and the timer's position of a 5.x master, at once |
 //! | consumer filters | those that are unknown here | never |
 //!
+//! Nothing is taken over from a master whose log is not the own one's continuation: one that was started
+//! empty by mistake must not empty its slave.
+//!
 //! A slave uses none of delay offsets, timer and transaction check itself: they are for its next
 //! start, which may be as a master. An offset that is ahead of the log would lose messages then.
 //!
@@ -27,8 +30,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::Broker;
 use super::offset_exchange::OffsetPage;
+use super::{Broker, ha_info};
 use crate::common::clock::now_ms;
 use crate::common::json::{FromJson, Json, Style, ToJson};
 use crate::common::service_thread::Signal;
@@ -36,6 +39,7 @@ use crate::common::sync::lock;
 use crate::remoting::protocol::bodies::TopicConfigTable;
 use crate::remoting::protocol::{request_code, response_code as code};
 use crate::remoting::{Command, RemotingError};
+use crate::store::ha::FollowState;
 use crate::store::timer::{Settled, TimerService};
 
 pub mod feed;
@@ -56,6 +60,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// While no master is known, or the known one cannot be reached, the name servers are asked so often
 /// where it is.
 const ASK_NAME_SERVERS: Duration = Duration::from_secs(5);
+/// Another problem is worth a line so often.
+const WARN_PERIOD: Duration = Duration::from_secs(10);
 /// Period behind a Java master.
 const JAVA_PERIOD: Duration = Duration::from_secs(10);
 /// Rounds behind a Java master after which it is asked again whether it is one of ours by now.
@@ -132,6 +138,8 @@ struct Link {
     outstanding: bool,
     inbox: Arc<Mutex<Option<Outcome>>>,
     asked_at: Option<Instant>,
+    /// End of the own log then.
+    own_end: i64,
     /// Not before then.
     retry_at: Option<Instant>,
     java_rounds: u32,
@@ -140,6 +148,7 @@ struct Link {
     next: Option<Waiting>,
     synchronized_ms: i64,
     problem: Option<String>,
+    warned_at: Option<Instant>,
 }
 
 /// What must not be ahead of the log.
@@ -168,12 +177,14 @@ impl Link {
             outstanding: false,
             inbox: Arc::default(),
             asked_at: None,
+            own_end: 0,
             retry_at: None,
             java_rounds: 0,
             ready: None,
             next: None,
             synchronized_ms: 0,
             problem: None,
+            warned_at: None,
         }
     }
 
@@ -202,6 +213,10 @@ impl Link {
         let now = Instant::now();
         if let Some(left) = self.retry_at.and_then(|at| at.checked_duration_since(now)) {
             return left;
+        }
+        if let Some(problem) = log_is_not_followed(broker) {
+            self.failed(problem);
+            return RETRY;
         }
         if self.kind == Kind::Java {
             return self.java_round(broker);
@@ -238,6 +253,7 @@ impl Link {
             ..self.known.clone()
         };
         self.asked_at = Some(Instant::now());
+        self.own_end = broker.store.commit_log_max_offset();
         // An answer that comes after the address has changed finds an inbox that nobody looks into.
         self.inbox = Arc::default();
         let (inbox, signal) = (Arc::clone(&self.inbox), broker.replication.news.signal());
@@ -307,6 +323,12 @@ impl Link {
         }
         let told = Json::parse(answer.body.as_bytes()).and_then(|json| Told::from_json(&json));
         let told = told.map_err(|error| format!("its answer is not readable: {error}"))?;
+        if told.log_end < self.own_end {
+            return Err(format!(
+                "its log ends at {}, before this one's {}: it is another log",
+                told.log_end, self.own_end
+            ));
+        }
         if self.kind != Kind::Ours {
             log::info!("the tables of the master {} are followed", self.master);
         }
@@ -411,7 +433,9 @@ impl Link {
     }
 
     fn failed(&mut self, problem: String) {
-        if self.problem.is_none() {
+        let is_new = self.problem.as_ref() != Some(&problem);
+        if is_new && self.warned_at.is_none_or(|at| at.elapsed() >= WARN_PERIOD) {
+            self.warned_at = Some(Instant::now());
             log::warn!(
                 "the tables of the master {} are not followed: {problem}; tried again every \
                  second",
@@ -425,6 +449,19 @@ impl Link {
         self.outstanding = false;
         self.inbox = Arc::default();
         self.retry_at = Some(Instant::now() + RETRY);
+    }
+}
+
+/// Why the tables of a master are not this broker's: its log is not. A master that came back empty
+/// would take the topics, and with them the queues, of the slave that still has everything.
+fn log_is_not_followed(broker: &Broker) -> Option<String> {
+    if broker.store.commit_log_max_offset() <= 0 {
+        return None;
+    }
+    let following = broker.replication.status().and_then(|status| status.following)?;
+    match following.state {
+        FollowState::Transferring => None,
+        state => Some(format!("its log is not followed ({})", ha_info::state(&state))),
     }
 }
 
