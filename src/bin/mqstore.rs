@@ -1,4 +1,5 @@
-//! `mqstore`: looks into a store folder that no broker uses. Writes nothing, but for `rebuild`.
+//! `mqstore`: looks into a store folder that no broker uses. Writes nothing, but for `rebuild` and
+//! `truncate`.
 
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
@@ -14,6 +15,7 @@ use rocketmq::common::os::LocalTime;
 use rocketmq::common::properties;
 use rocketmq::common::record::RecordView;
 use rocketmq::store::inspect::{LogItem, StoreFolder};
+use rocketmq::store::truncate::{Cut, truncate};
 use rocketmq::store::{Arrival, ArrivalListener, MessageStore, StoreConfig};
 
 const fn option(
@@ -30,7 +32,7 @@ const OPTIONS: &[OptionSpec] = &[
     option('t', "topic", Some("TOPIC"), "only this topic"),
     option('q', "queue", Some("ID"), "only this queue"),
     option('o', "offset", Some("N"), "from this queue offset on (with -t and -q)"),
-    option('p', "position", Some("N"), "from this commit-log offset on"),
+    option('p', "position", Some("N"), "from this commit-log offset on; truncate: cut it there"),
     option('b', "begin", Some("TIME"), "stored at or after: ms, or 2023-11-14T23:13:20 local time"),
     option('e', "end", Some("TIME"), "stored before"),
     option('n', "count", Some("N"), "at most so many messages"),
@@ -39,7 +41,7 @@ const OPTIONS: &[OptionSpec] = &[
     option('x', "text", Some("TEXT"), "grep: in the body"),
     option('j', "json", None, "one JSON object a line"),
     option('c', "config", Some("FILE"), "the broker's configuration: paths, shape of the index"),
-    option('y', "yes", None, "rebuild: really delete and build again"),
+    option('y', "yes", None, "rebuild, truncate: really do it"),
 ];
 
 const COMMANDS: &str = "\
@@ -50,6 +52,7 @@ commands:
   stat     messages and bytes of each topic
   verify   every record, unit and index file against each other; exit code 1 if something is wrong
   rebuild  consume queues and index from the log: -y, -c
+  truncate cut the end of the log off, from the record at -p on: -p, -y
 Nobody else may use the store: a broker's lock is respected. Without STORE_FOLDER, -c must name one.
 ";
 
@@ -118,6 +121,9 @@ fn run(out: &mut dyn Write) -> Result<i32, Failure> {
     }
     if command == "rebuild" {
         return rebuild(store, config, &arguments, out);
+    }
+    if command == "truncate" {
+        return cut(store, &arguments, out);
     }
     let json = arguments.has("json");
     match command.as_str() {
@@ -550,6 +556,22 @@ struct Nobody;
 
 impl ArrivalListener for Nobody {
     fn arrived(&self, _arrival: &Arrival<'_>) {}
+}
+
+/// Cuts the end of the log off.
+fn cut(store: StoreFolder, arguments: &Arguments, out: &mut dyn Write) -> Result<i32, Failure> {
+    let Some(position) = number(arguments, "position")? else {
+        let reason = "truncate needs --position, the offset of the first record to go";
+        return Err(reason.to_owned().into());
+    };
+    let really = arguments.has("yes");
+    let Cut { end, new_end, messages } = truncate(&store, position, really)?;
+    let (what, hint) = match really {
+        true => ("cut", "; consume queues follow at the next start"),
+        false => ("would cut", "; say --yes to do it"),
+    };
+    writeln!(out, "{what} {messages} messages off: the log ends at {new_end}, not {end}{hint}")?;
+    Ok(i32::from(!really))
 }
 
 /// Folders that are built from the commit log.

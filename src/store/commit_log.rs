@@ -24,6 +24,8 @@ use crate::common::sys_flag;
 
 /// Bytes that stay free at the end of a file for the blank record that closes it.
 pub const END_OF_FILE_BYTES: usize = 8;
+/// Replicated bytes are written in blocks when so many come together, and not through the map.
+const BLOCK_BYTES: usize = 64 * 1024;
 /// Smallest record: no body, no topic, no properties.
 pub const MIN_RECORD_BYTES: usize = 91;
 
@@ -364,13 +366,17 @@ impl CommitLog {
                 return Err(StoreError("the commit log has no active file".to_owned()));
             };
             let (now, later) = bytes.split_at(bytes.len().min(appender.room()));
-            let end_at = now.len()
-                + appender.append(now).map_err(|error| {
-                    StoreError(format!("replicated bytes not appended: {error}"))
-                })?;
-            if end_at + POPULATE_BYTES / 2 > populated {
-                appending.populated =
-                    self.allocator.populate_ahead(appender.file(), populated.max(end_at));
+            let failed =
+                |error: io::Error| StoreError(format!("replicated bytes not appended: {error}"));
+            if now.len() >= BLOCK_BYTES {
+                let at = appender.append_block(now).map_err(failed)?;
+                appending.populated = populated.max(at + now.len());
+            } else {
+                let end_at = appender.append(now).map_err(failed)? + now.len();
+                if end_at + POPULATE_BYTES / 2 > populated {
+                    appending.populated =
+                        self.allocator.populate_ahead(appender.file(), populated.max(end_at));
+                }
             }
             bytes = later;
         }

@@ -262,7 +262,7 @@ impl MappedFile {
             return None;
         }
         let buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Some(Appender { file: Arc::clone(self), buffer })
+        Some(Appender { file: Arc::clone(self), buffer, descriptor: None })
     }
 
     /// Assures blocks for all bytes below `to`; does nothing for those assured before.
@@ -430,6 +430,8 @@ impl MappedFile {
 pub struct Appender {
     file: Arc<MappedFile>,
     buffer: Option<Arc<WriteBuffer>>,
+    /// For [`append_block`](Self::append_block).
+    descriptor: Option<File>,
 }
 
 impl Appender {
@@ -475,6 +477,31 @@ impl Appender {
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), map.as_mut_ptr().add(at), bytes.len());
         }
+        file.wrote.store(end, Ordering::Release);
+        file.readable.store(end, Ordering::Release);
+        Ok(at)
+    }
+
+    /// The same for large blocks: they are written with a system call, which fills pages that nobody
+    /// has touched without clearing them first and without a fault for each. Readers of the map see
+    /// them all the same, both are the page cache.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_block(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let file = &*self.file;
+        let at = file.wrote.load(Ordering::Relaxed);
+        let end = at + bytes.len();
+        if self.buffer.is_some() || end > file.size {
+            return self.append(bytes);
+        }
+        if self.descriptor.is_none() {
+            self.descriptor = Some(open_file(&file.path, false)?);
+        }
+        if let Some(descriptor) = &self.descriptor {
+            descriptor.write_all_at(bytes, at as u64)?;
+        }
+        file.reserved.fetch_max(end, Ordering::AcqRel);
         file.wrote.store(end, Ordering::Release);
         file.readable.store(end, Ordering::Release);
         Ok(at)
@@ -730,6 +757,23 @@ mod tests {
         assert!(file.is_full());
         drop(appender);
         assert!(file.appender().is_some());
+    }
+
+    #[test]
+    fn blocks_and_small_appends_follow_each_other() {
+        let folder = TempFolder::new("blocks");
+        let file = file(&folder, 20_000);
+        let mut appender = file.appender().unwrap();
+        assert_eq!(appender.append(&[1; 5000]).unwrap(), 0);
+        assert_eq!(appender.append_block(&[2; 7000]).unwrap(), 5000);
+        assert_eq!(appender.append(&[3; 1000]).unwrap(), 12_000);
+        assert!(appender.append_block(&[4; 7001]).is_err());
+        assert_eq!(appender.append_block(&[4; 7000]).unwrap(), 13_000);
+        assert!(file.is_full());
+        let expected = [vec![1; 5000], vec![2; 7000], vec![3; 1000], vec![4; 7000]].concat();
+        assert!(file.bytes(0, 20_000) == Some(&expected[..]));
+        file.flush().unwrap();
+        assert!(std::fs::read(file.path()).unwrap() == expected);
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub mod stats;
 #[cfg(test)]
 mod testing;
 pub mod timer;
+pub mod truncate;
 pub mod unit_file;
 
 pub use config::{FlushDiskType, StoreConfig};

@@ -57,6 +57,21 @@ fn reads_what_java_wrote_and_builds_it_again() {
 }
 
 #[test]
+fn cuts_the_end_of_the_log_off_when_told_so() {
+    let folder = Folder::new("mqstore-cut");
+    let (root, _) = unpack("basic-killed", &folder);
+    let (code, _, error) = mqstore(&["truncate", "-p", "1212", "-y"], &root);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("the one before it is at 1211"), "{error}");
+    let (code, out, _) = mqstore(&["truncate", "-p", "1211"], &root);
+    let told = "cut 1499 messages off: the log ends at 1211, not 1044352; ";
+    assert_eq!((code, out.contains(told)), (Some(1), true), "{out}");
+    let (code, out, _) = mqstore(&["truncate", "-p", "1211", "-y"], &root);
+    assert_eq!((code, out.starts_with(told)), (Some(0), true), "{out}");
+    assert!(mqstore(&["ls"], &root).1.starts_with("commit log  0..1211, "));
+}
+
+#[test]
 fn a_commit_log_elsewhere_is_found_by_the_configuration() {
     let folder = Folder::new("mqstore-paths");
     let (root, expected) = unpack("batch", &folder);

@@ -144,3 +144,36 @@ fn a_refusal_ends_when_the_logs_go_together() {
     slave.wait_for(&restored);
     assert_eq!(slave.state(), FollowState::Transferring);
 }
+
+/// What the refusal advises puts it right.
+#[test]
+fn the_command_that_the_refusal_names_puts_it_right() {
+    let truncate = |folder: &Folder, position, really| {
+        let store = rocketmq::store::inspect::StoreFolder::open(folder.path()).unwrap();
+        rocketmq::store::truncate::truncate(&store, position, really)
+    };
+    for different in [3, 700] {
+        let (master, folder) = pair(100);
+        let end = master.end();
+        let folder = goes_on_alone(folder, different);
+        master.put(450);
+        let slave = Node::slave_with(folder, master.address(), &[]);
+        let refusal = slave.wait_for_refusal();
+        assert!(refusal.text.contains("mqstore truncate"));
+        let folder = slave.stop();
+        let told = truncate(&folder, end, false).unwrap();
+        assert_eq!((told.new_end, told.messages), (end, different as u64));
+        assert_eq!(truncate(&folder, end, true).unwrap(), told);
+        assert!(truncate(&folder, end, true).is_err(), "there is nothing left to cut");
+        assert!(truncate(&folder, end - 5, true).unwrap_err().0.contains("no record begins"));
+        let slave = Node::slave_with(folder, master.address(), &[]);
+        slave.wait_for(&master);
+        assert_same(&master, &slave);
+        // From the first byte on again.
+        let folder = slave.stop();
+        assert_eq!(truncate(&folder, 0, true).unwrap().messages, 101);
+        let slave = Node::slave_with(folder, master.address(), &[]);
+        slave.wait_for(&master);
+        assert_same(&master, &slave);
+    }
+}
