@@ -22,6 +22,7 @@
 //! | `CleanStore` | deletes old files, watches the disk | [`clean`] |
 //! | `StoreStats` | one sample a second | [`stats`] |
 //! | `TimerMessage`, `TimerFlush` | timed messages, on masters | [`timer`] |
+//! | `AcceptSocket`, `ReadSocket`, `WriteSocket`, `GroupTransfer`, `HAClient` | replication | [`ha`] |
 //!
 //! Invariants:
 //!
@@ -34,7 +35,7 @@
 //!
 //! Reading order: [`mapped_file`] (the only raw memory), [`mapped_file_queue`], [`commit_log`],
 //! [`consume_queue`], [`dispatch`], [`read`], [`flush`], [`checkpoint`], [`recovery`], [`clean`],
-//! and [`message_store`], the front.
+//! [`message_store`], the front, and [`ha`], the copies of the log on other machines.
 
 pub mod allocate;
 pub mod checkpoint;

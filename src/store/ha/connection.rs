@@ -122,24 +122,36 @@ impl SlaveConnection {
         let mut buffer = [0; 64 * REPORT_BYTES];
         let mut filled = 0;
         let mut deadline = self.connected + FIRST_REPORT_LIMIT;
+        let too_long = || "it has been silent for too long".to_owned();
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.socket.set_read_timeout(Some(left)).is_err() {
-                return "it has been silent for too long".to_owned();
+            // A slave's reports are read without setting the limit anew for each.
+            if writer.is_none() {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() || self.limit_reads(left).is_err() {
+                    return too_long();
+                }
             }
             match (&self.socket).read(&mut buffer[filled..]) {
                 Ok(0) => return "it closed the connection".to_owned(),
                 Ok(count) => filled += count,
-                Err(error) if is_timeout(&error) => continue,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if is_timeout(&error) => return too_long(),
                 Err(error) => return error.to_string(),
             }
             let whole = filled / REPORT_BYTES * REPORT_BYTES;
-            let Some(report) = buffer[..whole].last_chunk() else { continue };
+            let Some(report) = buffer[..whole].last_chunk() else {
+                if Instant::now() >= deadline {
+                    return too_long();
+                }
+                continue;
+            };
             let report = i64::from_be_bytes(*report);
             buffer.copy_within(whole..filled, 0);
             filled -= whole;
             let silence = slaves.config.get().ha_housekeeping_interval.max(1) as u64;
-            deadline = Instant::now() + Duration::from_millis(silence);
+            let silence = Duration::from_millis(silence);
+            deadline = Instant::now() + silence;
+            let is_first = writer.is_none();
             let taken = match writer {
                 None => self.first_report(report, slaves).map(|started| *writer = Some(started)),
                 Some(_) => self.later_report(report),
@@ -147,8 +159,15 @@ impl SlaveConnection {
             if let Err(reason) = taken {
                 return reason;
             }
+            if is_first && self.limit_reads(silence).is_err() {
+                return too_long();
+            }
             slaves.acknowledged();
         }
+    }
+
+    fn limit_reads(&self, limit: Duration) -> io::Result<()> {
+        self.socket.set_read_timeout(Some(limit))
     }
 
     /// Begins to send, if what the slave asks for can be sent.

@@ -1,4 +1,79 @@
-//! Replication of the commit log from a master to its slaves: [`HaService`].
+//! Replication of the commit log from a master to its slaves: [`HaService`]. Wire-compatible with
+//! Java 4.9 in both directions; topics, groups and offsets are the broker's business.
+//!
+//! A slave is a store whose log is a copy of another one's, byte for byte: offsets, ids and times
+//! of its messages are the master's. Consume queues and index are not copied, the slave's own
+//! dispatch builds them from the log. So all that is to be replicated is a file that grows at its
+//! end, and all that can go wrong is that two files which should be one are not.
+//!
+//! # The protocol
+//!
+//! Plain TCP to the master's `haListenPort`, no handshake (`wire.rs` has the bytes):
+//!
+//! | direction | message | meaning |
+//! |---|---|---|
+//! | slave → master | report: offset | "I have the log up to here"; the first one also: "send it from here" |
+//! | master → slave | frame: offset, size, bytes | a piece of the log, cut anywhere, within one file |
+//! | master → slave | frame of size 0 | heartbeat: "this is where the next piece will begin" |
+//!
+//! A first report of 0 asks for the master's *last* file: so Java begins with an empty slave. What
+//! ours add is within these rules, and a Java peer notices nothing of it:
+//!
+//! * *The overlap.* Our slave asks not for its end but for the begin of its last records (about 64
+//!   KiB before), and compares what comes with what it has before it appends anything. If it
+//!   differs, it looks for the first record that does (`compare.rs`), and stops.
+//! * *The byte 0.* Offset 0 cannot be asked for, so a slave that wants everything asks for offset 1
+//!   and supplies the first byte: the highest one of a record's size, which is 0.
+//! * *The end, told at once.* Our master sends a heartbeat as soon as a slave has everything, not
+//!   only after 5 s; and to a slave that asks for what it has not got, a heartbeat with its own end
+//!   or begin before it hangs up. (A Java slave logs both offsets then; Java's master lets it wait
+//!   for ever.)
+//! * *Reports at once*, after connecting (Java's slave waits 5 s) and after every append.
+//!
+//! How a connect ends, from the slave's side, with own end *E*, master's log *b..e*:
+//!
+//! | the two logs | what the slave sees | what it does |
+//! |---|---|---|
+//! | the same up to *E*, *E* ≤ *e* | its last records, then more | follows |
+//! | *E* > *e*, the same up to *e* | a heartbeat before its own end | stops: [`RefusalKind::Ahead`] |
+//! | they differ somewhere | other bytes in the overlap | looks for the place, stops: [`RefusalKind::Different`] |
+//! | *E* < *b* | a frame from *b*, or nothing (Java) | stops: [`RefusalKind::Gap`] |
+//! | files of different sizes | a record or a file that ends elsewhere | stops: [`RefusalKind::FileSize`] |
+//! | *E* = 0 | | begins at *b* (`syncFromLastFile=false`) or at the last file |
+//!
+//! Stopping means: one error line with both offsets and the command that would put it right, the
+//! same in [`HaStatus`], and a look every ten seconds whether somebody has. Nothing is cut by
+//! itself, and nothing is appended that does not fit.
+//!
+//! # Threads
+//!
+//! | thread | where | duty | file |
+//! |---|---|---|---|
+//! | `AcceptSocket` | everywhere | accepts slaves (a slave may have some of its own) | `accept.rs` |
+//! | `ReadSocket` | one a connection | reports; answers the puts that they complete | `connection.rs` |
+//! | `WriteSocket` | one a slave | sends the mapped log, woken by every append | `connection.rs` |
+//! | `GroupTransfer` | everywhere | answers puts that have waited for too long | `group_transfer.rs` |
+//! | `HAClient` | slaves | follows the master | `client.rs`, `session.rs` |
+//!
+//! # What is promised
+//!
+//! * A put on a SYNC_MASTER is answered SEND_OK when as many *connected* slaves as it needs
+//!   (`inSyncReplicas` − 1, at least one) have reported the end of its record; FLUSH_SLAVE_TIMEOUT
+//!   after `slaveTimeout`; SLAVE_NOT_AVAILABLE at once when not so many are within
+//!   `haSlaveFallbehindMax`. When the last slave leaves, those who wait go on waiting to their
+//!   deadline: it may be back by then.
+//! * A report is believed up to what was sent on its connection, the first one up to the log's end.
+//!   An empty slave's 0 says nothing. Who has not reported does not count.
+//! * A slave reports whole, checked records that are in its log; with `slaveAckAfterFlush`, on its
+//!   disk. What has left the log's end on a slave is never damaged by the way (`assembler.rs`).
+//! * A master in SYNC_FLUSH mode sends only what is on its disk. So a power cut there never leaves a
+//!   slave ahead of its master; in ASYNC_FLUSH mode it may.
+//! * A stopping master gives slaves that keep up a second to take what they lack.
+//! * Whoever connects and is no slave costs a thread for at most ten seconds, of at most 128; log
+//!   lines about strangers are one a minute of each kind and address.
+//!
+//! Reading order: `wire.rs`, `connection.rs`, `slaves.rs`, `group_transfer.rs`; then `assembler.rs`,
+//! `session.rs`, `compare.rs`, `client.rs`.
 
 mod accept;
 mod assembler;
