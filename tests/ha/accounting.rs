@@ -8,10 +8,9 @@ use crate::site::{
     wait_for_topic,
 };
 use crate::support::ledger::{Book, Sending};
-use crate::support::pair::log_range;
+use crate::support::pair::{log_range, reported_lag};
 use crate::support::servers::Server;
 use crate::support::until;
-use crate::support::wire::{Wire, code};
 
 /// After so many rounds the stores begin anew, so that they stay small.
 const GENERATION: u32 = 10;
@@ -83,13 +82,13 @@ fn an_asynchronous_master_loses_no_more_than_the_lag_it_reported() {
     send(&master, &mut book, 0, 2000);
     assert_equal(&master, &slave, &mut book);
     let mut wire = master.wire();
-    until("the lag is gone", SOON, || (lag(&mut wire) == Some(0)).then_some(()));
+    until("the lag is gone", SOON, || (reported_lag(&mut wire) == Some(0)).then_some(()));
 
     // More than the buffers of two sockets hold.
     slave.process.signal("STOP");
     send(&master, &mut book, 1, 40_000);
     let (_, end) = log_range(&mut wire).unwrap_or_default();
-    let lag = until("a lag is reported", SOON, || lag(&mut wire).filter(|&lag| lag > 0));
+    let lag = until("a lag is reported", SOON, || reported_lag(&mut wire).filter(|&lag| lag > 0));
     drop(wire);
     master.process.kill();
     slave.process.signal("CONT");
@@ -119,7 +118,7 @@ fn a_running_asynchronous_pair_loses_no_more_than_its_lag() {
         sending.wait_for(500, SOON);
         let before = until("a lag is reported", SOON, || {
             let (_, end) = log_range(&mut wire)?;
-            Some(end - lag(&mut wire)?)
+            Some(end - reported_lag(&mut wire)?)
         });
         master.process.kill();
         book.enter(sending.join());
@@ -136,13 +135,6 @@ fn a_running_asynchronous_pair_loses_no_more_than_its_lag() {
         assert!(copied.is_ok_and(|status| status.success()), "copy of the store");
     }
     eprintln!("{lost} acknowledged messages were lost in 10 rounds");
-}
-
-/// Bytes that the slave is behind, as the master tells.
-fn lag(wire: &mut Wire) -> Option<i64> {
-    let table = String::from_utf8(wire.try_call(code::RUNTIME_INFO, &[], b"").ok()?.body).ok()?;
-    let (_, after) = table.split_once("\"haSlave_")?.1.split_once("lagBytes=")?;
-    after.split(' ').next()?.parse().ok()
 }
 
 /// The end of a slave's log once its master is gone and everything in its buffers is taken.

@@ -2,7 +2,7 @@
 //!
 //! | call | prints, tab separated |
 //! |---|---|
-//! | `produce NAMESRV TOPIC GROUP COUNT SEED` | a `sent` or `failed` line for each message, then `done` |
+//! | `produce NAMESRV TOPIC GROUP COUNT SEED [RETRIES]` | a `sent` or `failed` line for each message, then `done` |
 //! | `consume NAMESRV TOPIC GROUP [SQL]` | `ready`, then a `got` line for each delivery, until stdin ends; `failed` if it cannot start (Java) |
 //!
 //! ```text
@@ -122,6 +122,36 @@ impl Prepared {
         sent
     }
 
+    /// Sends while brokers die: each line of the program goes to `to`, as [`Outcome`]. The client tries
+    /// `retries` times more, at other brokers too.
+    pub fn produce_anyway(
+        &self,
+        home: &Path,
+        [namesrv, topic]: [&str; 2],
+        [count, seed, retries]: [u32; 3],
+        mut to: impl FnMut(Outcome),
+    ) {
+        let [count, seed, retries] = [count, seed, retries].map(|number| number.to_string());
+        let words = ["produce", namesrv, topic, "P_anyway", &count, &seed, &retries];
+        let mut child = self.start(home, &words);
+        if let Some(output) = child.stdout.take() {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                match line.split('\t').collect::<Vec<_>>()[..] {
+                    // Oneway: nobody acknowledged it.
+                    ["sent", "-", ..] => {}
+                    ["sent", _, key, _, _, bytes, sha] => {
+                        to(Outcome::Acknowledged(key.to_owned(), format!("{bytes} {sha}")));
+                    }
+                    ["failed", key, why] => to(Outcome::Failed(key.to_owned(), why.to_owned())),
+                    ["done"] => to(Outcome::Done),
+                    _ => {}
+                }
+            }
+        }
+        let status = child.wait().unwrap_or_else(|error| panic!("{:?}: {error}", self.client));
+        assert!(status.success(), "{:?} ended with {status}", self.client);
+    }
+
     /// Starts a push consumer, a member of `group`. Its deliveries go to `to`, with `member`.
     pub fn consume(
         &self,
@@ -178,6 +208,17 @@ impl Prepared {
             reader: Some(reader),
         })
     }
+}
+
+/// What a producer says of a message.
+#[derive(Debug)]
+pub enum Outcome {
+    /// This key is stored, with a body of this length and digest.
+    Acknowledged(String, String),
+    /// This key may be stored or not; why.
+    Failed(String, String),
+    /// That was the last one.
+    Done,
 }
 
 /// A message that a producer sent, oneway or acknowledged.

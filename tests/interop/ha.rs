@@ -49,6 +49,24 @@ fn our_slave_joins_late_with_segments_of_a_gigabyte() {
     joins_late(&java, &Servers::from_env());
 }
 
+/// A hundred files, most of them full of blank at their end.
+#[test]
+fn segments_of_64_kibibytes() {
+    let Some(java) = official() else { return };
+    let ours = Servers::from_env();
+    for (master, slave) in [(&ours, &java), (&java, &ours)] {
+        let mut pair = Pair::start(master, slave, "SYNC_MASTER", "65536");
+        pair.wait_for_replication();
+        pair.send(4_000);
+        pair.compare("files of 64 KiB");
+        pair.slave().process.kill();
+        pair.join();
+        pair.wait_for_replication();
+        pair.send(3_000);
+        pair.compare("files of 64 KiB, the slave was killed");
+    }
+}
+
 /// With the default file size, tens of megabytes are there before there is a slave.
 fn joins_late(master: &Servers, slave: &Servers) {
     let mut pair = Pair::lonely(master, slave, "ASYNC_MASTER", "1073741824");

@@ -6,6 +6,7 @@
 //! client matrix against the official servers: that is how the matrix itself is tested.
 
 mod clients;
+mod failover;
 mod filters;
 mod ha;
 mod matrix;

@@ -92,6 +92,13 @@ pub fn runtime_number(wire: &mut Wire, key: &str) -> Option<i64> {
     Reply { header: String::from_utf8(reply.body).ok()?, body: Vec::new() }.number(key)
 }
 
+/// Bytes that the (first) slave is behind, as a master of ours tells.
+pub fn reported_lag(wire: &mut Wire) -> Option<i64> {
+    let table = String::from_utf8(wire.try_call(code::RUNTIME_INFO, &[], b"").ok()?.body).ok()?;
+    let (_, after) = table.split_once("\"haSlave_")?.1.split_once("lagBytes=")?;
+    after.split(' ').next()?.parse().ok()
+}
+
 /// Waits until the slave's log ends where the master's does; begin and end of the slave's.
 pub fn wait_until_equal(master: &Server, slave: &Server, limit: Duration) -> (i64, i64) {
     let (mut master, mut slave) = (master.wire(), slave.wire());

@@ -23,7 +23,8 @@ public class Interop {
 
     public static void main(String[] args) throws Exception {
         if (args[0].equals("produce")) {
-            produce(args[1], args[2], args[3], Integer.parseInt(args[4]), Integer.parseInt(args[5]));
+            produce(args[1], args[2], args[3], Integer.parseInt(args[4]), Integer.parseInt(args[5]),
+                args.length > 6 ? Integer.parseInt(args[6]) : 0);
         } else {
             consume(args[1], args[2], args[3], args.length > 4 ? MessageSelector.bySql(args[4]) : MessageSelector.byTag("*"));
         }
@@ -31,11 +32,13 @@ public class Interop {
         System.exit(0);
     }
 
-    static void produce(String namesrv, String topic, String group, int count, int seed) throws Exception {
+    static void produce(String namesrv, String topic, String group, int count, int seed, int retries)
+        throws Exception {
         DefaultMQProducer producer = new DefaultMQProducer(group);
         producer.setNamesrvAddr(namesrv);
-        producer.setRetryTimesWhenSendFailed(0);
-        producer.setRetryTimesWhenSendAsyncFailed(0);
+        producer.setRetryTimesWhenSendFailed(retries);
+        producer.setRetryTimesWhenSendAsyncFailed(retries);
+        producer.setRetryAnotherBrokerWhenNotStoreOK(retries > 0);
         producer.setSendMsgTimeout(10_000);
         producer.start();
         String tape = tape(seed);
@@ -49,11 +52,15 @@ public class Interop {
             // The last one is waited for, so that on the same connection the oneway ones are out.
             switch (i == count - 1 ? 0 : i % 3) {
                 case 0:
-                    sent(producer.send(message), key, body);
+                    try {
+                        sent(producer.send(message), key, body);
+                    } catch (Exception error) {
+                        failed(key, error);
+                    }
                     break;
                 case 1:
                     window.acquire();
-                    producer.send(message, new SendCallback() {
+                    SendCallback callback = new SendCallback() {
                         @Override public void onSuccess(SendResult result) {
                             sent(result, key, body);
                             window.release();
@@ -63,10 +70,20 @@ public class Interop {
                             failed(key, error);
                             window.release();
                         }
-                    });
+                    };
+                    try {
+                        producer.send(message, callback);
+                    } catch (Exception error) {
+                        callback.onException(error);
+                    }
                     break;
                 default:
-                    producer.sendOneway(message);
+                    try {
+                        producer.sendOneway(message);
+                    } catch (Exception error) {
+                        failed(key, error);
+                        break;
+                    }
                     line("sent", "-", key, "-", "-", body.length, sha(body));
             }
         }
