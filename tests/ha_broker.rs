@@ -634,6 +634,32 @@ fn an_empty_master_does_not_take_the_slaves_tables() {
     assert_eq!(offset(&empty, "g", 0), None, "nor does the slave write into another log's tables");
 }
 
+/// However fast a topic is deleted and made again, a slave shows the new messages in the old places.
+#[test]
+fn a_topic_that_is_made_again_begins_anew_on_the_slave() {
+    let pair = Pair::new("ha-anew");
+    let master = pair.master();
+    let slave = pair.slave();
+    make_topic(&master, "T", "1");
+    for body in ["one", "two", "three"] {
+        master.send("T", &[], body);
+    }
+    until("the topic is on the slave", LONG, || slave.broker.broker.topics.get("T").map(|_| ()));
+    assert_eq!(texts(&slave, "T", 3).len(), 3);
+    master.must(request::DELETE_TOPIC_IN_BROKER, &[("topic", "T")], b"");
+    make_topic(&master, "T", "1");
+    master.send("T", &[], "first");
+    master.send("T", &[], "second");
+    assert_eq!(texts(&master, "T", 2), ["first", "second"]);
+    until_copied(&master, &slave);
+    until("the slave serves the same", LONG, || {
+        let answer = slave.pull("T", 0, "*", 0);
+        (answer.code == code::SUCCESS).then_some(())?;
+        (answer.fields.get("maxOffset") == Some("2")).then_some(())
+    });
+    assert_eq!(texts(&slave, "T", 2), ["first", "second"]);
+}
+
 #[test]
 fn operators_see_both_sides() {
     let pair = Pair::new("ha-status");

@@ -131,6 +131,21 @@ impl Dispatcher {
         Ok(code)
     }
 
+    /// A later record with an earlier offset: the master removed the queue and began it again. A
+    /// slave that kept its units would show them in the place of the new messages.
+    fn begin_anew(&self, record: &RecordView<'_>) {
+        log::info!(
+            "queue {} of topic {} begins again with message {}, as on the master",
+            record.queue_id,
+            record.topic,
+            record.queue_offset
+        );
+        let is_it = |queue: &ConsumeQueue| {
+            queue.queue_id() == record.queue_id && **queue.topic() == *record.topic
+        };
+        self.queues.remove(is_it).iter().for_each(|queue| queue.destroy());
+    }
+
     fn add_unit(
         &self,
         record: &RecordView<'_>,
@@ -153,8 +168,17 @@ impl Dispatcher {
                 }
             },
         };
-        let code = unit_tags_code(record, &self.delay_levels);
         let size = record.total_size as i32;
+        let end = record.physical_offset + i64::from(size);
+        let begins_anew = config.is_slave()
+            && record.queue_offset < queue.max_offset()
+            && end > queue.max_physical();
+        if begins_anew {
+            self.begin_anew(record);
+            *last = LastQueue::default();
+            return self.add_unit(record, config, last);
+        }
+        let code = unit_tags_code(record, &self.delay_levels);
         let mut unit = Unit { offset: record.physical_offset, size, tags_code: code };
         if let Some(ext) = queue.ext().filter(|_| unit.end() > queue.max_physical()) {
             let bit_map = self.filter_bits.get().and_then(|bits| bits.bit_map(record));
