@@ -55,6 +55,8 @@ const HOLD: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(2);
 /// Time between two requests at least: changes gather meanwhile.
 const PACE: Duration = Duration::from_millis(100);
+/// Pause while the two logs are being compared.
+const SOON: Duration = Duration::from_millis(100);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 /// While no master is known, or the known one cannot be reached, the name servers are asked so often
@@ -214,9 +216,13 @@ impl Link {
         if let Some(left) = self.retry_at.and_then(|at| at.checked_duration_since(now)) {
             return left;
         }
-        if let Some(problem) = log_is_not_followed(broker) {
-            self.failed(problem);
-            return RETRY;
+        match log_is_followed(broker) {
+            Followed::Yes => {}
+            Followed::Soon => return SOON,
+            Followed::No(problem) => {
+                self.failed(problem);
+                return RETRY;
+            }
         }
         if self.kind == Kind::Java {
             return self.java_round(broker);
@@ -335,9 +341,7 @@ impl Link {
         self.kind = Kind::Ours;
         self.take(broker, told);
         self.synchronized_ms = now_ms();
-        if self.problem.take().is_some() {
-            log::info!("the master {} answers again", self.master);
-        }
+        self.problem = None;
         Ok(())
     }
 
@@ -452,16 +456,28 @@ impl Link {
     }
 }
 
-/// Why the tables of a master are not this broker's: its log is not. A master that came back empty
-/// would take the topics, and with them the queues, of the slave that still has everything.
-fn log_is_not_followed(broker: &Broker) -> Option<String> {
+/// Whether the master's log is followed.
+enum Followed {
+    Yes,
+    /// That is being found out.
+    Soon,
+    /// It is not, and why.
+    No(String),
+}
+
+/// The tables of a master are this broker's only if its log is. A master that came back empty would
+/// take the topics, and with them the queues, of the slave that still has everything.
+fn log_is_followed(broker: &Broker) -> Followed {
     if broker.store.commit_log_max_offset() <= 0 {
-        return None;
+        return Followed::Yes;
     }
-    let following = broker.replication.status().and_then(|status| status.following)?;
+    let following = broker.replication.status().and_then(|status| status.following);
+    let Some(following) = following else { return Followed::Yes };
     match following.state {
-        FollowState::Transferring => None,
-        state => Some(format!("its log is not followed ({})", ha_info::state(&state))),
+        FollowState::Transferring => Followed::Yes,
+        FollowState::NoMaster | FollowState::Comparing => Followed::Soon,
+        FollowState::Connecting(problem) if problem.is_empty() => Followed::Soon,
+        state => Followed::No(format!("its log is not followed ({})", ha_info::state(&state))),
     }
 }
 
