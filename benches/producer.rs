@@ -59,6 +59,7 @@ fn main() {
             } else {
                 0
             },
+            ..Properties::default()
         },
     };
     let mut pid = text("pid").map(|pid| parsed("pid", Some(pid), 0));

@@ -9,7 +9,7 @@ use rocketmq::common::clock::now_ms;
 
 use super::histogram::Histogram;
 use super::target::Target;
-use crate::support::wire::receive;
+use crate::support::wire::{Reply, frame_of, receive};
 
 /// What to send.
 #[derive(Clone, Debug)]
@@ -39,6 +39,10 @@ pub struct Properties {
     pub user_bytes: usize,
     /// Delay level; 0: none.
     pub delay_level: u32,
+    /// Delay of a timed message, ms; 0: none.
+    pub timed_ms: u64,
+    /// A half message, whose commit follows its acknowledgement.
+    pub transaction: bool,
 }
 
 /// Counters that a report looks at while the load runs.
@@ -124,9 +128,10 @@ impl Sender<'_> {
         let mut started = vec![Instant::now(); self.load.window];
         let mut free: Vec<usize> = (0..self.load.window).collect();
         let mut frames = Frames::new(self.target, self.load, self.number);
-        let mut out = Vec::new();
+        let (mut out, mut out_next) = (Vec::new(), Vec::new());
         loop {
             out.clear();
+            out.append(&mut out_next);
             while let Some(&slot) = free.last() {
                 let over = Instant::now() >= deadline || tickets.fetch_sub(1, Relaxed) <= 0;
                 if over {
@@ -148,6 +153,9 @@ impl Sender<'_> {
                 free.push(slot);
                 if reply.code() == 0 {
                     self.acknowledged(latency);
+                    if self.load.properties.transaction {
+                        commit(&reply, &mut out_next);
+                    }
                 } else if self.tally.response_failed.fetch_add(1, Relaxed) == 0 {
                     eprintln!("the first refusal: {}", reply.header);
                 }
@@ -165,6 +173,21 @@ impl Sender<'_> {
         self.tally.sum_us.fetch_add(us, Relaxed);
         self.tally.max_us.fetch_max(us, Relaxed);
     }
+}
+
+/// Appends the one-way END_TRANSACTION that commits the half message of an acknowledgement.
+fn commit(reply: &Reply, out: &mut Vec<u8>) {
+    let id = reply.text("msgId").unwrap_or_default();
+    let log_offset = id.get(16..32).and_then(|hex| i64::from_str_radix(hex, 16).ok()).unwrap_or(-1);
+    let table_offset = reply.number("queueOffset").unwrap_or(-1);
+    let header = format!(
+        "{{\"code\":37,\"extFields\":{{\"producerGroup\":\"benchmark_producer\",\
+         \"tranStateTableOffset\":\"{table_offset}\",\"commitLogOffset\":\"{log_offset}\",\
+         \"commitOrRollback\":\"8\",\"fromTransactionCheck\":\"false\",\"msgId\":\"{id}\"}},\
+         \"flag\":2,\"language\":\"JAVA\",\"opaque\":0,\"serializeTypeCurrentRPC\":\"JSON\",\
+         \"version\":409}}"
+    );
+    out.extend_from_slice(&frame_of(header.as_bytes(), b""));
 }
 
 /// Makes SEND_MESSAGE_V2 frames with a JSON header.
@@ -222,6 +245,14 @@ impl<'a> Frames<'a> {
         }
         if self.properties.delay_level > 0 {
             let _ = write!(out, "DELAY\\u0001{}\\u0002", self.properties.delay_level);
+        }
+        if self.properties.timed_ms > 0 {
+            let _ = write!(out, "TIMER_DELAY_MS\\u0001{}\\u0002", self.properties.timed_ms);
+        }
+        if self.properties.transaction {
+            out.extend_from_slice(
+                b"TRAN_MSG\\u0001true\\u0002PGROUP\\u0001benchmark_producer\\u0002",
+            );
         }
         let _ = write!(
             out,

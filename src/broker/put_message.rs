@@ -246,15 +246,16 @@ pub fn place<'a>(
 }
 
 /// Places a message that the broker itself puts back (a send-back, a committed half message):
-/// delayed or timed if its properties say so, which are else stored as they are.
+/// delayed or timed if its properties say so, which are else stored as they are. `wishes` are theirs.
 pub fn place_again<'a>(
     topic: &'a str,
     queue_id: i32,
     sys_flag: i32,
     properties: &'a str,
+    wishes: &Wishes<'_>,
     waiting: Waiting,
 ) -> Result<Placement<'a>, String> {
-    let delay = effective_delay(&Wishes::of(properties), sys_flag, waiting.max_level)?;
+    let delay = effective_delay(wishes, sys_flag, waiting.max_level)?;
     Ok(match (delay, waiting.due) {
         (Some(level), _) => Placement {
             topic: Cow::Borrowed(SCHEDULE_TOPIC),
@@ -450,7 +451,9 @@ mod tests {
             })
         };
         assert!(has(&times) && has(&real) && has(&kept), "{:?}", placed.properties);
-        let again = place_again("T", 5, 0, &sent, Waiting { max_level: 18, due }).unwrap();
+        let again =
+            place_again("T", 5, 0, &sent, &Wishes::of(&sent), Waiting { max_level: 18, due })
+                .unwrap();
         assert_eq!((&*again.topic, again.queue_id), ("rmq_sys_wheel_timer", 0));
         // Who has a level, too, waits for the level.
         let both = text(&[("TIMER_DELAY_SEC", "2"), ("DELAY", "3")]);
@@ -470,9 +473,15 @@ mod tests {
     #[test]
     fn what_the_broker_puts_back_stays_as_it_is_unless_delayed() {
         let stored = text(&[("WAIT", "false"), ("RETRY_TOPIC", "T")]);
-        assert_eq!(place_again("R", 0, 0, &stored, levels_only(18)).unwrap().properties, stored);
+        assert_eq!(
+            place_again("R", 0, 0, &stored, &Wishes::of(&stored), levels_only(18))
+                .unwrap()
+                .properties,
+            stored
+        );
         let delayed = text(&[("DELAY", "4")]);
-        let placed = place_again("R", 0, 0, &delayed, levels_only(18)).unwrap();
+        let placed =
+            place_again("R", 0, 0, &delayed, &Wishes::of(&delayed), levels_only(18)).unwrap();
         assert_eq!((&*placed.topic, placed.queue_id), (SCHEDULE_TOPIC, 3));
         let stored = text(&[("DELAY", "4"), ("REAL_TOPIC", "R"), ("REAL_QID", "0")]);
         assert_eq!(placed.properties, stored);

@@ -115,8 +115,9 @@ fn recall(
         own.push((PRODUCER_GROUP, group));
     }
     let properties = put_message::rewrite("", &[], &own);
-    let waiting = timed::waiting_again(broker, &properties, 0)?;
-    let placed = put_message::place_again(topic, 0, 0, &properties, waiting)
+    let wishes = Wishes::of(&properties);
+    let waiting = timed::waiting_again(broker, &wishes, 0)?;
+    let placed = put_message::place_again(topic, 0, 0, &properties, &wishes, waiting)
         .map_err(|problem| Refusal::new(code::SYSTEM_ERROR, problem))?;
     let message = NewMessage {
         record: RecordFields {
@@ -132,7 +133,7 @@ fn recall(
             body: RECALL_BODY,
             properties: &placed.properties,
         },
-        wait_store: Wishes::of(&properties).waits(),
+        wait_store: wishes.waits(),
     };
     let result = broker.store.put(&message).wait();
     if !is_stored(result.status) {

@@ -162,9 +162,11 @@ impl Exchange {
     /// Stores the reply, with its properties exactly as they came.
     fn store(&self) -> Option<PutOutcome> {
         let header = SendHeader::read(&self.request).ok()?;
-        let waiting = timed::waiting_again(&self.broker, header.properties, 0);
+        let wishes = Wishes::of(header.properties);
+        let waiting = timed::waiting_again(&self.broker, &wishes, 0);
         let placed = waiting.map_err(|refusal| refusal.remark).and_then(|waiting| {
-            put_message::place_again(header.topic, self.queue_id, 0, header.properties, waiting)
+            let text = header.properties;
+            put_message::place_again(header.topic, self.queue_id, 0, text, &wishes, waiting)
         });
         let placed = placed
             .inspect_err(|problem| log::warn!("a reply could not be stored: {problem}"))

@@ -75,7 +75,12 @@ fn rows() -> Vec<Row> {
         row(request::RECALL_MESSAGE, recall::process, |p| &p.send, never_short),
         row(request::QUERY_MESSAGE, query::by_key, |p| &p.query, never_short),
         row(request::VIEW_MESSAGE_BY_ID, query::by_id, |p| &p.query, never_short),
-        row(request::END_TRANSACTION, transactions::process, |p| &p.end_transaction, never_short),
+        row(
+            request::END_TRANSACTION,
+            transactions::process,
+            |p| &p.end_transaction,
+            transactions::is_short,
+        ),
         row(request::HEART_BEAT, client_manage::heartbeat, |p| &p.heartbeat, never_short),
         row(
             request::UNREGISTER_CLIENT,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::{Broker, ha_info};
+use crate::common::clock::now_ms;
 use crate::common::os;
 use crate::common::thread_pool::ThreadPool;
 use crate::remoting::command::VERSION;
@@ -86,6 +87,11 @@ fn describe_warnings(broker: &Broker, table: &mut BTreeMap<String, String>) {
     if !groups.is_empty() {
         let some: Vec<_> = groups.into_iter().take(SHOWN_GROUPS).collect();
         put("differentSubscriptions", some.join(" "));
+    }
+    if let Some(timer) = &broker.timer {
+        // As 5.x calls them: ms of the slot at work, messages that are not in the wheel yet.
+        put("timerReadBehind", (now_ms() - timer.read_ms()).max(0).to_string());
+        put("timerOffsetBehind", timer.behind_messages().max(0).to_string());
     }
     put("heldPulls", broker.held_pulls.len().to_string());
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::config::BrokerConfig;
-use super::put_message;
+use super::put_message::{self, Wishes};
 use super::records::with_record;
 use super::send::{MAX_RECONSUME_TIMES_VERSION, dead_letter_topic, random_queue};
 use super::{Answer, Broker, Refusal, timed, topics};
@@ -125,8 +125,10 @@ fn store_again(
             (WAIT, "false"),
         ],
     );
-    let waiting = timed::waiting_again(broker, &properties, record.sys_flag)?;
-    let placed = put_message::place_again(&topic, queue_id, record.sys_flag, &properties, waiting)
+    let wishes = Wishes::of(&properties);
+    let (sys_flag, text) = (record.sys_flag, &*properties);
+    let waiting = timed::waiting_again(broker, &wishes, sys_flag)?;
+    let placed = put_message::place_again(&topic, queue_id, sys_flag, text, &wishes, waiting)
         .map_err(|problem| Refusal::new(code::SYSTEM_ERROR, problem))?;
     let message = NewMessage {
         record: RecordFields {

@@ -182,10 +182,14 @@ fn any_per_mille() -> u32 {
 }
 
 /// What decides whether a message waits that the broker itself puts back.
-pub fn waiting_again(broker: &Broker, properties: &str, sys_flag: i32) -> Result<Waiting, Refusal> {
+pub fn waiting_again(
+    broker: &Broker,
+    wishes: &Wishes<'_>,
+    sys_flag: i32,
+) -> Result<Waiting, Refusal> {
     Ok(Waiting {
         max_level: broker.delay.levels().max_level(),
-        due: due(broker, &Wishes::of(properties), sys_flag, now_ms())?,
+        due: due(broker, wishes, sys_flag, now_ms())?,
     })
 }
 

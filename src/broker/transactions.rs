@@ -31,6 +31,15 @@ use crate::store::message::{NewMessage, PutResult};
 /// The tag of a message that says that a half message has ended.
 pub const ENDED_TAG: &str = "d";
 
+/// Ending a transaction whose half message was just written waits for nothing, where puts do not.
+pub fn is_short(broker: &Broker, request: &Command) -> bool {
+    let store = broker.store.config();
+    let offset = request.fields.get("tranStateTableOffset").and_then(|text| text.parse().ok());
+    store.broker_role == BrokerRole::AsyncMaster
+        && !store.is_sync_flush()
+        && offset.is_some_and(|offset| broker.store.is_in_memory(TRANS_HALF_TOPIC, 0, offset))
+}
+
 /// Answers END_TRANSACTION.
 pub fn process(broker: &Arc<Broker>, _connection: &Arc<Connection>, request: Command) -> Answer {
     let header: EndTransactionRequestHeader = request.header()?;
@@ -127,9 +136,11 @@ fn commit(broker: &Broker, half: &RecordView<'_>) -> Result<(), Refusal> {
     let refused = |problem| Refusal::new(code::SYSTEM_ERROR, problem);
     let (topic, queue_id) = real_target(half).map_err(refused)?;
     let sys_flag = (half.sys_flag & !TRANSACTION_MASK) | TRANSACTION_COMMIT;
-    let waiting = timed::waiting_again(broker, half.properties, sys_flag)?;
-    let placed = put_message::place_again(topic, queue_id, sys_flag, half.properties, waiting)
-        .map_err(refused)?;
+    let wishes = Wishes::of(half.properties);
+    let waiting = timed::waiting_again(broker, &wishes, sys_flag)?;
+    let placed =
+        put_message::place_again(topic, queue_id, sys_flag, half.properties, &wishes, waiting)
+            .map_err(refused)?;
     let message = NewMessage {
         record: RecordFields {
             topic: &placed.topic,
@@ -144,7 +155,7 @@ fn commit(broker: &Broker, half: &RecordView<'_>) -> Result<(), Refusal> {
             body: half.body,
             properties: &placed.properties,
         },
-        wait_store: Wishes::of(half.properties).waits(),
+        wait_store: wishes.waits(),
     };
     let result = broker.store.put(&message).wait();
     if is_stored(result.status) {
