@@ -81,6 +81,7 @@ fn compare(rounds: usize) -> Result<Table, String> {
             eprintln!("{flush}, round {} of {rounds}", round + 1);
             sending(&mut table, &sides, flush)?;
             if async_flush {
+                special_sends(&mut table, &sides)?;
                 reading(&mut table, &sides)?;
                 end_to_end(&mut table, &sides)?;
             }
@@ -141,14 +142,19 @@ impl Side {
         window: usize,
         messages: u64,
     ) -> Result<(Outcome, f64), String> {
-        let load = Load {
-            connections,
-            window,
-            body_bytes: BODY,
-            messages,
-            limit: LIMIT,
-            properties: Properties::default(),
-        };
+        self.send_with(connections, window, messages, Properties::default())
+    }
+
+    /// The same, with what the properties ask for.
+    fn send_with(
+        &self,
+        connections: usize,
+        window: usize,
+        messages: u64,
+        properties: Properties,
+    ) -> Result<(Outcome, f64), String> {
+        let load =
+            Load { connections, window, body_bytes: BODY, messages, limit: LIMIT, properties };
         let before = self.cost()?;
         let outcome = produce::run(&self.target, &load, &produce::Tally::default());
         if outcome.failed > 0 {
@@ -175,6 +181,26 @@ fn sending(table: &mut Table, sides: &[Side; 2], flush: &str) -> Result<(), Stri
         let p99 = figure(|o| o.0.latency.quantile_us(0.99) as f64);
         table.add(&format!("{name}: p99"), MICROSECONDS, p99);
         table.add(&format!("{name}: processor a message"), PROCESSOR, figure(|o| o.1));
+    }
+    Ok(())
+}
+
+/// Sends that ask for more than to be stored: with one of three tags, delayed by two hours, and half
+/// messages each of which is committed.
+fn special_sends(table: &mut Table, sides: &[Side; 2]) -> Result<(), String> {
+    for (name, properties) in [
+        ("tagged", Properties { tags: 3, ..Properties::default() }),
+        ("delayed", Properties { delay_level: 18, ..Properties::default() }),
+        ("transactional", Properties { transaction: true, ..Properties::default() }),
+    ] {
+        let outcomes = both(sides, |side| side.send_with(8, 8, 100_000, properties.clone()))?;
+        let name = format!("{name} sends, 8 × 8");
+        table.add(&format!("{name}: messages"), RATE, [0, 1].map(|i| outcomes[i].0.per_second()));
+        table.add(
+            &format!("{name}: processor a message"),
+            PROCESSOR,
+            [0, 1].map(|i| outcomes[i].1),
+        );
     }
     Ok(())
 }

@@ -23,6 +23,7 @@ use crate::common::json::{Style, ToJson};
 use crate::common::properties::{REAL_QUEUE_ID, REAL_TOPIC, find as find_property};
 use crate::common::record::{RecordFields, RecordView};
 use crate::common::service_thread::Signal;
+use crate::common::together::together;
 use crate::common::topic::{SCHEDULE_TOPIC, TRANS_HALF_TOPIC};
 use crate::json_body;
 use crate::store::delay_levels::DelayLevels;
@@ -219,7 +220,7 @@ fn deliver_due(broker: &Broker, level: i32, signal: &Signal) -> Next {
                     return Next::At(now_ms() + LONG_RETRY_MS);
                 };
                 let mut wait = None;
-                for_each_record(&*records, |record| {
+                let mut deliver = |record: &RecordView<'_>| {
                     if signal.stopped() {
                         wait = Some(Next::At(now_ms()));
                         return ControlFlow::Break(());
@@ -235,7 +236,9 @@ fn deliver_due(broker: &Broker, level: i32, signal: &Signal) -> Next {
                             ControlFlow::Break(())
                         }
                     }
-                });
+                };
+                // One wake-up of the dispatch thread for all of them.
+                together(|| for_each_record(&*records, &mut deliver));
                 if let Some(next) = wait {
                     return next;
                 }

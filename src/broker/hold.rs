@@ -48,15 +48,30 @@ pub struct HeldPull<R> {
     pub deadline: Instant,
 }
 
+/// Pulls that one message ends on the thread that found out. Thousands may wait for it: the others are
+/// left to the pool, and the messages behind it need not wait for them.
+const ENDED_HERE: usize = 16;
+
+/// Who executes a pull that ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The thread that found out, if it may.
+    ThisThread,
+    /// The pool.
+    Pool,
+}
+
 /// What is done with pulls that need not wait any longer. Runs on the thread that found out,
 /// without any lock; must not block.
-pub type Wake<R> = Box<dyn Fn(HeldPull<R>) + Send + Sync>;
+pub type Wake<R> = Box<dyn Fn(HeldPull<R>, By) + Send + Sync>;
 
 /// Place of a pull in the order of deadlines; the number makes it unique.
 type Deadline = (Instant, u64);
 
-/// The pulls that wait in the queues of one topic, with their numbers.
-type WaitingByQueue<R> = QuickMap<i32, Vec<(u64, HeldPull<R>)>>;
+/// The pulls that wait in one queue, by their numbers: thousands may, and each must be found at once.
+type Waiting<R> = BTreeMap<u64, Box<HeldPull<R>>>;
+/// The same, of all queues of one topic.
+type WaitingByQueue<R> = QuickMap<i32, Waiting<R>>;
 
 struct Table<R> {
     /// Who waits where.
@@ -87,27 +102,37 @@ impl<R> Table<R> {
         &mut self,
         topic: &str,
         queue_id: i32,
-        mut wanted: impl FnMut(u64, &mut HeldPull<R>) -> bool,
+        mut wanted: impl FnMut(&mut HeldPull<R>) -> bool,
         out: &mut Vec<HeldPull<R>>,
     ) {
-        let Some(queues) = self.queues.get_mut(topic) else { return };
-        let Some(waiting) = queues.get_mut(&queue_id) else { return };
-        let mut at = 0;
-        while at < waiting.len() {
-            let (id, held) = &mut waiting[at];
-            if wanted(*id, held) {
-                let (id, held) = waiting.swap_remove(at);
-                self.deadlines.remove(&(held.deadline, id));
-                out.push(held);
-            } else {
-                at += 1;
-            }
+        let Some(waiting) = self.waiting(topic, queue_id) else { return };
+        let taken: Vec<_> = waiting.extract_if(.., |_, held| wanted(held)).collect();
+        for (id, held) in taken {
+            self.deadlines.remove(&(held.deadline, id));
+            out.push(*held);
         }
-        if waiting.is_empty() {
+        self.forget_if_empty(topic, queue_id);
+    }
+
+    /// Takes one pull out.
+    fn take_one(&mut self, topic: &str, queue_id: i32, id: u64) -> Option<HeldPull<R>> {
+        let held = self.waiting(topic, queue_id)?.remove(&id)?;
+        self.deadlines.remove(&(held.deadline, id));
+        self.forget_if_empty(topic, queue_id);
+        Some(*held)
+    }
+
+    fn waiting(&mut self, topic: &str, queue_id: i32) -> Option<&mut Waiting<R>> {
+        self.queues.get_mut(topic)?.get_mut(&queue_id)
+    }
+
+    fn forget_if_empty(&mut self, topic: &str, queue_id: i32) {
+        let Some(queues) = self.queues.get_mut(topic) else { return };
+        if queues.get(&queue_id).is_some_and(BTreeMap::is_empty) {
             queues.remove(&queue_id);
-            if queues.is_empty() {
-                self.queues.remove(topic);
-            }
+        }
+        if queues.is_empty() {
+            self.queues.remove(topic);
         }
     }
 }
@@ -179,7 +204,7 @@ impl<R> HeldPulls<R> {
             .or_default()
             .entry(queue_id)
             .or_default()
-            .push((id, held));
+            .insert(id, Box::new(held));
         self.count.store(table.deadlines.len(), Ordering::SeqCst);
         let too_late = table.sleeps_until.is_some_and(|until| deadline < until);
         if too_late {
@@ -193,16 +218,17 @@ impl<R> HeldPulls<R> {
         if end_of_queue() <= offset {
             return Hold::Held;
         }
-        let mut taken = Vec::new();
-        self.take(&topic, queue_id, |known, _| known == id, &mut taken);
-        taken.pop().map_or(Hold::Held, Hold::Grown)
+        let mut table = lock(&self.table);
+        let taken = table.take_one(&topic, queue_id, id);
+        self.count.store(table.deadlines.len(), Ordering::SeqCst);
+        taken.map_or(Hold::Held, Hold::Grown)
     }
 
     fn take(
         &self,
         topic: &str,
         queue_id: i32,
-        wanted: impl FnMut(u64, &mut HeldPull<R>) -> bool,
+        wanted: impl FnMut(&mut HeldPull<R>) -> bool,
         out: &mut Vec<HeldPull<R>>,
     ) {
         let mut table = lock(&self.table);
@@ -217,7 +243,7 @@ impl<R> HeldPulls<R> {
             return;
         }
         let mut ended = Vec::new();
-        let wants = |_, held: &mut HeldPull<R>| {
+        let wants = |held: &mut HeldPull<R>| {
             if arrival.next_offset <= held.offset {
                 return false;
             }
@@ -231,7 +257,9 @@ impl<R> HeldPulls<R> {
             wanted
         };
         self.take(arrival.topic, arrival.queue_id, wants, &mut ended);
-        ended.into_iter().for_each(&self.wake);
+        for (number, held) in ended.into_iter().enumerate() {
+            (self.wake)(held, if number < ENDED_HERE { By::ThisThread } else { By::Pool });
+        }
     }
 
     /// The thread `PullRequestHold`: ends pulls whose time is up, until stopped; then all.
@@ -239,13 +267,13 @@ impl<R> HeldPulls<R> {
         loop {
             let now = Instant::now();
             let (ended, until) = self.take_due(now);
-            ended.into_iter().for_each(&self.wake);
+            ended.into_iter().for_each(|held| (self.wake)(held, By::ThisThread));
             if !signal.wait(until.saturating_duration_since(Instant::now())) {
                 break;
             }
         }
         for held in self.stop() {
-            (self.wake)(held);
+            (self.wake)(held, By::ThisThread);
         }
     }
 
@@ -262,7 +290,7 @@ impl<R> HeldPulls<R> {
                 break deadline;
             }
             let (topic, queue_id) = (Arc::clone(topic), *queue_id);
-            table.take(&topic, queue_id, |known, _| known == id, &mut ended);
+            ended.extend(table.take_one(&topic, queue_id, id));
             // Both tables agree, so this removes nothing; it keeps the loop finite if they did not.
             table.deadlines.remove(&(deadline, id));
         };
@@ -281,8 +309,8 @@ impl<R> HeldPulls<R> {
         queues
             .into_values()
             .flat_map(QuickMap::into_values)
-            .flatten()
-            .map(|(_, held)| held)
+            .flat_map(BTreeMap::into_values)
+            .map(|held| *held)
             .collect()
     }
 }
@@ -300,7 +328,7 @@ mod tests {
 
     fn table() -> (Arc<HeldPulls<&'static str>>, Receiver<HeldPull<&'static str>>) {
         let (ended, receiver) = channel();
-        let wake = move |held| {
+        let wake = move |held, _| {
             let _ = ended.send(held);
         };
         (Arc::new(HeldPulls::new(Box::new(wake))), receiver)
@@ -330,6 +358,37 @@ mod tests {
         assert_eq!(ended.try_recv().unwrap().request, "at the end");
         assert!(ended.try_recv().is_err());
         assert_eq!(held.len(), 1);
+    }
+
+    /// Each is found by its number: looking through all of them for each would take minutes.
+    #[test]
+    fn very_many_pulls_of_one_queue_end_together() {
+        let (held, ended) = table();
+        let began = Instant::now();
+        let many = MAX_HELD_PULLS / 2;
+        for _ in 0..many {
+            held.hold(pull("p", 5, Duration::from_secs(1)), || 5);
+        }
+        let (due, _) = held.take_due(began + Duration::from_secs(3600));
+        assert_eq!(due.len(), many);
+        assert!(held.is_empty() && ended.try_recv().is_err());
+        assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn of_many_pulls_that_one_message_ends_most_are_left_to_the_pool() {
+        let (ended, receiver) = channel();
+        let wake = move |_: HeldPull<&'static str>, by| {
+            let _ = ended.send(by);
+        };
+        let held = HeldPulls::new(Box::new(wake));
+        for _ in 0..3 * ENDED_HERE {
+            held.hold(pull("p", 5, LONG), || 5);
+        }
+        held.arrived(&arrival(6, "A"));
+        let by: Vec<By> = receiver.try_iter().collect();
+        assert_eq!(by.len(), 3 * ENDED_HERE);
+        assert_eq!(by.iter().filter(|by| **by == By::ThisThread).count(), ENDED_HERE);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::config::BrokerConfig;
 use super::filter::{self, RetryFilter, SqlFilter, TagFilter, expressions_disabled};
-use super::hold::{HeldPull, Hold, Wake};
+use super::hold::{By, HeldPull, Hold, Wake};
 use super::{Answer, Broker, FAQ, Refusal};
 use crate::common::clock::now_ms;
 use crate::common::json::{Style, ToJson};
@@ -148,13 +148,15 @@ pub fn run_again(broker: &Arc<Broker>, held: HeldPull<Suspended>) {
 }
 
 /// What becomes of a held pull that ends: the thread that found out executes it, while a permit of
-/// the pull pool is free (its data has just been written, so it waits for nothing); else the pool
-/// does.
+/// the pull pool is free (its data has just been written, so it waits for nothing), unless it has
+/// enough to do; else the pool does.
 pub fn waker(late: Arc<OnceLock<Weak<Broker>>>) -> Wake<Suspended> {
-    Box::new(move |held| {
+    Box::new(move |held, by| {
         let Some(broker) = late.get().and_then(Weak::upgrade) else { return };
         let pool = Arc::clone(&broker.pools.pull);
-        if let Some(_permit) = pool.try_permit() {
+        if by == By::ThisThread
+            && let Some(_permit) = pool.try_permit()
+        {
             run_again(&broker, held);
         } else if let Err(task) = pool.submit(Box::new(EndedPull { broker, held })) {
             task.shed(Shed::Refused, Duration::ZERO, pool.queue_len());
