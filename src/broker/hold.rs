@@ -106,12 +106,9 @@ impl<R> Table<R> {
         out: &mut Vec<HeldPull<R>>,
     ) {
         let Some(waiting) = self.waiting(topic, queue_id) else { return };
-        let taken: Vec<_> = waiting.extract_if(.., |_, held| wanted(held)).collect();
-        for (id, held) in taken {
-            self.deadlines.remove(&(held.deadline, id));
-            out.push(*held);
-        }
-        self.forget_if_empty(topic, queue_id);
+        let wanted = waiting.iter_mut().filter_map(|(id, held)| wanted(held).then_some(*id));
+        let wanted: Vec<u64> = wanted.collect();
+        out.extend(wanted.into_iter().filter_map(|id| self.take_one(topic, queue_id, id)));
     }
 
     /// Takes one pull out.
