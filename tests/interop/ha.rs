@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use crate::clients::say;
 use crate::needed;
-use crate::support::TempDir;
 use crate::support::java_peer::Servers;
 use crate::support::pair::{
     Half, TOPIC_NOT_EXIST, assert_same_logs, assert_same_queues, wait_until_equal,
 };
 use crate::support::servers::{self, Server};
 use crate::support::traffic::{TOPICS, Traffic};
+use crate::support::wire::{borrowed, code, send_fields};
+use crate::support::{TempDir, until};
 
 /// A Java slave says where it stands 5 s after it connected, connects again 5 s after a failure,
 /// and learns a new master at its next registration, which may be 30 s away.
@@ -154,13 +155,34 @@ impl Pair {
         self.wait_for_replication();
         self.send(2_000);
         self.compare("the master was killed");
+        self.compare_tables();
+    }
+
+    /// How far groups have read, and how far delayed messages are delivered, is on the slave too,
+    /// after the ten seconds that it may take.
+    fn compare_tables(&mut self) {
+        let slave = self.slave.as_ref().unwrap_or_else(|| panic!("there is a slave"));
+        let (mut to_master, mut to_slave) = (self.master.wire(), slave.wire());
+        let place = [("consumerGroup", "readers"), ("topic", TOPICS[0]), ("queueId", "2")];
+        to_master.must(code::COMMIT_OFFSET, &[&place[..], &[("commitOffset", "77")]].concat(), b"");
+        until("the slave has the offset", CATCH_UP, || {
+            let reply = to_slave.call(code::CONSUMER_OFFSET, &place, b"");
+            (reply.code() == 0 && reply.number("offset") == Some(77)).then_some(())
+        });
+        let delays = |server: &Server| -> Option<String> {
+            let file = server.home.join("store/config/delayOffset.json");
+            let text = std::fs::read_to_string(file).ok()?;
+            Some(text.split_whitespace().collect())
+        };
+        let same = until("both have delivered the same", CATCH_UP, || {
+            delays(&self.master).filter(|ours| Some(ours) == delays(slave).as_ref())
+        });
+        assert!(same.contains("\"offsetTable\":{1:"), "{same}");
     }
 
     /// Waits until a message is acknowledged by the slave too, which takes a Java half a while after
     /// each start.
     fn wait_for_replication(&mut self) {
-        use crate::support::until;
-        use crate::support::wire::{borrowed, code, send_fields};
         let mut wire = self.master.wire();
         wire.create_topic("Probe", 1);
         until("the slave acknowledges", CATCH_UP, || {
@@ -182,7 +204,7 @@ impl Pair {
         // The slave learns of topics every 10 s.
         for topic in TOPICS {
             let mut wire = slave.wire();
-            crate::support::until(&format!("the slave knows {topic}"), CATCH_UP, || {
+            until(&format!("the slave knows {topic}"), CATCH_UP, || {
                 (wire.pull(topic, 0, 0).code() != TOPIC_NOT_EXIST).then_some(())
             });
         }
