@@ -683,7 +683,7 @@ fn operators_see_both_sides() {
     assert_eq!(seen, ["SLAVE", "transferring", "0", "followed at once"]);
     assert_eq!(of_slave["tablesMaster"], master.addr);
     let info = |site: &Site| {
-        let answer = site.must(request::GET_BROKER_HA_STATUS, &[], b"");
+        let answer = site.must(request::GET_BROKER_HA_STATUS, &[("brokerAddr", "")], b"");
         HaRuntimeInfo::from_json(&Json::parse(answer.body.as_bytes()).expect("JSON"))
             .expect("an answer")
     };

@@ -315,3 +315,176 @@ impl ConsumerOffsets {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::config::BrokerConfig;
+    use crate::broker::testing::Folder;
+
+    struct Side {
+        folder: Folder,
+        offsets: ConsumerOffsets,
+    }
+
+    impl Side {
+        fn new() -> Self {
+            let folder = Folder::new();
+            let offsets = ConsumerOffsets::new(&BrokerConfig::default(), folder.path());
+            offsets.keep_stamps();
+            Self { folder, offsets }
+        }
+
+        fn restart(self) -> Self {
+            self.offsets.persist().unwrap();
+            let offsets = ConsumerOffsets::new(&BrokerConfig::default(), self.folder.path());
+            offsets.load().unwrap();
+            Self { folder: self.folder, offsets }
+        }
+
+        fn get(&self, group: &str) -> Option<i64> {
+            self.offsets.get(group, "T", 0)
+        }
+
+        fn commit(&self, group: &str, offset: i64) {
+            self.offsets.commit(group, "T", 0, offset);
+        }
+    }
+
+    /// What a slave does when its master has been started: reads all, then sends what is younger.
+    fn meet(master: &Side, slave: &Side) {
+        slave.offsets.renumber();
+        let mut page = OffsetPage::default();
+        while !page.complete {
+            page = master.offsets.changed_since(page.upto);
+            slave.offsets.merge(&page, false, |_, _, _| true);
+        }
+        let (page, sent) = slave.offsets.page_since(0);
+        master.offsets.merge(&page, true, |_, _, offset| offset <= 1000);
+        slave.offsets.settle(&sent);
+        assert!(slave.offsets.page_since(0).1.is_empty(), "the master has heard all");
+    }
+
+    #[test]
+    fn stamps_only_grow() {
+        let stamps = Stamps::default();
+        let first = stamps.next();
+        assert!(first > 1_000_000_000_000_000, "microseconds");
+        stamps.observe(first + 1_000_000_000_000);
+        assert_eq!(stamps.next(), first + 1_000_000_000_001, "later than what was seen");
+        stamps.observe(i64::MAX);
+        assert!(stamps.next() > 0 && stamps.next() < i64::MAX);
+    }
+
+    #[test]
+    fn the_last_commit_counts_wherever_it_was() {
+        let (master, slave) = (Side::new(), Side::new());
+        master.commit("g", 90);
+        meet(&master, &slave);
+        assert_eq!(slave.get("g"), Some(90));
+        slave.commit("g", 100);
+        slave.commit("only here", 5);
+        slave.commit("of another log", 2000);
+        meet(&master, &slave);
+        assert_eq!((master.get("g"), master.get("only here")), (Some(100), Some(5)));
+        assert_eq!(master.get("of another log"), None);
+        master.commit("g", 1);
+        meet(&master, &slave);
+        assert_eq!((master.get("g"), slave.get("g")), (Some(1), Some(1)), "a reset");
+    }
+
+    #[test]
+    fn the_same_offset_again_is_younger_all_the_same() {
+        let (master, slave) = (Side::new(), Side::new());
+        master.commit("g", 50);
+        meet(&master, &slave);
+        slave.commit("g", 100);
+        let before = slave.offsets.stamps.next();
+        master.offsets.stamps.observe(before);
+        master.commit("g", 50);
+        meet(&master, &slave);
+        assert_eq!((master.get("g"), slave.get("g")), (Some(50), Some(50)));
+    }
+
+    #[test]
+    fn a_restart_forgets_nothing_and_revives_nothing() {
+        let (master, slave) = (Side::new(), Side::new());
+        for group in ["g", "gone"] {
+            master.commit(group, 90);
+        }
+        meet(&master, &slave);
+        slave.commit("g", 100);
+        let slave = slave.restart();
+        master.offsets.remove_group("gone");
+        let master = master.restart();
+        meet(&master, &slave);
+        assert_eq!((master.get("g"), slave.get("g")), (Some(100), Some(100)));
+        assert_eq!((master.get("gone"), slave.get("gone")), (None, None));
+        let (master, slave) = (master.restart(), slave.restart());
+        meet(&master, &slave);
+        assert_eq!((master.get("gone"), slave.get("gone")), (None, None));
+        master.commit("gone", 3);
+        meet(&master, &slave);
+        assert_eq!(slave.get("gone"), Some(3), "a new group of that name");
+    }
+
+    #[test]
+    fn a_file_without_stamps_is_as_old_as_it_says() {
+        let folder = Folder::new();
+        folder.write("consumerOffset.json", r#"{"offsetTable":{"T@g":{0:7}}}"#);
+        let offsets = ConsumerOffsets::new(&BrokerConfig::default(), folder.path());
+        offsets.load().unwrap();
+        let master = Side { folder, offsets };
+        let slave = Side::new();
+        slave.commit("g", 9);
+        meet(&master, &slave);
+        assert_eq!(master.get("g"), Some(9));
+    }
+
+    #[test]
+    fn many_offsets_come_in_pages_and_changes_one_by_one() {
+        let (master, slave) = (Side::new(), Side::new());
+        for number in 0..PAGE_QUEUES + 10 {
+            master.offsets.commit(&format!("g{number}"), "T", 0, 1);
+        }
+        let first = master.offsets.changed_since(0);
+        assert!(!first.complete && first.table.len() == PAGE_QUEUES);
+        meet(&master, &slave);
+        assert_eq!(slave.offsets.snapshot(), master.offsets.snapshot());
+        let known = master.offsets.sequence();
+        assert!(master.offsets.changed_since(known).table.is_empty());
+        master.commit("g7", 2);
+        master.commit("g7", 2);
+        let news = master.offsets.changed_since(known);
+        assert_eq!(news.table.keys().collect::<Vec<_>>(), ["T@g7"]);
+        assert!(news.complete && news.upto == known + 1);
+    }
+
+    #[test]
+    fn nonsense_is_left_out() {
+        let side = Side::new();
+        side.commit("g", 1);
+        let pairs = |pair: Vec<i64>| BTreeMap::from([(0, pair)]);
+        let page = OffsetPage {
+            table: BTreeMap::from([
+                ("no group".to_owned(), pairs(vec![5, 5])),
+                ("T@g".to_owned(), pairs(vec![5])),
+                ("T@h".to_owned(), pairs(vec![5, i64::MAX])),
+            ]),
+            ..OffsetPage::default()
+        };
+        side.offsets.merge(&page, true, |_, _, _| true);
+        assert_eq!((side.get("g"), side.get("h")), (Some(1), None));
+    }
+
+    #[test]
+    fn removals_are_bounded() {
+        let mut removed = Removed::default();
+        for number in 0..MAX_REMOVED as i64 + 5 {
+            removed.note(format!("@{number}"), number + 1, number);
+        }
+        assert_eq!(removed.entries.len(), MAX_REMOVED);
+        assert_eq!(removed.before("T", "0"), 0, "the oldest made room");
+        assert_eq!(removed.before("T", "9"), 10);
+    }
+}

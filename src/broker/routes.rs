@@ -121,7 +121,8 @@ fn rows() -> Vec<Row> {
 fn is_probe(request: &Command) -> bool {
     let added_by_5 = matches!(
         request.code,
-        request::GET_TIMER_CHECK_POINT
+        request::GET_BROKER_HA_STATUS
+            | request::GET_TIMER_CHECK_POINT
             | request::GET_TIMER_METRICS
             | request::QUERY_TOPICS_BY_CONSUMER
             | request::QUERY_SUBSCRIPTION_BY_CONSUMER

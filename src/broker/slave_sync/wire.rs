@@ -89,3 +89,51 @@ json_body! {
         pub queue_offset: i64 => "queueOffset",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::common::json::{FromJson, Json, Style, ToJson};
+
+    /// The names are what brokers of two releases must agree on.
+    #[test]
+    fn both_bodies_as_they_are_written() {
+        let table = BTreeMap::from([("T@g".to_owned(), BTreeMap::from([(0, vec![7, 99])]))]);
+        let removed = BTreeMap::from([("@gone".to_owned(), 98)]);
+        let page = OffsetPage { complete: true, removed, table, upto: 5 };
+        let asked = Asked { push: Some(page.clone()), session: 3, ..Asked::default() };
+        let offsets =
+            r#"{"complete":true,"removed":{"@gone":98},"table":{"T@g":{0:[7,99]}},"upto":5}"#;
+        let expected = format!(
+            r#"{{"delay":-1,"filters":-1,"groups":{{"counter":0,"timestamp":0}},"offsets":0,"push":{offsets},"session":3,"timer":-1,"topics":{{"counter":0,"timestamp":0}},"waitMs":0}}"#
+        );
+        assert_eq!(asked.to_json().write(Style::Fastjson), expected);
+        let told = Told {
+            delay: Some(DelayPart { table: BTreeMap::from([(3, 8)]), number: 2 }),
+            filters: Some(FilterPart { number: 1, text: "{}".to_owned() }),
+            log_end: 1000,
+            offsets: page,
+            session: 3,
+            timer: Some(TimerPart {
+                done_ms: 17,
+                metrics: "{}".to_owned(),
+                number: 4,
+                queue_offset: 6,
+            }),
+            ..Told::default()
+        };
+        let text = told.to_json().write(Style::Fastjson);
+        let parts = [
+            r#""delay":{"table":{3:8},"number":2}"#,
+            r#""filters":{"number":1,"text":"{}"}"#,
+            r#""logEnd":1000"#,
+            r#""session":3"#,
+            r#""timer":{"doneMs":17,"metrics":"{}","number":4,"queueOffset":6}"#,
+        ];
+        for part in parts {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(text.contains(&format!(r#""offsets":{offsets}"#)), "{text}");
+        assert_eq!(Told::from_json(&Json::parse(text.as_bytes()).unwrap()), Ok(told));
+    }
+}

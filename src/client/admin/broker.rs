@@ -22,7 +22,10 @@ impl AdminClient {
 
     /// How a broker's replication stands (907, of 5.x).
     pub fn ha_status(&self, addr: &str) -> AdminResult<HaRuntimeInfo> {
-        self.ask(addr, Command::request(request_code::GET_BROKER_HA_STATUS))
+        let mut request = Command::request(request_code::GET_BROKER_HA_STATUS);
+        // Without any field it would be taken for a probe by a client of 4.x.
+        request.fields.push_str("brokerAddr", addr);
+        self.ask(addr, request)
     }
 
     /// Property lines of a broker (26).
