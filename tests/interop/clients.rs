@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `produce NAMESRV TOPIC GROUP COUNT SEED [RETRIES]` | a `sent` or `failed` line for each message, then `done` |
 //! | `consume NAMESRV TOPIC GROUP [SQL]` | `ready`, then a `got` line for each delivery, until stdin ends; `failed` if it cannot start (Java) |
+//! | `send …`, `receive …` | see [`features`](crate::features) |
 //!
 //! ```text
 //! sent   ID KEY QUEUE OFFSET BYTES SHA256       "-" where the client does not tell (oneway)
@@ -73,7 +74,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    fn start(&self, home: &Path, words: &[&str]) -> Child {
+    /// Starts it with these words; its stdin and stdout are pipes.
+    pub fn start(&self, home: &Path, words: &[&str]) -> Child {
         Command::new(&self.command[0])
             .args(&self.command[1..])
             .args(words)
@@ -339,14 +341,19 @@ fn words(words: &[&str]) -> Vec<String> {
 }
 
 fn java(folder: &Path, version: &str) -> Result<Vec<String>, String> {
-    let recipe = concat!(include_str!("java/pom.xml"), include_str!("java/Interop.java"));
+    let recipe = concat!(
+        include_str!("java/pom.xml"),
+        include_str!("java/Interop.java"),
+        include_str!("java/Features.java")
+    );
     let lib = folder.join("lib");
     let class_path = format!("{}:{}", folder.display(), lib.join("*").display());
     cached(folder, recipe, || {
         fetch_jars(&source("java/pom.xml"), version, &lib)?;
         let mut javac = Command::new("javac");
         javac.args(["-nowarn", "-encoding", "UTF-8", "-cp", &class_path, "-d"]);
-        run(javac.arg(folder).arg(source("java/Interop.java"))).map(drop)
+        let sources = ["java/Interop.java", "java/Features.java"].map(source);
+        run(javac.arg(folder).args(sources)).map(drop)
     })?;
     Ok(words(&[
         "java",
@@ -361,8 +368,12 @@ fn java(folder: &Path, version: &str) -> Result<Vec<String>, String> {
 }
 
 fn go(folder: &Path) -> Result<Vec<String>, String> {
-    let recipe =
-        concat!(include_str!("go/go.mod"), include_str!("go/go.sum"), include_str!("go/main.go"));
+    let recipe = concat!(
+        include_str!("go/go.mod"),
+        include_str!("go/go.sum"),
+        include_str!("go/main.go"),
+        include_str!("go/features.go")
+    );
     let program = folder.join("interop");
     cached(folder, recipe, || {
         let mut go = Command::new("go");

@@ -7,6 +7,7 @@
 
 mod clients;
 mod failover;
+mod features;
 mod filters;
 mod ha;
 mod matrix;

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 
+import features
 from rocketmq.client import Message, Producer, PushConsumer, SendStatus
 
 TAPE_CHARS = 349526
@@ -115,7 +116,9 @@ def consume(namesrv, topic, group):
     consumer.shutdown()
 
 
-if sys.argv[1] == "produce":
+if sys.argv[1] in ("send", "receive"):
+    getattr(features, sys.argv[1])(line, *sys.argv[2:])
+elif sys.argv[1] == "produce":
     produce(*sys.argv[2:5], int(sys.argv[5]), int(sys.argv[6]))
 else:
     consume(*sys.argv[2:5])

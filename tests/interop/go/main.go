@@ -34,7 +34,16 @@ func main() {
 	rlog.SetLogLevel("error")
 	servers := []string{os.Args[2]}
 	topic, group := os.Args[3], os.Args[4]
-	if os.Args[1] == "produce" {
+	switch os.Args[1] {
+	case "send":
+		send(servers, topic, group, os.Args[5], os.Args[6:])
+	case "receive":
+		filter := "*"
+		if len(os.Args) > 6 {
+			filter = os.Args[6]
+		}
+		receive(servers, topic, group, os.Args[5], filter)
+	case "produce":
 		count, err := strconv.Atoi(os.Args[5])
 		must(err)
 		seed, err := strconv.ParseUint(os.Args[6], 10, 32)
@@ -45,7 +54,7 @@ func main() {
 			must(err)
 		}
 		produce(servers, topic, group, count, uint32(seed), retries)
-	} else {
+	default:
 		selector := consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}
 		if len(os.Args) > 5 {
 			selector = consumer.MessageSelector{Type: consumer.SQL92, Expression: os.Args[5]}

@@ -1,6 +1,7 @@
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
+import java.util.Arrays;
 import java.util.concurrent.Semaphore;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.MessageSelector;
@@ -25,6 +26,10 @@ public class Interop {
         if (args[0].equals("produce")) {
             produce(args[1], args[2], args[3], Integer.parseInt(args[4]), Integer.parseInt(args[5]),
                 args.length > 6 ? Integer.parseInt(args[6]) : 0);
+        } else if (args[0].equals("send")) {
+            Features.send(args[1], args[2], args[3], args[4], Arrays.copyOfRange(args, 5, args.length));
+        } else if (args[0].equals("receive")) {
+            Features.receive(args[1], args[2], args[3], args[4], args.length > 5 ? args[5] : "*");
         } else {
             consume(args[1], args[2], args[3], args.length > 4 ? MessageSelector.bySql(args[4]) : MessageSelector.byTag("*"));
         }
