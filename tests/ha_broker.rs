@@ -660,6 +660,63 @@ fn a_topic_that_is_made_again_begins_anew_on_the_slave() {
     assert_eq!(texts(&slave, "T", 2), ["first", "second"]);
 }
 
+/// Offsets come at once, the log may be behind: what the new master stores next must not get offsets
+/// that a group has passed.
+#[test]
+fn a_group_that_was_ahead_of_the_new_masters_log_misses_nothing() {
+    let pair = Pair::new("ha-ahead");
+    let master = pair.master();
+    make_topic(&master, "T", "1");
+    let slave = pair.slave();
+    for body in ["one", "two"] {
+        master.send("T", &[], body);
+    }
+    until_copied(&master, &slave);
+    // As if two messages more had been consumed there, and had not come here before it died.
+    commit(&master, "consumers", 0, 4);
+    until_offset("the offset is on the slave", &slave, "consumers", &[(0, 4)]);
+    drop((slave, master));
+    let promoted = pair.slave_with(|configuration| {
+        configuration.store.broker_role = BrokerRole::AsyncMaster;
+    });
+    assert_eq!(offset(&promoted, "consumers", 0), Some(2));
+    promoted.send("T", &[], "three");
+    let from = offset(&promoted, "consumers", 0).expect("an offset");
+    let next = until("the group gets it", LONG, || {
+        let answer = promoted.pull("T", from, "*", 0);
+        (answer.code == code::SUCCESS).then_some(answer)
+    });
+    assert_eq!(next.fields.get("nextBeginOffset"), Some("3"));
+}
+
+#[test]
+fn a_running_broker_keeps_its_role_and_follows_its_configured_master() {
+    let pair = Pair::new("ha-update");
+    let master = pair.master();
+    let slave = pair.slave();
+    until_copied(&master, &slave);
+    let update =
+        |site: &Site, text: &str| site.call(request::UPDATE_BROKER_CONFIG, &[], text.as_bytes());
+    for (site, text) in
+        [(&master, "brokerRole=SLAVE\nbrokerId=1"), (&slave, "brokerRole=SYNC_MASTER")]
+    {
+        let refused = update(site, text);
+        assert_eq!(refused.code, code::SYSTEM_ERROR);
+        assert!(refused.remark.expect("why").contains("only a restart"));
+    }
+    assert_eq!(update(&master, "brokerRole=SYNC_MASTER").code, code::SUCCESS);
+    master.send("T", &[], "on both");
+    assert_eq!(update(&slave, "haMasterAddress=127.0.0.1:1").code, code::SUCCESS);
+    let following = || slave.broker.broker.replication.status().and_then(|status| status.following);
+    until("the slave follows elsewhere", LONG, || {
+        following().filter(|following| following.master == "127.0.0.1:1").map(|_| ())
+    });
+    assert_eq!(update(&slave, "haMasterAddress=").code, code::SUCCESS);
+    until("and comes back", LONG, || {
+        following().filter(|following| following.state == FollowState::Transferring).map(|_| ())
+    });
+}
+
 #[test]
 fn operators_see_both_sides() {
     let pair = Pair::new("ha-status");

@@ -316,6 +316,28 @@ impl ConsumerOffsets {
         Some(read(&of_group.queues.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
+    /// Brings offsets beyond the end of their queue back to it. `end` tells the end of a queue (topic,
+    /// queue); a queue that ends at 0 has nothing to tell.
+    ///
+    /// A master whose log lost its end, or a slave that becomes the master before it has all of the
+    /// log, would give the offsets in between to new messages, which the group then never saw.
+    pub fn bring_back(&self, end: impl Fn(&str, i32) -> i64) {
+        for (key, queues) in self.snapshot().offset_table {
+            let Some((topic, group)) = key.split_once('@') else { continue };
+            for (queue_id, offset) in queues {
+                let end = end(topic, queue_id);
+                if end > 0 && offset > end {
+                    log::warn!(
+                        "{group} was at {offset} of {topic}-{queue_id}, which ends at {end}: it goes on \
+                         there"
+                    );
+                    self.expect_reset(group, topic);
+                    self.commit(group, topic, queue_id, end);
+                }
+            }
+        }
+    }
+
     /// Topics of which the group has offsets.
     pub fn topics_of_group(&self, group: &str) -> BTreeSet<String> {
         self.read()
@@ -563,6 +585,19 @@ mod tests {
         assert_eq!(offsets.went_back(), 2);
         offsets.commit("h", "T", 0, 0);
         assert_eq!(offsets.went_back(), 3);
+    }
+
+    #[test]
+    fn offsets_beyond_the_end_come_back() {
+        let folder = Folder::new();
+        let offsets = offsets(&folder, 100);
+        for (topic, offset) in [("T", 5), ("U", 12), ("new", 12)] {
+            offsets.commit("g", topic, 0, offset);
+        }
+        offsets.bring_back(|topic, _| if topic == "new" { 0 } else { 7 });
+        let now = ["T", "U", "new"].map(|topic| offsets.get("g", topic, 0));
+        assert_eq!(now, [Some(5), Some(7), Some(12)]);
+        assert_eq!(offsets.went_back(), 0);
     }
 
     #[test]

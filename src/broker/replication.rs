@@ -102,9 +102,8 @@ impl Replication {
         let given = |address: Option<String>| address.filter(|address| !address.is_empty());
         let (ha_addr, master_addr) = (given(answer.ha_server_addr), given(answer.master_addr));
         let mut told = lock(&self.told);
-        if ha_addr.is_some() && told.ha_addr != ha_addr && pinned(&config).is_none() {
-            log::info!("the master's log is at {}", ha_addr.as_deref().unwrap_or_default());
-            if let Some(ha) = self.ha.get() {
+        if ha_addr.is_some() && told.ha_addr != ha_addr {
+            if let Some(ha) = self.ha.get().filter(|_| pinned(&config).is_none()) {
                 ha.set_master(ha_addr.as_deref());
             }
             told.ha_addr = ha_addr;
@@ -114,6 +113,17 @@ impl Replication {
             drop(told);
             self.news.signal().wakeup();
         }
+    }
+
+    /// The configured address of the master has changed.
+    pub fn configured(&self, broker: &Broker) {
+        let config = broker.store.config();
+        let told = lock(&self.told).ha_addr.clone();
+        let address = pinned(&config).map(str::to_owned).or(told);
+        if let Some(ha) = self.ha.get().filter(|_| config.is_slave()) {
+            ha.set_master(address.as_deref());
+        }
+        self.news.signal().wakeup();
     }
 
     /// Where a slave's master serves, if that is known, and is not this broker.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::config::BrokerConfig;
-use crate::common::config::{ConfigStruct, DynConfig, Entry, Live, PropertyFile, apply_entries};
+use crate::common::config::{
+    ConfigStruct, ConfigValue, DynConfig, Entry, Live, PropertyFile, apply_entries,
+};
 use crate::common::sync::lock;
 use crate::remoting::config::{ClientConfig, ServerConfig};
 use crate::remoting::protocol::bodies::DataVersion;
@@ -158,6 +160,12 @@ impl Settings {
             .map(str::to_owned)
             .collect();
         problems.extend(broker.validate(role));
+        if self.store.get().is_slave() != store.is_slave() {
+            problems.push(format!(
+                "brokerRole={} makes a slave of a master, or a master of a slave: only a restart can",
+                role.print()
+            ));
+        }
         if !problems.is_empty() {
             return Err(Refused::Invalid(problems.join("; ")));
         }
@@ -251,6 +259,7 @@ mod tests {
             ("brokerPermission=4\ndefaultTopicQueueNums=many", "defaultTopicQueueNums=many"),
             ("brokerPermission=4\nautoCreateTopicEnabel=true", "autoCreateTopicEnable"),
             ("brokerPermission=4\nbrokerRole=MASTER", "SYNC_MASTER"),
+            ("brokerPermission=4\nbrokerId=1\nbrokerRole=SLAVE", "only a restart"),
             ("brokerPermission=4\nnamesrvAddr=nowhere", "host:port"),
             ("brokerPermission=4\nsendMessageThreadPoolNums=0", "sendMessageThreadPoolNums is 0"),
         ] {

@@ -389,6 +389,9 @@ fn start_servers(
     if let Some(timer) = &broker.timer {
         timer.recover(now_ms()).map_err(|error| StartError::Load(error.to_string()))?;
     }
+    if !broker.store.config().is_slave() && broker.store.dispatch_behind_bytes() == 0 {
+        broker.consumer_offsets.bring_back(|topic, queue| broker.store.max_offset(topic, queue));
+    }
     Replication::start(broker).map_err(|error| StartError::Start(error.to_string()))?;
     transaction_check::remember_ends(broker);
     let port = broker.settings.server.get().listen_port;

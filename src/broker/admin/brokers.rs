@@ -39,6 +39,9 @@ pub fn update_config(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command
     if changed.iter().any(|key| key == "namesrvAddr") {
         broker.registration.refresh(broker)?;
     }
+    if changed.iter().any(|key| key == "haMasterAddress") {
+        broker.replication.configured(broker);
+    }
     if changed.iter().any(|key| key == "brokerPermission") {
         broker.topics.bump_version();
         // When it is answered, the name servers that can be reached send clients elsewhere.
