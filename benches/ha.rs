@@ -21,9 +21,9 @@ use load::consume::{self, From, Reading, now_us};
 use load::histogram::Histogram;
 use load::paced::{self, Pace};
 use load::produce::{self, Load, Outcome, Properties};
-use load::table::{Better, MICROSECONDS, RATE, Table, Unit};
+use load::table::{Better, MICROSECONDS, PROCESSOR, RATE, Table, Unit};
 use load::target::Target;
-use load::{arguments, give_up, parsed, tap};
+use load::{arguments, cost, give_up, parsed, tap};
 use rocketmq::common::command_line::{Arguments, OptionSpec};
 use support::java_peer::Servers;
 use support::pair::{Half, log_range, wait_until_equal};
@@ -111,8 +111,17 @@ fn figures(make: &Servers) -> Result<Vec<Row>, String> {
     for (connections, window, messages) in [(64, 1, 200_000), (4, 64, 400_000)] {
         let mut rates = Vec::new();
         for (pair, name) in pairs.iter().zip(["asynchronous", "synchronous double write"]) {
+            let before = pair.costs();
             let outcome = pair.send(connections, window, messages)?;
+            let cpu: f64 = before
+                .iter()
+                .zip(pair.costs())
+                .map(|(before, after)| cost::cpu_us_per_message(*before, after, messages))
+                .sum();
             row(&format!("{name}, {connections} × {window}: messages"), RATE, outcome.per_second());
+            let both =
+                format!("{name}, {connections} × {window}: processor a message, both brokers");
+            row(&both, PROCESSOR, cpu);
             let p99 = outcome.latency.quantile_us(0.99) as f64;
             row(&format!("{name}, {connections} × {window}: p99"), MICROSECONDS, p99);
             rates.push(outcome.per_second());
@@ -189,6 +198,12 @@ impl Pair {
     fn add_slave(&self, name: &str) -> Server {
         let half = Half::new(&self.make, self.dir.join(name)).with_java_heap(JAVA_HEAP);
         half.slave(Some(&self.namesrv.addr()), &KEYS)
+    }
+
+    /// What each of the two has taken from the machine.
+    fn costs(&self) -> Vec<cost::Cost> {
+        let both = [Some(&self.master), self.slave.as_ref()];
+        both.into_iter().flatten().filter_map(|server| cost::of(server.process.pid())).collect()
     }
 
     fn without_slave(mut self) -> Self {
