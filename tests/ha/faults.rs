@@ -194,6 +194,29 @@ fn a_stopped_slave_delays_only_those_who_wait_for_it() {
     assert_equal(&master, &slave, &mut book);
 }
 
+/// A slave that is connected, but `haSlaveFallbehindMax` bytes behind, is nobody to wait for.
+#[test]
+fn a_slave_far_behind_is_not_waited_for() {
+    let site = Site::new("ha-behind");
+    let keys = [("haSlaveFallbehindMax", "200000"), ("haHousekeepingInterval", "20000")];
+    let [master, slave] = site.pair_with(&keys, &[]);
+    slave.process.signal("STOP");
+    let mut wire = master.wire();
+    assert_eq!(probe(&mut wire), FLUSH_SLAVE_TIMEOUT);
+    let (begin, load) = (Instant::now(), Load { messages: 100, ..LOAD });
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    book.enter(Sending::start(&master.addr(), load, 0).join());
+    assert!(book.refused().contains(&SLAVE_NOT_AVAILABLE), "only {:?}", book.refused().first());
+    eprintln!("far behind: 800 messages refused within {:.1?}", begin.elapsed());
+    let begin = Instant::now();
+    assert_eq!(probe(&mut wire), SLAVE_NOT_AVAILABLE);
+    assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+    slave.process.signal("CONT");
+    wait_for_acknowledgement(&master, Duration::from_secs(5));
+    send(&master, &mut book, 1, 200);
+    assert_equal(&master, &slave, &mut book);
+}
+
 /// An empty slave fetches a log of many files and is killed again and again on the way.
 #[test]
 fn a_slave_that_is_killed_while_it_fetches_goes_on() {
@@ -249,10 +272,23 @@ fn filled_master(site: &Site) -> (Server, Book) {
 /// Both die at once, come back, and go on.
 #[test]
 fn both_die_and_come_back() {
+    both_die("ASYNC_FLUSH");
+}
+
+/// The same, with every message on both disks before it is acknowledged.
+#[test]
+fn both_die_and_come_back_with_their_disks() {
+    both_die("SYNC_FLUSH");
+}
+
+fn both_die(flush: &str) {
     let site = Site::new("ha-both");
     let mut book = Book::new(LOAD.topic, LOAD.queues);
-    let [mut master, mut slave] = site.pair();
-    for round in 0..5 {
+    let master_keys = [("flushDiskType", flush)];
+    let after_flush = (flush == "SYNC_FLUSH").to_string();
+    let slave_keys = [("flushDiskType", flush), ("slaveAckAfterFlush", after_flush.as_str())];
+    let [mut master, mut slave] = site.pair_with(&master_keys, &slave_keys);
+    for round in 0..4 {
         let sending = Sending::start(&master.addr(), LOAD, round);
         sending.wait_for(700, SOON);
         if round % 2 == 0 {
@@ -263,8 +299,8 @@ fn both_die_and_come_back() {
             master.process.kill();
         }
         book.enter(sending.join());
-        slave = site.slave(1, &[]);
-        master = site.master(0, "SYNC_MASTER", &[]);
+        slave = site.slave(1, &slave_keys);
+        master = site.master(0, "SYNC_MASTER", &master_keys);
         let took = wait_for_acknowledgement(&master, Duration::from_secs(10));
         eprintln!("both died: acknowledged again {took:.1?} after the master's start");
         wait_until_equal(&master, &slave, SOON);

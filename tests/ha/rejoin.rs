@@ -14,6 +14,7 @@ use crate::support::pair::{
     Half, assert_same_logs, assert_same_queues, log_range, wait_until_equal,
 };
 use crate::support::servers::{self, Server};
+use crate::support::traffic::Traffic;
 use crate::support::{free_port, until};
 
 fn copy(from: &Path, to: &Path) {
@@ -168,6 +169,47 @@ fn two_slaves_are_two_copies() {
     drop(first);
     let mut wire = master.wire();
     until("one copy too few", SOON, || (probe(&mut wire) == SLAVE_NOT_AVAILABLE).then_some(()));
+}
+
+/// Delayed messages and open transactions wait on the master; it is lost with its disk, and the slave,
+/// started as the master, delivers them.
+#[test]
+fn a_slave_that_becomes_the_master_delivers_what_waited() {
+    let site = Site::new("ha-promoted");
+    let [mut master, mut slave] = site.pair();
+    let mut traffic = Traffic::default();
+    traffic.create_topics(&mut master.wire());
+    traffic.send(&mut master.wire(), 1000, 1500);
+    wait_until_equal(&master, &slave, SOON);
+    master.process.kill();
+    site.halves[0].delete_store();
+    slave.process.stop(SOON);
+    let master = site.master(1, "SYNC_MASTER", &[]);
+    traffic.wait_for_delivery(&mut master.wire());
+    // And it has a slave again.
+    let slave = site.slave(0, &[]);
+    wait_for_acknowledgement(&master, SOON);
+    wait_for_topic(&slave);
+    let range = wait_until_equal(&master, &slave, SOON);
+    wait_for_dispatch(&slave);
+    assert_same_logs(&master, &slave, range);
+    assert_same_queues(&master, &slave);
+}
+
+/// What is still in the buffers of a transient pool does not leave; what is committed does.
+#[test]
+fn a_master_with_a_transient_pool_is_followed() {
+    let site = Site::new("ha-pool");
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    let keys = [
+        ("transientStorePoolEnable", "true"),
+        ("transientStorePoolSize", "3"),
+        ("commitIntervalCommitLog", "20"),
+    ];
+    let [master, slave] = site.pair_with(&keys, &[]);
+    send(&master, &mut book, 0, 5000);
+    assert_equal(&master, &slave, &mut book);
+    assert!(book.refused().is_empty(), "refused: {:?}", book.refused().first());
 }
 
 #[test]
