@@ -69,17 +69,16 @@ pub fn commit_offset(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command
     Ok(Some(success_with_fields()))
 }
 
-/// Stops groups whose next message is too far from the end of the log, so that they do not push
-/// what others read out of memory; only with `disableConsumeIfConsumerReadSlowly`. Every 3 minutes.
+/// Stops groups whose last read was too far from the end of the log, so that they do not push what
+/// others read out of memory; only with `disableConsumeIfConsumerReadSlowly`. Every 3 minutes.
 pub fn stop_slow_groups(broker: &Arc<Broker>) {
     let config = broker.config.get();
     if !config.disable_consume_if_consumer_read_slowly {
         return;
     }
-    for group in broker.subscription_groups.names() {
-        if let Some((topic, behind)) = farthest_behind(broker, &group)
-            && behind > config.consumer_fallbehind_threshold
-        {
+    for (group, (topic, behind)) in broker.stats.farthest_behind() {
+        // What was measured last of a group that is gone says nothing about it.
+        if behind > config.consumer_fallbehind_threshold && broker.consumers.get(&group).is_some() {
             log::warn!(
                 "{group} is {behind} bytes behind on {topic}, more than consumerFallbehindThreshold={}; it may not consume until its consumeEnable is set again",
                 config.consumer_fallbehind_threshold
@@ -89,21 +88,48 @@ pub fn stop_slow_groups(broker: &Arc<Broker>) {
     }
 }
 
-/// The topic on which an online group is farthest behind the end of the log, and by how many bytes.
-fn farthest_behind(broker: &Broker, group: &str) -> Option<(String, i64)> {
-    let online = broker.consumers.get(group)?;
-    let end = broker.store.commit_log_max_offset();
-    let topics = broker.consumer_offsets.topics_of_group(group).into_iter();
-    topics
-        .filter(|topic| online.concerns(topic))
-        .filter_map(|topic| {
-            let offsets = broker.consumer_offsets.of_group(group, &topic).into_iter();
-            let behind = offsets
-                .filter(|(queue_id, offset)| *offset < broker.store.max_offset(&topic, *queue_id))
-                .map(|(queue_id, offset)| broker.store.commit_log_offset(&topic, queue_id, offset))
-                .map(|next| end - next)
-                .max()?;
-            Some((topic, behind))
-        })
-        .max_by_key(|(_, behind)| *behind)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::TestBroker;
+
+    #[test]
+    fn a_group_that_reads_far_behind_is_stopped_and_no_other() {
+        let broker = TestBroker::start_with(|configuration| {
+            configuration.broker.disable_consume_if_consumer_read_slowly = true;
+            configuration.broker.consumer_fallbehind_threshold = 10_000;
+        });
+        broker.make_topic("T", "1");
+        for _ in 0..20 {
+            broker.send("T", "0", &"x".repeat(1000));
+        }
+        broker.settle();
+        let subscription = r#""subscriptionDataSet":[{"topic":"T","subString":"*"}]"#;
+        let groups = ["slow", "quick"].map(|group| {
+            format!(r#"{{"groupName":"{group}","messageModel":"CLUSTERING",{subscription}}}"#)
+        });
+        let consumers = groups.join(",");
+        let body =
+            format!(r#"{{"clientID":"c","consumerDataSet":[{consumers}],"producerDataSet":[]}}"#);
+        broker.ask(34, &[], body);
+        let pull = |group: &str, offset: &str| {
+            let fields = [
+                ("consumerGroup", group),
+                ("topic", "T"),
+                ("queueId", "0"),
+                ("queueOffset", offset),
+                ("maxMsgNums", "1"),
+                ("sysFlag", "4"),
+                ("subscription", "*"),
+            ];
+            broker.call(11, &fields, "").code
+        };
+        let stop = || stop_slow_groups(&broker.running.broker);
+        // Whoever was behind and is not any more goes on.
+        assert_eq!([pull("quick", "0"), pull("quick", "19")], [code::SUCCESS; 2]);
+        assert_eq!([pull("slow", "0"), pull("gone", "0")], [code::SUCCESS; 2]);
+        stop();
+        assert_eq!(pull("slow", "1"), code::NO_PERMISSION);
+        assert_eq!([pull("quick", "19"), pull("gone", "19")], [code::SUCCESS; 2]);
+    }
 }

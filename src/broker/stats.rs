@@ -355,6 +355,22 @@ impl BrokerStats {
         });
     }
 
+    /// Of each group that read something, on which topic it was farthest from the log's end, and by how
+    /// many bytes, at its last reads.
+    pub fn farthest_behind(&self) -> BTreeMap<String, (String, i64)> {
+        let mut farthest: BTreeMap<String, (String, i64)> = BTreeMap::new();
+        for (key, item) in self.items_of(Kind::GroupGetFall) {
+            let mut parts = key.splitn(3, '@').skip(1);
+            let (Some(topic), Some(group)) = (parts.next(), parts.next()) else { continue };
+            let bytes = item.values[0].load(Ordering::Relaxed);
+            let known = farthest.entry(group.to_owned()).or_default();
+            if known.1 < bytes {
+                *known = (topic.to_owned(), bytes);
+            }
+        }
+        farthest
+    }
+
     /// A message given back.
     pub fn sent_back(&self, group: &str, topic: &str) {
         let (group, topic) = (self.counted(group), self.counted(topic));
