@@ -35,7 +35,9 @@ use crate::remoting::protocol::headers::{
 };
 use crate::remoting::protocol::heartbeat::ConsumerData;
 use crate::remoting::protocol::{request_code, response_code};
-use crate::remoting::{Command, RemotingClient, RemotingError, address_server, command::Language};
+use crate::remoting::{
+    Command, RemotingClient, RemotingError, SerializeType, address_server, command::Language,
+};
 
 /// Java's number for Rust in the header's language field.
 pub const LANGUAGE_RUST: Language = Language(12);
@@ -448,6 +450,16 @@ impl Instance {
     /// Adds what every request of the instance carries.
     pub fn prepare(&self, addr: &str, mut request: Command) -> Command {
         request.language = LANGUAGE_RUST;
+        if self.options.binary_headers
+            && matches!(
+                request.code,
+                request_code::SEND_MESSAGE_V2
+                    | request_code::SEND_BATCH_MESSAGE
+                    | request_code::PULL_MESSAGE
+            )
+        {
+            request.serialize = SerializeType::RocketMq;
+        }
         if self.stream {
             request.fields.set("ReqT", "0");
         }
@@ -577,9 +589,10 @@ impl Instance {
             .collect()
     }
 
-    /// Asks the name servers, one after the other, until one answers.
+    /// Asks the name servers, one after the other, until one answers; one that knows nothing of it
+    /// (it may just have started) is not the last word while there are others.
     pub fn ask_name_server(&self, request: &Command) -> Result<(String, Command), ClientError> {
-        let mut last = None;
+        let (mut last, mut ignorant) = (None, None);
         let tried = self.name_servers.in_order();
         for addr in &tried {
             let request = self.prepare(addr, request.clone());
@@ -587,12 +600,20 @@ impl Instance {
             match self.remoting.call(addr, request, self.options.api_timeout) {
                 Ok(response) => {
                     self.answered(addr, code, &response);
+                    if response.code == response_code::TOPIC_NOT_EXIST {
+                        ignorant.get_or_insert((addr.clone(), response));
+                        continue;
+                    }
                     self.name_servers.stick_to(addr);
                     return Ok((addr.clone(), response));
                 }
                 Err(RemotingError::Stopped) => return Err(ClientError::NotRunning),
                 Err(error) => last = Some(error),
             }
+        }
+        if let Some((addr, response)) = ignorant {
+            self.name_servers.stick_to(&addr);
+            return Ok((addr, response));
         }
         Err(match last {
             Some(last) => ClientError::NameServer { tried, last },

@@ -15,12 +15,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::config::Deadline;
+use super::config::{Deadline, Interceptors};
 use super::error::ClientError;
 use super::instance::Instance;
 use super::sender::AsyncSend;
+use super::unreachable::Unreachable;
 use crate::common::service_thread::{ServiceThread, Signal};
 use crate::common::sync::{catch_panic, lock};
 use crate::common::thread_pool::{Shed, Task};
@@ -56,6 +57,11 @@ struct State {
 struct Lane {
     addr: String,
     instance: Weak<Instance>,
+    /// Of the instance.
+    interceptor: Interceptors,
+    unreachable: Arc<Unreachable>,
+    /// Workers that may tell outcomes at a time.
+    drainers: usize,
     waiting: Mutex<Vec<Box<AsyncSend>>>,
     signal: Arc<Signal>,
     thread: Mutex<Option<ServiceThread>>,
@@ -143,6 +149,9 @@ impl Lane {
         let lane = Arc::new(Self {
             addr: addr.to_owned(),
             instance: Arc::downgrade(instance),
+            interceptor: instance.options.interceptor.clone(),
+            unreachable: Arc::clone(&instance.unreachable),
+            drainers: instance.options.callback_threads as usize,
             waiting: Mutex::default(),
             signal: Arc::default(),
             thread: Mutex::default(),
@@ -188,35 +197,30 @@ impl Lane {
     fn issue(self: &Arc<Self>, instance: &Arc<Instance>, sends: Vec<Box<AsyncSend>>) {
         if let Err(error) = instance.unreachable.check(&self.addr) {
             for send in sends {
-                self.finished(instance, send, Err(error.clone()));
+                self.finished(send, Err(error.clone()));
             }
             return;
         }
         let mut calls = Vec::with_capacity(sends.len());
         let mut longest = Duration::ZERO;
+        let now = Instant::now();
         for send in sends {
-            let Some(timeout) = send.deadline.left() else {
+            let Some(timeout) = send.deadline.left_at(now) else {
                 let timeout_ms = send.deadline.elapsed().as_millis() as u64;
                 let addr = self.addr.clone();
                 let error = RemotingError::Timeout { addr, timeout_ms };
-                self.finished(instance, send, Err(error.into()));
+                self.finished(send, Err(error.into()));
                 continue;
             };
             longest = longest.max(timeout);
             let request = instance.prepare(&self.addr, send.request());
             let code = request.code;
-            let (lane, weak) = (Arc::clone(self), Arc::downgrade(instance));
+            let lane = Arc::clone(self);
             let done = Box::new(move |result: Result<Command, RemotingError>| {
-                let result = result.map_err(ClientError::from);
-                match weak.upgrade() {
-                    Some(instance) => {
-                        if let Ok(response) = &result {
-                            instance.answered(&lane.addr, code, response);
-                        }
-                        lane.finished(&instance, send, result);
-                    }
-                    None => send.complete(&lane.addr, result),
+                if let (Some(interceptor), Ok(response)) = (&lane.interceptor.0, &result) {
+                    interceptor.after_response(&lane.addr, code, response);
                 }
+                lane.finished(send, result.map_err(ClientError::from));
             });
             calls.push(AsyncCall { request, timeout, done });
         }
@@ -226,13 +230,8 @@ impl Lane {
     }
 
     /// Hands an outcome to the workers.
-    fn finished(
-        self: &Arc<Self>,
-        instance: &Arc<Instance>,
-        send: Box<AsyncSend>,
-        result: Result<Command, ClientError>,
-    ) {
-        instance.unreachable.note(&self.addr, &result);
+    fn finished(self: &Arc<Self>, send: Box<AsyncSend>, result: Result<Command, ClientError>) {
+        self.unreachable.note(&self.addr, &result);
         let call = {
             let mut outcomes = lock(&self.outcomes);
             outcomes.queue.push_back((send, result));
@@ -241,16 +240,19 @@ impl Lane {
             call
         };
         if call {
-            self.call_drainer(instance);
+            match self.instance.upgrade() {
+                Some(instance) => self.call_drainer(&instance),
+                // Nobody is left to do it on another thread.
+                None => self.drain(),
+            }
         }
     }
 
     fn call_drainer(self: &Arc<Self>, instance: &Arc<Instance>) {
-        let (lane, weak) = (Arc::clone(self), Arc::downgrade(instance));
-        instance.remoting.run(Box::new(Drain { lane, instance: weak }));
+        instance.remoting.run(Box::new(Drain(Arc::clone(self))));
     }
 
-    fn drain(self: &Arc<Self>, instance: &Weak<Instance>) {
+    fn drain(self: &Arc<Self>) {
         loop {
             let (batch, call) = {
                 let mut outcomes = lock(&self.outcomes);
@@ -260,14 +262,16 @@ impl Lane {
                     return;
                 }
                 let batch: Vec<Outcome> = outcomes.queue.drain(..count).collect();
-                let limit = instance.upgrade().map_or(1, |i| i.options.callback_threads as usize);
                 // One stays free for other callbacks, so that slow ones do not stop everything.
-                let call = !outcomes.queue.is_empty() && outcomes.drainers + 1 < limit;
+                let call = !outcomes.queue.is_empty() && outcomes.drainers + 1 < self.drainers;
                 outcomes.drainers += usize::from(call);
                 (batch, call)
             };
-            if call && let Some(instance) = instance.upgrade() {
-                self.call_drainer(&instance);
+            if call {
+                match self.instance.upgrade() {
+                    Some(instance) => self.call_drainer(&instance),
+                    None => lock(&self.outcomes).drainers -= 1,
+                }
             }
             for (send, result) in batch {
                 catch_panic("callback of a send", || send.complete(&self.addr, result));
@@ -278,14 +282,11 @@ impl Lane {
 
 /// The task of a worker that tells outcomes. It also runs if the pool gives it up: callers were
 /// promised to be told.
-struct Drain {
-    lane: Arc<Lane>,
-    instance: Weak<Instance>,
-}
+struct Drain(Arc<Lane>);
 
 impl Task for Drain {
     fn run(self: Box<Self>) {
-        self.lane.drain(&self.instance);
+        self.0.drain();
     }
 
     fn shed(self: Box<Self>, _: Shed, _: Duration, _: usize) {

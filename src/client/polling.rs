@@ -249,7 +249,7 @@ impl LiteInner {
             return;
         }
         turn.next_offset = Some(offset);
-        let result = match result {
+        let mut result = match result {
             Ok(result) => result,
             Err(error) => {
                 log::warn!("{}: {:?}: {error}", self.options.group, turn.state.process.queue);
@@ -274,14 +274,16 @@ impl LiteInner {
             if turn.is_over() {
                 return;
             }
-            turn.state.process.put(&result.messages);
-            self.cached.fetch_add(result.messages.len(), Ordering::Relaxed);
-            ready.push_back(Ready {
-                state: Arc::clone(&turn.state),
-                generation: turn.generation,
-                messages: result.messages.into(),
-            });
-            self.arrived.notify_one();
+            turn.state.process.put(&mut result.messages);
+            if !result.messages.is_empty() {
+                self.cached.fetch_add(result.messages.len(), Ordering::Relaxed);
+                ready.push_back(Ready {
+                    state: Arc::clone(&turn.state),
+                    generation: turn.generation,
+                    messages: result.messages.into(),
+                });
+                self.arrived.notify_one();
+            }
         }
         self.pull(turn);
     }

@@ -79,20 +79,22 @@ pub struct Load {
 }
 
 impl Cache {
-    fn insert(&mut self, message: &ReceivedMessage) {
+    /// Takes one in; `false` if it was there.
+    fn insert(&mut self, message: &ReceivedMessage) -> bool {
         let offset = message.queue_offset();
         let slot = Slot { offset, message: Some(message.clone()) };
         if self.waiting.back().is_none_or(|last| last.offset < offset) {
             self.waiting.push_back(slot);
         } else {
             match self.waiting.binary_search_by_key(&offset, |slot| slot.offset) {
-                Ok(_) => return,
+                Ok(_) => return false,
                 Err(at) => self.waiting.insert(at, slot),
             }
         }
         self.count += 1;
         self.bytes += message.cached_bytes();
         self.end_offset = self.end_offset.max(offset + 1);
+        true
     }
 
     fn remove(&mut self, offset: i64) {
@@ -154,12 +156,11 @@ impl ProcessQueue {
         lock(&self.cache)
     }
 
-    /// Takes pulled messages in. Returns whether an orderly task must be started for the queue.
-    pub fn put(&self, messages: &[ReceivedMessage]) -> bool {
+    /// Takes pulled messages in; leaves those in the list that were not there yet. Returns whether an
+    /// orderly task must be started for the queue.
+    pub fn put(&self, messages: &mut Vec<ReceivedMessage>) -> bool {
         let mut cache = self.cache();
-        for message in messages {
-            cache.insert(message);
-        }
+        messages.retain(|message| cache.insert(message));
         let start = !cache.waiting.is_empty() && !cache.draining;
         cache.draining |= start;
         start
@@ -386,7 +387,7 @@ mod tests {
     fn the_commit_offset_is_the_first_unfinished() {
         let queue = queue();
         let all = messages(10..15);
-        assert!(queue.put(&all));
+        assert!(queue.put(&mut all.clone()));
         assert_eq!(queue.load(), Load { count: 5, bytes: 25, span: 4 });
         assert_eq!(queue.remove(&all[1..3]), Some(10));
         assert_eq!(queue.remove(&all[4..]), Some(10));
@@ -401,8 +402,10 @@ mod tests {
     #[test]
     fn a_message_pulled_twice_is_held_once() {
         let queue = queue();
-        queue.put(&messages([3, 5]));
-        queue.put(&messages([4, 5, 3]));
+        queue.put(&mut messages([3, 5]));
+        let mut again = messages([4, 5, 3]);
+        queue.put(&mut again);
+        assert_eq!(again.iter().map(|m| m.queue_offset()).collect::<Vec<_>>(), [4]);
         assert_eq!(queue.load(), Load { count: 3, bytes: 15, span: 2 });
     }
 
@@ -410,8 +413,8 @@ mod tests {
     fn orderly_takes_commits_and_gives_back() {
         let queue = queue();
         let all = messages(0..5);
-        assert!(queue.put(&all[..4]));
-        assert!(!queue.put(&all[4..]), "a task drains it already");
+        assert!(queue.put(&mut all[..4].to_vec()));
+        assert!(!queue.put(&mut all[4..].to_vec()), "a task drains it already");
         assert_eq!(queue.take(2).len(), 2);
         assert_eq!(queue.commit(), Some(2));
         assert_eq!(queue.take(2).len(), 2);
@@ -425,7 +428,7 @@ mod tests {
         assert_eq!((queue.commit(), queue.commit()), (Some(5), None));
         assert!(queue.is_empty());
         assert!(queue.take(1).is_empty());
-        assert!(queue.put(&messages([5])), "the task ended, a new one is asked for");
+        assert!(queue.put(&mut messages([5])), "the task ended, a new one is asked for");
     }
 
     #[test]

@@ -235,7 +235,7 @@ impl PushInner {
         began: Instant,
         result: Result<PullResult, ClientError>,
     ) {
-        let result = match result {
+        let mut result = match result {
             Ok(result) => result,
             Err(error) => return self.pull_failed(turn, &error),
         };
@@ -245,8 +245,10 @@ impl PushInner {
             PullStatus::Found => {
                 let queue = &turn.queue;
                 self.stats.pulled(&queue.topic, began.elapsed(), result.messages.len());
-                let start = queue.put(&result.messages);
+                let start = queue.put(&mut result.messages);
                 match &self.service {
+                    // What is in the cache already is being consumed already.
+                    Service::Concurrent(_) if result.messages.is_empty() => {}
                     Service::Concurrent(service) => service.submit(self, queue, result.messages),
                     Service::Orderly(service) if start => service.submit(self, queue),
                     Service::Orderly(_) => {}

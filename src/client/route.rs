@@ -42,15 +42,20 @@ impl TopicRoute {
 
     /// The next queue in turn, on another broker than `last_broker` if there is one.
     pub fn next_queue(&self, last_broker: Option<&str>) -> Option<&MessageQueue> {
+        self.next_place(last_broker).map(|at| &self.publish[at])
+    }
+
+    /// The same: where it stands in `publish`.
+    pub fn next_place(&self, last_broker: Option<&str>) -> Option<usize> {
         let count = self.publish.len();
         if count == 0 {
             return None;
         }
         let start = self.turn.fetch_add(1, Ordering::Relaxed);
-        let in_turn = |step: usize| &self.publish[start.wrapping_add(step) % count];
+        let in_turn = |step: usize| start.wrapping_add(step) % count;
         (0..count)
             .map(in_turn)
-            .find(|queue| last_broker != Some(queue.broker_name.as_str()))
+            .find(|at| last_broker != Some(self.publish[*at].broker_name.as_str()))
             .or_else(|| Some(in_turn(0)))
     }
 

@@ -28,11 +28,18 @@ use crate::common::{properties, sys_flag};
 use crate::remoting::protocol::bodies::MessageQueue;
 use crate::remoting::protocol::headers::SendMessageResponseHeader;
 use crate::remoting::protocol::{request_code, response_code};
-use crate::remoting::{Body, Command};
+use crate::remoting::{Body, Command, Fields};
 
 pub(crate) const INNER_PRODUCER_GROUP: &str = "CLIENT_INNER_PRODUCER";
 /// Bodies up to this size are copied into each attempt's frame; larger ones are shared.
 const COPY_LIMIT: usize = 4096;
+
+/// Bytes of the properties that a send adds: the unique key, `WAIT`.
+const ADDED_BYTES: usize = 96;
+/// Fields of a send, and bytes of their names and values without the properties.
+const FIELDS: usize = 14;
+/// See [`FIELDS`].
+const FIELD_BYTES: usize = 128;
 
 /// How well a message was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,6 +90,24 @@ pub enum Target<'a> {
     Key(&'a str),
     /// The one at the position that the function returns for the topic's queues.
     Select(&'a dyn Fn(&[MessageQueue], &Message) -> usize),
+}
+
+/// The queue of an attempt: one in turn is where it stands in its route, which costs no copy.
+#[derive(Debug)]
+enum Place {
+    Named(MessageQueue),
+    InRoute(Arc<TopicRoute>, usize),
+}
+
+impl std::ops::Deref for Place {
+    type Target = MessageQueue;
+
+    fn deref(&self) -> &MessageQueue {
+        match self {
+            Self::Named(queue) => queue,
+            Self::InRoute(route, at) => &route.publish[*at],
+        }
+    }
 }
 
 /// A message as it goes into requests, however many attempts it takes.
@@ -176,7 +201,7 @@ impl Sender {
         let topic = self.topic_of(message);
         check_message(&topic, message, self.options.max_message_bytes)?;
         let own = &message.properties;
-        let mut text = own.encode();
+        let mut text = own.encode_with_room(ADDED_BYTES);
         let mut add = |name: &str, value: &str| {
             if !text.is_empty() {
                 text.push(PROPERTY_SEPARATOR);
@@ -253,6 +278,12 @@ impl Sender {
 
     fn request(&self, prepared: &Prepared, queue: &MessageQueue) -> Command {
         let mut request = Command::request(prepared.code);
+        let names = self.options.group.len()
+            + self.options.create_topic_key.len()
+            + prepared.topic.len()
+            + queue.broker_name.len();
+        let bytes = FIELD_BYTES + names + prepared.properties.len();
+        request.fields = Fields::with_capacity(FIELDS, bytes);
         // The fields of `SendMessageRequestHeaderV2`, without a copy of each text.
         let fields = &mut request.fields;
         fields.push_str("a", &self.options.group);
@@ -286,11 +317,11 @@ impl Sender {
         )
     }
 
-    fn next_queue(&self, route: &TopicRoute, last: Option<&str>) -> Option<MessageQueue> {
+    fn next_queue(&self, route: &Arc<TopicRoute>, last: Option<&str>) -> Option<Place> {
         if self.options.avoid_slow_brokers {
-            route.next_fit_queue(&self.faults)
+            route.next_fit_queue(&self.faults).map(Place::Named)
         } else {
-            route.next_queue(last).cloned()
+            route.next_place(last).map(|at| Place::InRoute(Arc::clone(route), at))
         }
     }
 
@@ -444,7 +475,7 @@ impl Sender {
         let mut timed_out = false;
         for attempt in 1..=tries {
             let queue = match &queue {
-                Some(queue) => queue.clone(),
+                Some(queue) => Place::Named(queue.clone()),
                 None => {
                     let route = self.route(&prepared.topic)?;
                     let last = attempts.last().map(|attempt| attempt.broker_name.as_str());
@@ -479,7 +510,7 @@ impl Sender {
                     if matches!(error, ClientError::Remoting(_)) {
                         self.instance.update_routes_soon();
                     }
-                    let broker_name = queue.broker_name;
+                    let broker_name = queue.broker_name.clone();
                     attempts.push(Attempt { broker_name, error: Box::new(error) });
                     if !again {
                         break;
@@ -514,6 +545,16 @@ impl Sender {
         }
     }
 
+    /// The queue that was named, else the next one in turn.
+    fn first_place(&self, topic: &str, queue: Option<MessageQueue>) -> Result<Place, ClientError> {
+        match queue {
+            Some(queue) => Ok(Place::Named(queue)),
+            None => self
+                .next_queue(&self.route(topic)?, None)
+                .ok_or_else(|| ClientError::NoRoute { topic: topic.to_owned() }),
+        }
+    }
+
     /// Sends without waiting for an answer: only local failures are known.
     pub fn send_oneway(
         &self,
@@ -521,11 +562,7 @@ impl Sender {
         queue: Option<MessageQueue>,
         timeout: Duration,
     ) -> Result<(), ClientError> {
-        let queue = match queue {
-            Some(queue) => Some(queue),
-            None => self.next_queue(&*self.route(&prepared.topic)?, None),
-        };
-        let queue = queue.ok_or_else(|| ClientError::NoRoute { topic: prepared.topic.clone() })?;
+        let queue = self.first_place(&prepared.topic, queue)?;
         let addr = self.instance.vip(self.instance.master(&queue.broker_name, &queue.topic)?);
         let after = self.tell_hooks(prepared, &queue, &addr, SendMode::Oneway)?;
         let issued = self.instance.oneway(&addr, self.request(prepared, &queue), timeout);
@@ -543,11 +580,7 @@ impl Sender {
     ) -> Result<(), ClientError> {
         let deadline = Deadline::after(timeout);
         let in_turn = queue.is_none();
-        let queue = match queue {
-            Some(queue) => Some(queue),
-            None => self.next_queue(&*self.route(&prepared.topic)?, None),
-        };
-        let queue = queue.ok_or_else(|| ClientError::NoRoute { topic: prepared.topic.clone() })?;
+        let queue = self.first_place(&prepared.topic, queue)?;
         let limit = Limit {
             count: self.options.async_in_flight,
             bytes: self.options.async_in_flight_bytes,
@@ -559,7 +592,7 @@ impl Sender {
             queue,
             in_turn,
             deadline,
-            issued: Instant::now(),
+            issued: deadline.began(),
             attempts: Vec::new(),
             after: Vec::new(),
             done: Box::new(done),
@@ -573,7 +606,7 @@ impl Sender {
 pub(crate) struct AsyncSend {
     sender: Arc<Sender>,
     prepared: Prepared,
-    queue: MessageQueue,
+    queue: Place,
     /// Retries may take another queue.
     in_turn: bool,
     /// When it must be over.
@@ -608,7 +641,9 @@ impl AsyncSend {
     }
 
     fn tell_hooks(&mut self, addr: &str) -> Result<(), ClientError> {
-        self.issued = Instant::now();
+        if self.sender.options.avoid_slow_brokers {
+            self.issued = Instant::now();
+        }
         self.after = self.sender.tell_hooks(&self.prepared, &self.queue, addr, SendMode::Async)?;
         Ok(())
     }
@@ -630,7 +665,7 @@ impl AsyncSend {
                 let failed = !Sender::is_stored(&response);
                 self.sender.note(&self.queue.broker_name, self.issued, failed);
                 let id = std::mem::take(&mut self.prepared.message_id);
-                let queue = std::mem::take(&mut self.queue);
+                let queue = self.queue.clone();
                 let result = self.sender.read_result(id, queue, addr, response);
                 hooks::sent(std::mem::take(&mut self.after), Some(&result));
                 self.end(result);

@@ -125,8 +125,13 @@ impl Properties {
 
     /// Writes the string form, without a separator at the end.
     pub fn encode(&self) -> String {
+        self.encode_with_room(0)
+    }
+
+    /// The same with room for so many bytes more.
+    pub fn encode_with_room(&self, more_bytes: usize) -> String {
         let length: usize = self.0.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-        let mut text = String::with_capacity(length);
+        let mut text = String::with_capacity(length + more_bytes);
         for (name, value) in &self.0 {
             if !text.is_empty() {
                 text.push(PROPERTY_SEPARATOR);

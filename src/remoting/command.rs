@@ -77,6 +77,12 @@ fn range((from, to): (u32, u32)) -> Range<usize> {
 }
 
 impl Fields {
+    /// None yet, with room for so many with so many bytes of names and values.
+    pub fn with_capacity(fields: usize, text_bytes: usize) -> Self {
+        let (text, spans) = (String::with_capacity(text_bytes), Vec::with_capacity(fields));
+        Self { text, spans, present: false }
+    }
+
     /// The value of `name`; the last one wins.
     pub fn get(&self, name: &str) -> Option<&str> {
         let text = self.text.as_bytes();

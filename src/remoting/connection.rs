@@ -33,6 +33,8 @@ const WRITABLE_BYTES: usize = 1024 * 1024;
 /// A thread that writes takes along what others leave behind, but not for ever: after so many
 /// rounds the drain goes on.
 const MAX_ROUNDS: usize = 32;
+/// Buffer of a thread that makes many calls at a time, kept for its next ones.
+const BATCH_BYTES: usize = 256 * 1024;
 /// How long the drain waits for a peer that takes nothing, before it looks whether the connection
 /// is still open.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -345,7 +347,9 @@ impl Connection {
     /// so it must be short.
     pub fn call_async_all(&self, calls: Vec<AsyncCall>) {
         let now = Instant::now();
-        let mut frames = Frames::default();
+        let mut frames = SCRATCH.take();
+        // Whoever sends many at a time soon does it again.
+        frames.keep(BATCH_BYTES);
         let mut opaques = Vec::with_capacity(calls.len());
         for AsyncCall { mut request, timeout, done } in calls {
             let permit = match self.endpoint.async_permits.take() {
@@ -374,6 +378,8 @@ impl Connection {
                 self.pending.end(opaque, error.clone());
             }
         }
+        frames.clear();
+        SCRATCH.set(frames);
     }
 
     /// Sends a oneway request.

@@ -25,6 +25,8 @@ pub(super) struct Frames {
     /// Position in `bytes` before which the body goes; ascending.
     shared: Vec<(usize, Arc<dyn SharedBytes>)>,
     shared_bytes: usize,
+    /// See [`keep`](Self::keep).
+    kept_bytes: usize,
 }
 
 impl Frames {
@@ -47,10 +49,15 @@ impl Frames {
         self.len() == 0
     }
 
+    /// From now on a buffer of that size is kept.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        self.kept_bytes = bytes;
+    }
+
     /// The frames are gone; their buffer stays unless it is large.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
-        self.bytes.shrink_to(KEPT_BYTES);
+        self.bytes.shrink_to(self.kept_bytes.max(KEPT_BYTES));
         self.shared.clear();
         self.shared_bytes = 0;
     }

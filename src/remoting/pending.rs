@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,28 @@ pub(super) struct PendingCalls {
 struct Table {
     /// Why no call can be added any more.
     closed: Option<RemotingError>,
-    calls: HashMap<i32, Waiter>,
+    calls: HashMap<i32, Waiter, BuildHasherDefault<OpaqueHasher>>,
+}
+
+/// Spreads opaques, which are numbers that we chose, one after the other: nobody can make them
+/// collide, and the general hash costs more than all the rest of the table.
+#[derive(Default)]
+struct OpaqueHasher(u64);
+
+impl Hasher for OpaqueHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_i32(i32::from(*byte)));
+    }
+
+    fn write_i32(&mut self, opaque: i32) {
+        // Fibonacci hashing: the table looks at the high bits, and at the low ones.
+        let spread = (self.0 ^ u64::from(opaque as u32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = spread ^ (spread >> 32);
+    }
 }
 
 /// Who waits for an answer.

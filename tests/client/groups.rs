@@ -44,6 +44,60 @@ fn sends_go_to_the_broker_that_is_left() {
     }
 }
 
+#[test]
+fn name_servers_that_come_and_go_and_a_topic_that_grows() {
+    let site = Site::start("Growing", 2);
+    let make = Servers::from_env();
+    let mut second = make.namesrv(&site.dir.join("second"));
+    // The broker knows one of them only: the other one is a name server that has just started.
+    let names = format!("{};{}", second.addr(), site.names());
+    let often = Duration::from_millis(300);
+    let mut options = site.producer_options().name_servers(names.as_str());
+    (options.client.route_interval, options.client.api_timeout) = (often, often);
+    let producer = options.start().unwrap();
+    let ledger = Ledger::default();
+    let notes = ledger.clone();
+    let mut options = site.consumer_options("growing").name_servers(names.as_str());
+    options.client.route_interval = often;
+    let consumer = options.subscribe("Growing", "*").start_concurrent(move |messages, _| {
+        notes.note(messages);
+        ConsumeResult::Success
+    });
+    let consumer = consumer.unwrap();
+    let message = Message::new("Growing", "x");
+    let send = |count: usize| {
+        for _ in 0..count {
+            until("a send", SOON, || producer.send(&message).ok());
+        }
+    };
+    send(20);
+    ledger.wait_for(20);
+    // The topic grows: sends and pulls follow.
+    site.broker.wire().create_topic("Growing", 6);
+    let has = |count: usize| {
+        let queues = consumer.queues();
+        (queues.iter().filter(|queue| queue.topic == "Growing").count() == count).then_some(())
+    };
+    until("six queues are consumed", SOON, || has(6));
+    until("six queues are sent to", SOON, || {
+        let queues: BTreeSet<_> =
+            (0..12).map(|_| producer.send(&message).unwrap().queue.queue_id).collect();
+        (queues.len() == 6).then_some(())
+    });
+    // All name servers are gone: what is known is enough.
+    second.process.kill();
+    site.namesrv.process.signal("STOP");
+    let before = ledger.distinct();
+    send(20);
+    until("sends without a name server arrive", SOON, || {
+        (ledger.distinct() >= before + 20).then_some(())
+    });
+    site.namesrv.process.signal("CONT");
+    site.create_topic("Later", 1);
+    until("a new topic is found", SOON, || producer.send(&Message::new("Later", "x")).ok());
+    consumer.shutdown();
+}
+
 /// Starts and stops members of a group until `stop`, and leaves two of them.
 fn churn(start: &(dyn Fn(usize) -> PushConsumer + Sync), stop: &AtomicBool) -> Vec<PushConsumer> {
     let mut members = vec![start(0)];

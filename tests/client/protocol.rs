@@ -247,3 +247,35 @@ fn a_broker_that_forgot_the_group_is_told_again() {
     });
     consumer.shutdown();
 }
+
+#[test]
+fn a_broker_that_answers_pulls_with_garbage_is_survived() {
+    let mut twice = record(3, "");
+    twice.extend(record(3, ""));
+    let mut cut = record(4, "");
+    cut.truncate(cut.len() / 2);
+    let headless = Command::response(0).with_body(record(9, ""));
+    let pulls = [
+        // No message at all, half a message, one that says it is huge, one twice in one answer.
+        pull_answer(0, 1, vec![]),
+        pull_answer(0, 1, b"garbage that is no record at all".to_vec()),
+        pull_answer(0, 1, cut),
+        pull_answer(0, 1, [0x7F; 64].to_vec()),
+        headless,
+        pull_answer(999, 1, vec![]),
+        pull_answer(0, 4, twice),
+        // The next offset goes back: the same message comes again.
+        pull_answer(0, 3, record(3, "")),
+        pull_answer(0, 5, record(4, "")),
+    ];
+    let stage = stage(Script { pulls: Mutex::new(pulls.into()), ..Script::default() });
+    let (consumer, calls) = stage.consume(|_| ConsumeResult::Success);
+    until("the last good message", SOON, || {
+        let known = |update: &Command| update.fields.get("commitOffset") == Some("5");
+        stage.script.asked(UPDATE_OFFSET).iter().any(known).then_some(())
+    });
+    assert!((2..=3).contains(&calls.load(Ordering::SeqCst)), "{calls:?}");
+    let began = std::time::Instant::now();
+    consumer.shutdown();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}

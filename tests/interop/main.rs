@@ -5,6 +5,7 @@
 //! environment that is a failure instead. `ROCKETMQ_TEST_SERVERS=4.9.7` (or `5.3.3`) runs the
 //! client matrix against the official servers: that is how the matrix itself is tested.
 
+mod allocation;
 mod clients;
 mod failover;
 mod features;

@@ -86,6 +86,11 @@ impl JavaPeer {
         Ok(Self { lib })
     }
 
+    /// Its jars, which carry the client, too.
+    pub fn class_path(&self) -> String {
+        self.lib.join("*").display().to_string()
+    }
+
     /// A name server below `dir`.
     pub fn namesrv(&self, dir: &Path) -> Server {
         let home = dir.join("java-namesrv");
