@@ -542,6 +542,39 @@ fn a_pull_that_a_slave_holds_is_woken_by_replication() {
     assert!(began.elapsed() < AT_ONCE, "Java's slaves look every five seconds");
 }
 
+/// A consumer that is ahead of the slave's log (it read from the master, or the master died before all
+/// was copied) waits a little; in Java it asks again at once, as fast as it can.
+#[test]
+fn a_pull_ahead_of_the_slave_waits_for_the_log() {
+    let pair = Pair::new("ha-pull-ahead");
+    let master = pair.master();
+    make_topic(&master, "T", "1");
+    let slave = pair.slave();
+    master.send("T", &[], "first");
+    assert_eq!(texts(&slave, "T", 1), ["first"]);
+    let began = Instant::now();
+    let answer = slave.pull("T", 3, "*", 15_000);
+    assert_eq!(answer.code, code::PULL_RETRY_IMMEDIATELY);
+    assert_eq!(answer.fields.get("nextBeginOffset"), Some("3"));
+    assert_eq!(answer.fields.get("suggestWhichBrokerId"), Some("0"));
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_millis(950) && waited < LONG, "{waited:?}");
+    let its = &slave.broker.broker;
+    let began = Instant::now();
+    let answer = std::thread::scope(|scope| {
+        let held = scope.spawn(|| slave.pull("T", 2, "*", 15_000));
+        until("the pull is held", LONG, || (its.held_pulls.len() == 1).then_some(()));
+        for body in ["second", "third"] {
+            master.send("T", &[], body);
+        }
+        held.join().expect("the pull")
+    });
+    // Woken, unless this machine took longer than it was held for.
+    if began.elapsed() < Duration::from_millis(900) {
+        assert_eq!((answer.code, answer.fields.get("nextBeginOffset")), (code::SUCCESS, Some("3")));
+    }
+}
+
 #[test]
 fn a_double_write_is_acknowledged_by_the_slave() {
     let pair = Pair::new("ha-sync");

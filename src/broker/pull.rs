@@ -32,6 +32,10 @@ use crate::store::{GetMessageResult, GetMessageStatus, MessageFilter};
 /// Longest time a pull is held, whatever its sender asks for.
 const MAX_SUSPENSION: Duration = Duration::from_secs(24 * 3600);
 
+/// Longest time a slave holds a pull of what it does not have yet. It is on its way, mostly; if not,
+/// the client is told to ask the master, and without one it asks again at once.
+const AHEAD_OF_SLAVE: Duration = Duration::from_secs(1);
+
 json_body! {
     /// Body of a message in OFFSET_MOVED_EVENT.
     struct OffsetMovedEvent {
@@ -209,7 +213,8 @@ fn execute(
         Ok(plan) => plan,
         Err(refusal) => return Ok(Some(refusal.response())),
     };
-    let is_slave = broker.store.config().broker_role == BrokerRole::Slave;
+    let store = broker.store.config();
+    let is_slave = store.is_slave();
     if resumed_at.is_none() && header.has(PULL_COMMIT_OFFSET) && !is_slave {
         broker.consumer_offsets.commit(
             header.group,
@@ -243,13 +248,23 @@ fn execute(
         broker.stats.behind(group, topic, header.queue_id, bytes, ms);
     }
     let answer = response_code(found.status, offset);
-    if answer == code::PULL_NOT_FOUND && resumed_at.is_none() && header.has(PULL_SUSPEND) {
+    let wanted = suspension(&config, header.suspend_timeout_ms);
+    let held_for = match answer {
+        code::PULL_NOT_FOUND => Some(wanted),
+        code::PULL_OFFSET_MOVED
+            if is_slave && !store.offset_check_in_slave && offset > found.max_offset =>
+        {
+            Some(wanted.min(AHEAD_OF_SLAVE))
+        }
+        _ => None,
+    };
+    if let Some(held_for) = held_for.filter(|_| resumed_at.is_none() && header.has(PULL_SUSPEND)) {
         let held = HeldPull {
             topic: header.topic.into(),
             queue_id: header.queue_id,
             offset,
             filter: plan.filter,
-            deadline: began + suspension(&config, header.suspend_timeout_ms),
+            deadline: began + held_for,
             request: Suspended { request, reply },
         };
         return hold(broker, held);

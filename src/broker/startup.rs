@@ -263,6 +263,12 @@ fn open(
         pools,
         page_cache_busy: AtomicBool::new(false),
     });
+    connect(&broker, &news, &late);
+    Ok((broker, main, fast))
+}
+
+/// Tells the parts of a broker of each other, where one was made before the other.
+fn connect(broker: &Arc<Broker>, news: &Arc<News>, late: &OnceLock<Weak<Broker>>) {
     for listener in [
         &broker.topics.news,
         &broker.subscription_groups.news,
@@ -270,21 +276,20 @@ fn open(
         &broker.consumer_filters.news,
         &broker.delay.news,
     ] {
-        listener.set(&news);
+        listener.set(news);
     }
-    let _ = late.set(Arc::downgrade(&broker));
+    let _ = late.set(Arc::downgrade(broker));
     broker.store.set_filter_bits(Arc::new(DispatchBits {
         filters: Arc::clone(&broker.consumer_filters),
         config: Arc::clone(&broker.config),
     }));
-    let its_broker = Arc::downgrade(&broker);
+    let its_broker = Arc::downgrade(broker);
     broker.store.set_consumed_offsets(Arc::new(Consumed(Weak::clone(&its_broker))));
     broker.topics.on_created(move || {
         if let Some(broker) = its_broker.upgrade() {
             broker.registration.trigger(true);
         }
     });
-    Ok((broker, main, fast))
 }
 
 /// Tells the store's cleaner what groups have consumed.
