@@ -188,7 +188,7 @@ const RESET: &[Field] =
     &[("topic", Text, "T", true), ("group", Text, "g", true), ("timestamp", Long, "-1", false)];
 const RUNNING: &[Field] = &[("consumerGroup", Text, "g", true), ("clientId", Text, "c", true)];
 const DIRECTLY: &[Field] = &[("consumerGroup", Text, "g", true), ("msgId", Text, "x", true)];
-const RECALL: &[Field] = &[("topic", Text, "T", true), ("recallHandle", Text, "x", true)];
+const RECALL: &[Field] = &[("topic", Text, "T", true), ("recallHandle", Text, "x", false)];
 const STATISTICS: &[Field] = &[("statsName", Text, "X", true), ("statsKey", Text, "T", true)];
 const OF_TOPIC: &[Field] = &[("topic", Text, "T", true)];
 const OF_CONSUMERS: &[Field] = &[("consumerGroup", Text, "g", true)];
@@ -362,6 +362,7 @@ const ROWS: &[Row] = &[
     (351, CONFIG_OF_TOPIC, &[("topic", "none")], "", 17, &["No topic in this broker"]),
     // Recalls.
     (370, RECALL, &[], "", 604, &["recall handle is invalid", "recallHandle of the answer"]),
+    (370, RECALL, &[("recallHandle", "-")], "", 604, &["recall handle is invalid"]),
     (370, RECALL, &[("topic", "none")], "", 17, &["the topic[none] not exist"]),
     // Bodies.
     (34, &[], &[], "", 1, &["ends before a value"]),

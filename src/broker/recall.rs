@@ -270,7 +270,7 @@ mod tests {
         let far = RecallHandle { due_ms: now_ms() + 400_000_000, ..handle() }.encode();
         for (fields, answer, word) in [
             (vec![("recallHandle", &*good)], code::SYSTEM_ERROR, "topic"),
-            (vec![("topic", "T")], code::SYSTEM_ERROR, "recallHandle"),
+            (vec![("topic", "T")], code::ILLEGAL_OPERATION, "recallHandle"),
             (vec![("topic", "none"), ("recallHandle", &good)], code::TOPIC_NOT_EXIST, "none"),
             (vec![("topic", "T"), ("recallHandle", "x")], code::ILLEGAL_OPERATION, "handle"),
             (vec![("topic", "U"), ("recallHandle", &good)], code::ILLEGAL_OPERATION, "topic"),

@@ -302,7 +302,7 @@ crate::header! {
         /// Topic that the message was sent to.
         pub topic: String => "topic",
         /// What the answer to the send said.
-        pub recall_handle: String => "recallHandle",
+        pub recall_handle: String => "recallHandle" = String::new(),
         /// Broker name.
         pub broker_name: Option<String> => "bname",
     }
