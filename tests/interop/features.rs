@@ -12,6 +12,7 @@
 //! | `ordered N` | bodies `SHARD-NUMBER` of four shards in turn, each shard to one queue |
 //! | `delayed MS…` | one of each delay level; the body is the time it is due at, in ms |
 //! | `timed` | one for each way to ask for a time; the body as above |
+//! | `recalled` | two timed ones, `gone` and `stays`, and takes the first back |
 //! | `batch N` | `plain N` as one batch |
 //! | `transaction WORD…` | `commit`, `rollback`, `unknown-commit`, …: what is said first, and to a check; `vanish` ends the process (`vanishes`) before it says anything |
 //! | `request N` | prints a `reply` line for each answer |
@@ -298,6 +299,21 @@ fn timed_messages_come_at_their_time() {
             });
         assert_eq!(past.len(), 1, "what was due five seconds ago comes at once: {past:?}");
         assert_on_time(scene.client.client, &future);
+        consumer.end();
+    });
+}
+
+#[test]
+fn a_timed_message_that_is_recalled_does_not_come() {
+    // A broker of 5.3 recalls only when it is told to in its configuration, one of 4.9 never.
+    if std::env::var("ROCKETMQ_TEST_SERVERS").is_ok_and(|version| version != "ours") {
+        return;
+    }
+    with_each(&[Client::Java533], "Recalled", 4, |scene| {
+        let mut consumer = scene.receive("push", &[]);
+        scene.send("recalled", &[]).end();
+        let got = consumer.exactly(1);
+        assert_eq!(got[0].body, "stays", "{got:?}");
         consumer.end();
     });
 }

@@ -61,6 +61,9 @@ public class Features {
             case "timed":
                 timed(producer, topic);
                 break;
+            case "recalled":
+                recalled(producer, topic);
+                break;
             case "batch":
                 List<Message> batch = new ArrayList<>();
                 for (int i = 0; i < Integer.parseInt(words[0]); i++) {
@@ -114,6 +117,21 @@ public class Features {
             Message m = message(topic, "A", String.valueOf(due));
             Message.class.getMethod((String) way[0], long.class).invoke(m, way[0].equals("setDeliverTimeMs") ? due : value);
             sent(producer.send(m));
+        }
+    }
+
+    /** Two timed messages, the first of which is taken back; 5.x only, too. */
+    static void recalled(DefaultMQProducer producer, String topic) throws Exception {
+        SendResult[] results = new SendResult[2];
+        for (int i = 0; i < 2; i++) {
+            Message m = message(topic, "A", new String[] {"gone", "stays"}[i]);
+            Message.class.getMethod("setDelayTimeMs", long.class).invoke(m, 4000L);
+            sent(results[i] = producer.send(m));
+        }
+        Object handle = SendResult.class.getMethod("getRecallHandle").invoke(results[0]);
+        Object id = DefaultMQProducer.class.getMethod("recallMessage", String.class, String.class).invoke(producer, topic, handle);
+        if (!results[0].getMsgId().equals(id)) {
+            throw new IllegalStateException("recalled " + id + ", not " + results[0].getMsgId());
         }
     }
 
