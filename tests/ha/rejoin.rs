@@ -34,6 +34,10 @@ fn assert_refuses(master: &Server, slave: &Server, words: &[&str]) -> String {
     let mut wire = slave.wire();
     let before = log_range(&mut wire).unwrap_or_default();
     let mut to_master = master.wire();
+    // Its connection may be ending still; who waits for it then is answered late.
+    until("the master counts on nobody", SOON, || {
+        (probe(&mut to_master) == SLAVE_NOT_AVAILABLE).then_some(())
+    });
     for _ in 0..20 {
         assert_eq!(probe(&mut to_master), SLAVE_NOT_AVAILABLE);
         std::thread::sleep(Duration::from_millis(50));
