@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rocketmq::common::record::record_size;
 use rocketmq::store::mapped_file::MappedFile;
 
-use super::{empty, fields, get, open, percent, put, report, wait_for_dispatch};
+use super::{TOPIC, empty, fields, get, open, percent, put, report, wait_for_dispatch};
 
 /// Most messages of one measurement, and most bytes.
 const MESSAGES: usize = 1_000_000;
@@ -19,7 +19,7 @@ const FILE_BYTES: usize = 1 << 30;
 pub fn run(base: &Path) {
     for body_bytes in [128, 1024, 65_536] {
         let body = vec![7; body_bytes];
-        let record = vec![7; record_size(&fields(0, &body))];
+        let record = vec![7; record_size(&fields(TOPIC, 0, &body))];
         empty(base);
         let ready = copy(base, &record, true);
         let untouched = copy(base, &record, false);

@@ -10,7 +10,7 @@ use rocketmq::common::os::allocate;
 use rocketmq::common::record::record_size;
 use rocketmq::store::FlushDiskType;
 
-use super::{fields, open, percent, put, report};
+use super::{TOPIC, fields, open, percent, put, report};
 
 /// Rounds of the disk alone and of the store, in turn.
 const ROUNDS: usize = 3;
@@ -22,7 +22,7 @@ const FLUSHES: usize = 500;
 /// Measures.
 pub fn run(base: &Path) {
     let body = [7; 1024];
-    let record = vec![7; record_size(&fields(0, &body))];
+    let record = vec![7; record_size(&fields(TOPIC, 0, &body))];
     for waiters in [1, 8, 64] {
         super::empty(base);
         let (store, _) = open(base, |config| config.flush_disk_type = FlushDiskType::SyncFlush);

@@ -39,9 +39,9 @@ impl ArrivalListener for Nobody {
     fn arrived(&self, _arrival: &Arrival<'_>) {}
 }
 
-fn fields(queue_id: i32, body: &[u8]) -> RecordFields<'_> {
+fn fields<'a>(topic: &'a str, queue_id: i32, body: &'a [u8]) -> RecordFields<'a> {
     RecordFields {
-        topic: TOPIC,
+        topic,
         queue_id,
         flag: 0,
         sys_flag: 0,
@@ -92,8 +92,7 @@ fn thread_cpu() -> Duration {
     Duration::from_nanos(nanos)
 }
 
-/// Puts `messages` from `threads` threads, thread *t* to the queues *t*, *t* + `threads`, … below
-/// `queues` in turn; returns the time it took, and the processor time of all these threads.
+/// [`put_to`] the queues of one topic.
 fn put(
     store: &MessageStore,
     threads: usize,
@@ -101,12 +100,28 @@ fn put(
     messages: usize,
     body: &[u8],
 ) -> (Duration, Duration) {
+    put_to(store, threads, queues, messages, body, &|queue| (TOPIC, queue as i32))
+}
+
+/// Puts `messages` from `threads` threads, thread *t* to the queues *t*, *t* + `threads`, … below
+/// `queues` in turn, of which `place` tells topic and id; returns the time it took, and the processor
+/// time of all these threads.
+fn put_to<'a>(
+    store: &MessageStore,
+    threads: usize,
+    queues: usize,
+    messages: usize,
+    body: &[u8],
+    place: &(dyn Fn(usize) -> (&'a str, i32) + Sync),
+) -> (Duration, Duration) {
     let started = Instant::now();
     let put_all = |thread: usize| {
         let before = thread_cpu();
         let own = (thread..queues.max(threads)).step_by(threads);
         for queue in own.cycle().take(messages / threads) {
-            let message = NewMessage { record: fields(queue as i32, body), wait_store: true };
+            let (topic, queue_id) = place(queue);
+            let record = fields(topic, queue_id, body);
+            let message = NewMessage { record, wait_store: true };
             let result = store.put(&message).wait();
             assert_eq!(result.status, PutStatus::PutOk, "{}", result.reason);
         }

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use rocketmq::common::os::anonymous_memory;
 
-use super::{empty, open, percent, put, report, wait_for_dispatch};
+use super::{empty, open, percent, put_to, report, wait_for_dispatch};
 
 const FEW: usize = 8;
 const MANY: usize = 20_000;
+/// Queues of one topic.
+const A_TOPIC: usize = 20;
 const MESSAGES: usize = 1_000_000;
 const THREADS: usize = 4;
 /// Rounds with few and with many queues, in turn; the best of each counts.
@@ -17,6 +19,8 @@ const ROUNDS: usize = 3;
 
 /// Measures.
 pub fn run(base: &Path) {
+    let topics: Vec<String> = (0..MANY / A_TOPIC).map(|number| format!("Topic{number}")).collect();
+    let place = |queue: usize| (topics[queue / A_TOPIC].as_str(), (queue % A_TOPIC) as i32);
     let roots = [(FEW, base.join("few")), (MANY, base.join("many"))];
     let mut best = [(Duration::MAX, Duration::MAX); 2];
     let mut stores = Vec::new();
@@ -24,7 +28,7 @@ pub fn run(base: &Path) {
         let before = anonymous_memory().unwrap_or(0);
         let (store, _) = open(root, |_| {});
         let started = Instant::now();
-        put(&store, 1, *queues, *queues, &[7; 128]);
+        put_to(&store, 1, *queues, *queues, &[7; 128], &place);
         wait_for_dispatch(&store);
         report(&format!("first message of each of {queues} queues"), *queues, started.elapsed());
         let memory = anonymous_memory().unwrap_or(0).saturating_sub(before);
@@ -34,7 +38,7 @@ pub fn run(base: &Path) {
     for _ in 0..ROUNDS {
         for ((queues, store), best) in stores.iter().zip(&mut best) {
             let started = Instant::now();
-            let (time, _) = put(store, THREADS, *queues, MESSAGES, &[7; 128]);
+            let (time, _) = put_to(store, THREADS, *queues, MESSAGES, &[7; 128], &place);
             wait_for_dispatch(store);
             let visible = started.elapsed();
             report(&format!("put 128 B, {queues} queues"), MESSAGES, time);

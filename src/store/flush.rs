@@ -115,8 +115,41 @@ struct Requests {
     waiting: VecDeque<Request>,
     /// How many requests ever left the front of `waiting`.
     gone: u64,
+    /// The flush thread waits for so many; see [`Gathering`].
+    wanted: usize,
     /// Whether nobody flushes any more.
     closed: bool,
+}
+
+/// How long the group commit lets requests gather before it flushes.
+///
+/// Who was served puts the next message a moment later. A flush that begins at once leaves them out,
+/// and the senders fall into two halves that each wait for two flushes. So the next flush waits until
+/// as many are there as were there together before, for a part of the time that a flush takes: twice
+/// as long after a round in which they came, half as long after one in which they did not.
+struct Gathering {
+    /// How many are to come.
+    wanted: usize,
+    /// How long the last flush took.
+    flush: Duration,
+    /// What part of it is waited, in 1/64.
+    share: u32,
+}
+
+impl Gathering {
+    const SHARES: u32 = 64;
+    /// Least and largest share.
+    const LIMITS: (u32, u32) = (1, Self::SHARES / 2);
+    const LONGEST: Duration = Duration::from_millis(2);
+
+    fn limit(&self) -> Duration {
+        (self.flush * self.share / Self::SHARES).min(Self::LONGEST)
+    }
+
+    fn ended(&mut self, complete: bool) {
+        let share = if complete { self.share * 2 } else { self.share / 2 };
+        self.share = share.clamp(Self::LIMITS.0, Self::LIMITS.1);
+    }
 }
 
 /// The commit log's flushing.
@@ -252,10 +285,13 @@ impl FlushService {
             return ticket.complete(PutStatus::UnknownError, "the store is shutting down");
         }
         requests.waiting.push_back(Request { end, deadline, ticket });
-        let first = requests.waiting.len() == 1;
+        let count = requests.waiting.len();
+        let enough = count >= requests.wanted;
         drop(requests);
-        self.flush_signal.wakeup();
-        if first {
+        if enough {
+            self.flush_signal.wakeup();
+        }
+        if count == 1 {
             self.watch_signal.wakeup();
         }
     }
@@ -347,18 +383,44 @@ impl FlushService {
 
     /// One flush for all that wait; those who come meanwhile are served by the next one.
     fn run_group_commit(&self, signal: &Signal) {
+        let mut gathering =
+            Gathering { wanted: 0, flush: Duration::ZERO, share: Gathering::LIMITS.1 };
         while signal.wait(GROUP_COMMIT_IDLE) {
-            self.commit_group();
+            self.gather(&mut gathering, signal);
+            self.commit_group(&mut gathering);
         }
-        self.commit_group();
+        self.commit_group(&mut gathering);
     }
 
-    fn commit_group(&self) {
+    /// Lets requests gather, if some wait already.
+    fn gather(&self, gathering: &mut Gathering, signal: &Signal) {
+        {
+            let mut requests = lock(&self.requests);
+            if requests.waiting.is_empty() || requests.waiting.len() >= gathering.wanted {
+                return;
+            }
+            requests.wanted = gathering.wanted;
+        }
+        let deadline = Instant::now() + gathering.limit();
+        let mut complete = false;
+        while !complete
+            && let Some(left) = deadline.checked_duration_since(Instant::now())
+            && signal.wait(left)
+        {
+            complete = lock(&self.requests).waiting.len() >= gathering.wanted;
+        }
+        lock(&self.requests).wanted = 0;
+        gathering.ended(complete);
+    }
+
+    fn commit_group(&self, gathering: &mut Gathering) {
         let known = {
             let requests = lock(&self.requests);
             requests.gone + requests.waiting.len() as u64
         };
+        let started = Instant::now();
         let works = self.flush(0);
+        gathering.flush = started.elapsed();
         let flushed = self.log.flushed_offset();
         let served: Vec<Request> = {
             let mut requests = lock(&self.requests);
@@ -369,6 +431,7 @@ impl FlushService {
                 count += later.take_while(|request| request.end <= flushed).count();
             }
             requests.gone += count as u64;
+            gathering.wanted = requests.waiting.len();
             requests.waiting.drain(..count).collect()
         };
         together(|| served.into_iter().for_each(|request| request.complete(works, flushed)));
