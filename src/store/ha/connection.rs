@@ -5,7 +5,7 @@
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -26,11 +26,12 @@ const WRITE_FRAMES: usize = 256;
 /// Largest and smallest body, whatever is configured: a Java slave has a buffer of 4 MiB for
 /// header and body.
 const BODY_BYTES: (usize, usize) = (1024, 4 * 1024 * 1024 - HEADER_BYTES);
-/// A burst: so much sent without a pause means that messages come faster than one by one.
-const GATHER_BYTES: usize = 64 * 1024;
-/// After a burst the writer lets messages gather instead of being woken for the first of them: a
-/// wake-up costs the put that gives it more than its append.
-const GATHER_PAUSE: Duration = Duration::from_micros(50);
+/// Less than this waits for the acknowledgement of what was sent before: messages that come
+/// meanwhile go together, and each stage from here to the answer of a put works once for all of
+/// them.
+const HOLD_BYTES: i64 = 64 * 1024;
+/// So long at most: who acknowledges late is sent the log all the same.
+const HOLD_LIMIT: Duration = Duration::from_millis(1);
 /// How long ending waits for the writer.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// What has not happened yet.
@@ -55,6 +56,8 @@ pub struct SlaveConnection {
     requested: AtomicI64,
     acked: AtomicI64,
     sent: AtomicI64,
+    /// The writer waits for an acknowledgement; appends need not wake it.
+    holding: AtomicBool,
     /// Why it ended, from whoever knew first.
     reason: Mutex<Option<String>>,
 }
@@ -71,6 +74,7 @@ impl SlaveConnection {
             requested: AtomicI64::new(NONE),
             acked: AtomicI64::new(NONE),
             sent: AtomicI64::new(NONE),
+            holding: AtomicBool::new(false),
             reason: Mutex::default(),
         }
     }
@@ -91,9 +95,12 @@ impl SlaveConnection {
         Some(self.sent.load(Ordering::Acquire)).filter(|sent| *sent != NONE)
     }
 
-    /// Tells that there is more to send.
+    /// Tells that there is more to send. The caller has a full fence between making it visible and
+    /// this: a writer that stops holding sees one or the other.
     pub fn wakeup(&self) {
-        self.signal.wakeup();
+        if !self.holding.load(Ordering::SeqCst) {
+            self.signal.wakeup();
+        }
     }
 
     /// Ends the connection, because of `reason`. Its threads notice.
@@ -210,7 +217,10 @@ impl SlaveConnection {
         }
         // As long as an empty slave says that it is empty, it says nothing.
         if report != 0 || self.acked().is_some() {
-            self.acked.store(report, Ordering::Release);
+            self.acked.store(report, Ordering::SeqCst);
+        }
+        if report == sent && self.holding.load(Ordering::SeqCst) {
+            self.signal.wakeup();
         }
         Ok(())
     }
@@ -221,19 +231,26 @@ impl SlaveConnection {
     fn write_log(&self, mut next: i64, slaves: &Slaves, signal: &Signal) -> Result<(), String> {
         let mut last_write = Instant::now();
         let mut told_end = false;
-        let mut burst = 0;
+        // Whether what was sent last ended with a record, so that all of it can be acknowledged,
+        // and has not been waited for yet.
+        let mut may_hold = false;
         loop {
             if signal.stopped() {
                 return Ok(());
             }
             let config = slaves.config.get();
-            let frames = Frames::gather(next, slaves, &config)?;
-            if frames.bytes > 0 {
+            let limit = slaves.limit(&config);
+            if next < limit && limit - next < HOLD_BYTES && std::mem::take(&mut may_hold) {
+                self.hold(next, signal);
+                continue;
+            }
+            if next < limit {
+                let frames = Frames::gather(next, limit, slaves, &config)?;
                 // Before it is written: the acknowledgement may come before the call returns.
-                self.sent.store(next + frames.bytes as i64, Ordering::Release);
-                frames.write(&self.socket).map_err(|error| error.to_string())?;
                 next += frames.bytes as i64;
-                burst += frames.bytes;
+                self.sent.store(next, Ordering::Release);
+                frames.write(&self.socket).map_err(|error| error.to_string())?;
+                may_hold = next == limit;
                 last_write = Instant::now();
                 continue;
             }
@@ -245,12 +262,25 @@ impl SlaveConnection {
                 (&self.socket).write_all(&header).map_err(|error| error.to_string())?;
                 last_write = Instant::now();
                 told_end = true;
-            } else if std::mem::take(&mut burst) >= GATHER_BYTES {
-                std::thread::sleep(GATHER_PAUSE);
             } else {
                 signal.wait(left);
             }
         }
+    }
+
+    /// Waits until everything before `next` is acknowledged, for a moment.
+    fn hold(&self, next: i64, signal: &Signal) {
+        let deadline = Instant::now() + HOLD_LIMIT;
+        self.holding.store(true, Ordering::SeqCst);
+        while self.acked.load(Ordering::SeqCst) < next && !signal.stopped() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            signal.wait(left);
+        }
+        self.holding.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
     }
 }
 
@@ -274,12 +304,16 @@ struct Frames {
 
 impl Frames {
     /// What there is to send from `next` on, up to the limits of one write.
-    fn gather(mut next: i64, slaves: &Slaves, config: &StoreConfig) -> Result<Self, String> {
+    fn gather(
+        mut next: i64,
+        limit: i64,
+        slaves: &Slaves,
+        config: &StoreConfig,
+    ) -> Result<Self, String> {
         let configured = usize::try_from(config.ha_transfer_batch_size).unwrap_or(0);
         let body_bytes = configured.clamp(BODY_BYTES.0, BODY_BYTES.1);
         let mut frames = Self { body_bytes, ..Self::default() };
         let most = WRITE_BYTES.max(body_bytes).min(body_bytes * WRITE_FRAMES);
-        let limit = slaves.limit(config);
         while next < limit && frames.bytes < most {
             let Some(stretch) = slaves.log.slice_from(next) else {
                 let min = slaves.log.min_offset();
