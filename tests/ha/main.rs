@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`accounting`] | the master is killed and its store deleted, again and again |
 //! | [`faults`] | connections that break, stall and lie; processes that stop and die |
+//! | [`random`] | faults of all kinds in any order |
 //! | [`rejoin`] | slaves that are behind, ahead, or of another log; masters that move |
 //! | [`port`] | the replication port against strangers, the slave against a false master |
 //! | [`metadata`] | topics, groups and offsets on the slave |
@@ -21,6 +22,7 @@ mod faults;
 mod metadata;
 mod namespaces;
 mod port;
+mod random;
 mod rejoin;
 mod site;
 #[path = "../support/mod.rs"]
