@@ -40,7 +40,7 @@ pub struct Recovery<'a> {
 #[derive(Default)]
 struct End {
     offset: i64,
-    /// Whether the last file that was read is closed by a blank record there.
+    /// Whether the last file that was read is closed by a blank record; it ends there.
     closed: bool,
     /// Why, if it was not the log's last record or a zero tail.
     damage: Option<String>,
@@ -186,8 +186,11 @@ impl Recovery<'_> {
                         end.damage = Some(format!("a record of offset {}", record.physical_offset));
                         return Ok(end);
                     }
+                    // The blank is part of the log, also if nothing follows: slaves may have it, and
+                    // what is appended next must not stand where they have the blank.
                     LogEntry::EndOfFile => {
                         end.closed = true;
+                        end.offset = file.end();
                         break;
                     }
                     LogEntry::Bad(error) => {
