@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::async_send::AsyncSend;
 use super::config::{Deadline, Interceptors};
 use super::error::ClientError;
 use super::instance::Instance;
-use super::sender::AsyncSend;
 use super::unreachable::Unreachable;
 use crate::common::service_thread::{ServiceThread, Signal};
 use crate::common::sync::{catch_panic, lock};

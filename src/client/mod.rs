@@ -62,8 +62,8 @@
 //!
 //! # Reading order
 //!
-//! [`config`] and [`error`], the outside; [`hooks`] and [`namespace`], which everything passes. `instance`, `routing` and `presence`, what all clients
-//! share. To send: [`sender`], [`producer`], `lane`, [`batch`], [`transaction`],
+//! [`config`] and [`error`], the outside; [`hooks`] and [`namespace`], which everything passes. `instance`, `calls`, `routing` and `presence`, what all
+//! clients share. To send: [`sender`], [`producer`], `async_send`, `lane`, [`batch`], [`transaction`],
 //! [`request_reply`]. To
 //! consume: [`allocate`] and `rebalance` (who gets which queue), [`process_queue`] (what is between
 //! pull and commit), [`pull`] and `push` (the pull loop), [`concurrent`], [`orderly`],
@@ -72,9 +72,11 @@
 
 pub mod admin;
 pub mod allocate;
+mod async_send;
 pub mod batch;
 mod broker_calls;
 mod broker_requests;
+mod calls;
 pub mod concurrent;
 pub mod config;
 pub mod consumer;

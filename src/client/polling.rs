@@ -165,15 +165,8 @@ impl LiteInner {
     }
 
     fn pull_later(&self, turn: Turn, delay: Duration) {
-        let consumer = Weak::clone(&self.myself);
-        // A stopped instance has no pulls: the turn ends here.
-        if let Ok(pulls) = self.instance.pulls() {
-            pulls.once("pull", delay, move || {
-                if let Some(consumer) = consumer.upgrade() {
-                    consumer.pull(turn);
-                }
-            });
-        }
+        let pull = move |consumer: &Arc<Self>| consumer.pull(turn);
+        self.instance.pull_later(Weak::clone(&self.myself), delay, pull);
     }
 
     fn rest(&self, state: &QueueState) -> Option<Duration> {

@@ -153,15 +153,8 @@ impl PushInner {
     // Pulling.
 
     fn pull_later(self: &Arc<Self>, turn: PullTurn, delay: Duration) {
-        let consumer = Arc::downgrade(self);
-        // A stopped instance has no pulls: the turn ends here.
-        if let Ok(pulls) = self.instance.pulls() {
-            pulls.once("pull", delay, move || {
-                if let Some(consumer) = consumer.upgrade() {
-                    consumer.pull(turn);
-                }
-            });
-        }
+        let pull = move |consumer: &Arc<Self>| consumer.pull(turn);
+        self.instance.pull_later(Arc::downgrade(self), delay, pull);
     }
 
     /// Whether the queue must rest before it is pulled, and for how long.

@@ -13,7 +13,6 @@ use super::error::{Attempt, ClientError};
 use super::fault::LatencyFaults;
 use super::hooks::{self, AfterSend, SendAttempt, SendMode, kind_of};
 use super::instance::{Instance, broker_error};
-use super::lane::Limit;
 use super::namespace::Namespace;
 use super::route::{TopicRoute, random_start};
 use super::validate::{check_message, check_properties_length, check_topic};
@@ -94,7 +93,7 @@ pub enum Target<'a> {
 
 /// The queue of an attempt: one in turn is where it stands in its route, which costs no copy.
 #[derive(Debug)]
-enum Place {
+pub(super) enum Place {
     Named(MessageQueue),
     InRoute(Arc<TopicRoute>, usize),
 }
@@ -113,25 +112,25 @@ impl std::ops::Deref for Place {
 /// A message as it goes into requests, however many attempts it takes.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    topic: String,
+    pub topic: String,
     flag: i32,
     sys_flag: i32,
     properties: String,
-    body: Payload,
-    message_id: String,
+    pub(super) body: Payload,
+    pub message_id: String,
     reconsume_times: i32,
     max_reconsume_times: Option<i32>,
     code: i32,
 }
 
 #[derive(Debug)]
-enum Payload {
+pub(super) enum Payload {
     Small(Vec<u8>),
     Large(Arc<LargeBody>),
 }
 
 #[derive(Debug)]
-struct LargeBody(Vec<u8>);
+pub(super) struct LargeBody(Vec<u8>);
 
 impl SharedBytes for LargeBody {
     fn len(&self) -> usize {
@@ -152,7 +151,7 @@ impl Payload {
         }
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::Small(bytes) => bytes.len(),
             Self::Large(bytes) => bytes.0.len(),
@@ -276,7 +275,7 @@ impl Sender {
         })
     }
 
-    fn request(&self, prepared: &Prepared, queue: &MessageQueue) -> Command {
+    pub(super) fn request(&self, prepared: &Prepared, queue: &MessageQueue) -> Command {
         let mut request = Command::request(prepared.code);
         let names = self.options.group.len()
             + self.options.create_topic_key.len()
@@ -317,7 +316,7 @@ impl Sender {
         )
     }
 
-    fn next_queue(&self, route: &Arc<TopicRoute>, last: Option<&str>) -> Option<Place> {
+    pub(super) fn next_queue(&self, route: &Arc<TopicRoute>, last: Option<&str>) -> Option<Place> {
         if self.options.avoid_slow_brokers {
             route.next_fit_queue(&self.faults).map(Place::Named)
         } else {
@@ -370,7 +369,7 @@ impl Sender {
     }
 
     /// Whether a response says that the message was stored.
-    fn is_stored(response: &Command) -> bool {
+    pub(super) fn is_stored(response: &Command) -> bool {
         matches!(
             response.code,
             response_code::SUCCESS
@@ -380,7 +379,7 @@ impl Sender {
         )
     }
 
-    fn read_result(
+    pub(super) fn read_result(
         &self,
         message_id: String,
         queue: MessageQueue,
@@ -413,7 +412,7 @@ impl Sender {
     }
 
     /// Tells the hooks of an attempt.
-    fn tell_hooks(
+    pub(super) fn tell_hooks(
         &self,
         prepared: &Prepared,
         queue: &MessageQueue,
@@ -521,13 +520,13 @@ impl Sender {
         stored.ok_or_else(|| self.failed(&prepared.topic, attempts, &deadline, timed_out))
     }
 
-    fn note(&self, broker_name: &str, began: Instant, failed: bool) {
+    pub(super) fn note(&self, broker_name: &str, began: Instant, failed: bool) {
         if self.options.avoid_slow_brokers {
             self.faults.record(broker_name, began.elapsed(), failed);
         }
     }
 
-    fn failed(
+    pub(super) fn failed(
         &self,
         topic: &str,
         attempts: Vec<Attempt>,
@@ -546,7 +545,11 @@ impl Sender {
     }
 
     /// The queue that was named, else the next one in turn.
-    fn first_place(&self, topic: &str, queue: Option<MessageQueue>) -> Result<Place, ClientError> {
+    pub(super) fn first_place(
+        &self,
+        topic: &str,
+        queue: Option<MessageQueue>,
+    ) -> Result<Place, ClientError> {
         match queue {
             Some(queue) => Ok(Place::Named(queue)),
             None => self
@@ -568,145 +571,6 @@ impl Sender {
         let issued = self.instance.oneway(&addr, self.request(prepared, &queue), timeout);
         hooks::sent(after, None);
         issued
-    }
-
-    /// Starts a send; `done` learns its outcome, exactly once, unless this fails.
-    pub fn send_async(
-        self: &Arc<Self>,
-        prepared: Prepared,
-        queue: Option<MessageQueue>,
-        timeout: Duration,
-        done: impl FnOnce(Result<SendResult, ClientError>) + Send + 'static,
-    ) -> Result<(), ClientError> {
-        let deadline = Deadline::after(timeout);
-        let in_turn = queue.is_none();
-        let queue = self.first_place(&prepared.topic, queue)?;
-        let limit = Limit {
-            count: self.options.async_in_flight,
-            bytes: self.options.async_in_flight_bytes,
-        };
-        self.instance.lanes.enter(prepared.body.len(), limit, &deadline)?;
-        let send = Box::new(AsyncSend {
-            sender: Arc::clone(self),
-            prepared,
-            queue,
-            in_turn,
-            deadline,
-            issued: deadline.began(),
-            attempts: Vec::new(),
-            after: Vec::new(),
-            done: Box::new(done),
-        });
-        send.issue();
-        Ok(())
-    }
-}
-
-/// An asynchronous send on its way.
-pub(crate) struct AsyncSend {
-    sender: Arc<Sender>,
-    prepared: Prepared,
-    queue: Place,
-    /// Retries may take another queue.
-    in_turn: bool,
-    /// When it must be over.
-    pub deadline: Deadline,
-    issued: Instant,
-    attempts: Vec<Attempt>,
-    /// What the hooks want to know at the end of the present attempt.
-    after: Vec<AfterSend>,
-    done: Box<dyn FnOnce(Result<SendResult, ClientError>) + Send>,
-}
-
-impl AsyncSend {
-    /// Puts it on the lane to its broker.
-    fn issue(mut self: Box<Self>) {
-        let instance = Arc::clone(&self.sender.instance);
-        loop {
-            let failed = match instance.master(&self.queue.broker_name, &self.queue.topic) {
-                Ok(addr) => match self.tell_hooks(&addr) {
-                    Ok(()) => match instance.lanes.push(&instance, &instance.vip(addr), self) {
-                        Ok(()) => return,
-                        Err(send) => send.next_attempt(ClientError::NotRunning),
-                    },
-                    Err(forbidden) => return self.end(Err(forbidden)),
-                },
-                Err(error) => self.next_attempt(error),
-            };
-            match failed {
-                Some(send) => self = send,
-                None => return,
-            }
-        }
-    }
-
-    fn tell_hooks(&mut self, addr: &str) -> Result<(), ClientError> {
-        if self.sender.options.avoid_slow_brokers {
-            self.issued = Instant::now();
-        }
-        self.after = self.sender.tell_hooks(&self.prepared, &self.queue, addr, SendMode::Async)?;
-        Ok(())
-    }
-
-    /// Bytes that it holds.
-    pub fn body_bytes(&self) -> usize {
-        self.prepared.body.len()
-    }
-
-    /// The request of the present attempt.
-    pub fn request(&self) -> Command {
-        self.sender.request(&self.prepared, &self.queue)
-    }
-
-    /// The present attempt has ended: with a response, or a failure of transport.
-    pub fn complete(mut self: Box<Self>, addr: &str, result: Result<Command, ClientError>) {
-        match result {
-            Ok(response) => {
-                let failed = !Sender::is_stored(&response);
-                self.sender.note(&self.queue.broker_name, self.issued, failed);
-                let id = std::mem::take(&mut self.prepared.message_id);
-                let queue = self.queue.clone();
-                let result = self.sender.read_result(id, queue, addr, response);
-                hooks::sent(std::mem::take(&mut self.after), Some(&result));
-                self.end(result);
-            }
-            Err(error) => {
-                self.sender.note(&self.queue.broker_name, self.issued, true);
-                self.sender.instance.update_routes_soon();
-                if let Some(send) = self.next_attempt(error) {
-                    send.issue();
-                }
-            }
-        }
-    }
-
-    fn end(self: Box<Self>, result: Result<SendResult, ClientError>) {
-        self.sender.instance.lanes.leave(self.body_bytes());
-        (self.done)(result);
-    }
-
-    /// After a failure of transport: the send with its next queue, or the end of it.
-    fn next_attempt(mut self: Box<Self>, error: ClientError) -> Option<Box<Self>> {
-        if !self.after.is_empty() {
-            hooks::sent(std::mem::take(&mut self.after), Some(&Err(error.clone())));
-        }
-        let stop = matches!(error, ClientError::NotRunning);
-        let broker_name = self.queue.broker_name.clone();
-        self.attempts.push(Attempt { broker_name, error: Box::new(error) });
-        let used = self.attempts.len() as u32 > self.sender.options.async_retries;
-        if stop || used || self.deadline.left().is_none() {
-            let attempts = std::mem::take(&mut self.attempts);
-            let error = self.sender.failed(&self.prepared.topic, attempts, &self.deadline, false);
-            self.end(Err(error));
-            return None;
-        }
-        if self.in_turn
-            && let Some(route) = self.sender.instance.route(&self.prepared.topic)
-            && let Some(queue) = self.sender.next_queue(&route, Some(&self.queue.broker_name))
-        {
-            self.queue = queue;
-        }
-        Some(self)
     }
 }
 

@@ -282,14 +282,10 @@ fn tags_choose_messages_and_subscriptions_change_while_running() {
     let site = Site::start("Tagged", 2);
     site.create_topic("Other", 2);
     let ledger = Ledger::default();
-    let notes = ledger.clone();
     let consumer = site
         .consumer_options("choosy")
         .subscribe("Tagged", "Aa || c")
-        .start_concurrent(move |messages, _| {
-            notes.note(messages);
-            ConsumeResult::Success
-        })
+        .start_concurrent(ledger.listener())
         .unwrap();
     let producer = site.producer();
     let send = |topic: &str, tag: &str| {
@@ -351,14 +347,10 @@ fn a_broker_that_crashes_and_comes_back_loses_nobody() {
     let mut site = Site::start("Crashing", 4);
     let acknowledged: Arc<Mutex<BTreeSet<String>>> = Arc::default();
     let ledger = Ledger::default();
-    let notes = ledger.clone();
     let concurrent = site
         .consumer_options("crash-concurrent")
         .subscribe("Crashing", "*")
-        .start_concurrent(move |messages, _| {
-            notes.note(messages);
-            ConsumeResult::Success
-        })
+        .start_concurrent(ledger.listener())
         .unwrap();
     let ordered = Ledger::default();
     let notes = ordered.clone();

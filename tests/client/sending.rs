@@ -16,14 +16,10 @@ use crate::support::until;
 fn every_way_of_sending_delivers_once() {
     let site = Site::start("Ways", 4);
     let ledger = Ledger::default();
-    let notes = ledger.clone();
     let consumer = site
         .consumer_options("ways")
         .subscribe("Ways", "*")
-        .start_concurrent(move |messages, _| {
-            notes.note(messages);
-            ConsumeResult::Success
-        })
+        .start_concurrent(ledger.listener())
         .unwrap();
 
     let producer = site.producer();

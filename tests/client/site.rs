@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rocketmq::client::{
-    ConsumeFromWhere, ConsumerOptions, Producer, ProducerOptions, ReceivedMessage,
+    ConcurrentContext, ConsumeFromWhere, ConsumeResult, ConsumerOptions, Producer, ProducerOptions,
+    ReceivedMessage,
 };
 
 use crate::support::java_peer::Servers;
@@ -88,6 +89,18 @@ impl Ledger {
         let mut table = self.0.lock().unwrap();
         for message in messages {
             table.entry(message.message_id()).or_default().push(message.body().to_vec());
+        }
+    }
+
+    /// A listener that notes everything and is always content.
+    pub fn listener(
+        &self,
+    ) -> impl Fn(&[ReceivedMessage], &mut ConcurrentContext<'_>) -> ConsumeResult + Send + Sync + 'static
+    {
+        let notes = self.clone();
+        move |messages, _| {
+            notes.note(messages);
+            ConsumeResult::Success
         }
     }
 

@@ -54,7 +54,9 @@ fn two_tenants_do_not_see_each_other() {
     assert_eq!(sent.queue.topic, "Orders");
     let queues = shop.queues("Orders").unwrap();
     assert!(queues.contains(&sent.queue) && queues.len() == 2, "{queues:?}");
-    assert_eq!(shop.offset_at(&sent.queue, OffsetAt::Max), Ok(1));
+    until("the message is dispatched", SOON, || {
+        (shop.offset_at(&sent.queue, OffsetAt::Max) == Ok(1)).then_some(())
+    });
     let choose = |queues: &[_], _: &Message| {
         assert!(queues.contains(&sent.queue));
         0
