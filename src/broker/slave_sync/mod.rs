@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | topics, groups | replaces the own one if the version differs; the queues of topics that are gone are removed | replaces it |
 //! | consumer offsets | of each queue the offset that was committed last counts, on both sides ([`offset_exchange`]) | replace the own ones |
-//! | delay offsets, the timer's position, the transaction check's offsets | replace the own ones, as soon as the own log has everything by which they came about | delay offsets, and the timer's position of a 5.x master, at once |
+//! | delay offsets, the timer's position, the transaction check's offsets | replace the own ones, as soon as the own log has everything by which they came about | delay offsets, and the timer's position of 5.x, likewise |
 //! | consumer filters | those that are unknown here | never |
 //!
 //! Nothing is taken over from a master whose log is not the own one's continuation: one that was started
@@ -55,7 +55,7 @@ const HOLD: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(2);
 /// Time between two requests at least: changes gather meanwhile.
 const PACE: Duration = Duration::from_millis(100);
-/// Pause while the two logs are being compared.
+/// Pause while the two logs are being compared, or what waits for the log may be due.
 const SOON: Duration = Duration::from_millis(100);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
@@ -214,7 +214,7 @@ impl Link {
         self.apply_waiting(broker);
         let now = Instant::now();
         if let Some(left) = self.retry_at.and_then(|at| at.checked_duration_since(now)) {
-            return left;
+            return if self.ready.is_some() { left.min(SOON) } else { left };
         }
         match log_is_followed(broker) {
             Followed::Yes => {}
@@ -420,7 +420,13 @@ impl Link {
             self.kind = Kind::Unknown;
             return Duration::ZERO;
         }
-        match java::synchronize(broker, &self.master) {
+        let mut late = Waiting::default();
+        let synchronized = java::synchronize(broker, &self.master, &mut late);
+        if late.log_end < i64::MAX {
+            self.wait_for_log(late);
+            self.apply_waiting(broker);
+        }
+        match synchronized {
             Ok(()) => {
                 self.synchronized_ms = now_ms();
                 if self.problem.take().is_some() {
@@ -483,7 +489,10 @@ fn log_is_followed(broker: &Broker) -> Followed {
 
 fn take_timer(timer: &TimerService, part: &TimerPart) {
     let TimerPart { queue_offset, done_ms, number, metrics } = part;
-    if let Err(problem) = timer.metrics().replace_by(metrics) {
+    // Java's checkpoint comes without them.
+    if !metrics.is_empty()
+        && let Err(problem) = timer.metrics().replace_by(metrics)
+    {
         log::warn!("the master's counters of timed messages are not readable: {problem}");
     }
     timer.follow(Settled {
