@@ -46,7 +46,8 @@
 //! * After a crash a message may therefore be delivered again (all of the slot at work, and what was
 //!   delivered since the last checkpoint), but none is lost, and none is early.
 //! * Memory does not depend on how much waits: of the slot at work at most [`window::LIMIT`] entries
-//!   are in memory, of others nothing.
+//!   are in memory, with eight bytes for each message that deletes another of this slot; of other
+//!   slots nothing.
 //!
 //! Reading order: [`wheel`], [`log`], [`checkpoint`], [`window`], [`service`], [`recovery`].
 

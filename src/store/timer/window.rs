@@ -1,6 +1,7 @@
 //! [`Window`]: the messages of the slot at work, in the order in which they are due.
 
 use std::collections::{BTreeSet, HashSet};
+use std::hash::{BuildHasher, RandomState};
 
 use super::checkpoint::Done;
 
@@ -23,8 +24,10 @@ pub struct Entry {
 #[derive(Debug, Default)]
 pub struct Window {
     entries: BTreeSet<Entry>,
-    /// Keys of messages that are not to be delivered.
-    deleted: HashSet<Box<str>>,
+    /// Hashes of the keys of messages that are not to be delivered: anybody may recall a million in
+    /// one slot. (With a secret of this window, so that nobody can make another key's hash.)
+    deleted: HashSet<u64>,
+    hasher: RandomState,
     /// There are later ones that are not in memory.
     spilled: bool,
     /// The last one that is done.
@@ -90,14 +93,13 @@ impl Window {
     /// A message with this key is not to be delivered: `topic+uniqueKey`, or the unique key alone as
     /// brokers before 5.3 take it.
     pub fn delete(&mut self, key: &str) {
-        self.deleted.insert(key.into());
+        self.deleted.insert(self.hasher.hash_one(key));
     }
 
     /// Whether a message was deleted.
     pub fn is_deleted(&self, topic: &str, unique_key: &str) -> bool {
-        !self.deleted.is_empty()
-            && (self.deleted.contains(unique_key)
-                || self.deleted.contains(format!("{topic}+{unique_key}").as_str()))
+        let has = |key: &str| self.deleted.contains(&self.hasher.hash_one(key));
+        !self.deleted.is_empty() && (has(unique_key) || has(&format!("{topic}+{unique_key}")))
     }
 }
 
