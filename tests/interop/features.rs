@@ -25,6 +25,9 @@
 //! | `pull` | from the begin of each queue to its end |
 //! | `lite` | a lite pull consumer |
 //!
+//! With `ROCKETMQ_TEST_SERVERS=4.9.7` the C++ client's batch and reset fail: that broker stores its
+//! batch as one message, and resets it in a form that it does not read.
+//!
 //! ```text
 //! got BODY TAG QUEUE OFFSET RECONSUMED NOW_MS       tab separated
 //! ```
