@@ -39,8 +39,9 @@ pub enum NotTaken {
 ///
 /// A master cuts its log anywhere. Here the pieces are put together again, and only whole records
 /// leave, each checked: magic, sizes, own offset, CRC of the body. So the slave's log ends with a
-/// whole record at every moment, and nothing that the way damaged gets into it. A file's closing
-/// blank record and the padding after it leave as they come.
+/// whole record at every moment, and what the way damaged does not get into it as far as the format
+/// can tell: the other fields of a record have no checksum but TCP's. A file's closing blank record
+/// and the padding after it leave as they come.
 ///
 /// Invariants:
 /// * `offset` is where a record begins, or is inside a file's padding;

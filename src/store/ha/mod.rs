@@ -55,6 +55,10 @@
 //! | `GroupTransfer` | everywhere | answers puts that have waited for too long | `group_transfer.rs` |
 //! | `HAClient` | slaves | follows the master | `client.rs`, `session.rs` |
 //!
+//! A put wakes the writer, unless that waits for an acknowledgement of what it sent before (a
+//! millisecond at most): then what comes meanwhile goes together. So a single put is on its way at
+//! once, and under load every stage works once for many.
+//!
 //! # What is promised
 //!
 //! * A put on a SYNC_MASTER is answered SEND_OK when as many *connected* slaves as it needs
