@@ -193,6 +193,38 @@ impl IndexFile {
         Ok(true)
     }
 
+    /// Forgets the entries of messages at `log_end` and beyond; returns whether any entry is left.
+    fn truncate(&self, log_end: i64) -> io::Result<bool> {
+        let _adding = lock(&self.adding);
+        self.words.reserve(self.entry_at(self.count()))?;
+        let offset = |number: usize| self.words.load_i64(self.entry_at(number) + 4);
+        // Entries stand in the order of their messages.
+        let mut kept = self.count();
+        while kept > 1 && offset(kept - 1) >= log_end {
+            kept -= 1;
+        }
+        for slot in 0..self.slots {
+            let at = HEADER_BYTES + slot * SLOT_BYTES;
+            let mut number = self.words.load(at) as usize;
+            while number >= kept {
+                let previous = self.words.load(self.entry_at(number) + 16) as usize;
+                // A damaged chain ends here.
+                number = if previous < number { previous } else { 0 };
+            }
+            if number != self.words.load(at) as usize {
+                self.words.store(at, number as u32);
+            }
+        }
+        self.words.store(COUNT, kept as u32);
+        if kept > 1 {
+            let last = self.entry_at(kept - 1);
+            let seconds = i64::from(self.words.load(last + 12));
+            self.words.store_i64(END_OFFSET, offset(kept - 1));
+            self.words.store_i64(END_TIME, self.begin_time().saturating_add(seconds * 1000 + 999));
+        }
+        Ok(kept > 1)
+    }
+
     /// Adds the offsets of messages with `hash` stored in `begin..=end` to `found`, newest first,
     /// up to `max` in all.
     pub fn find(&self, hash: i32, begin: i64, end: i64, max: usize, found: &mut Vec<i64>) {
@@ -416,6 +448,23 @@ impl IndexService {
             }
         }
         expired
+    }
+
+    /// Forgets the messages at `log_end` and beyond, which were cut off: their offsets will be those of
+    /// others.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn truncate(&self, log_end: i64) -> io::Result<()> {
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        while let Some(last) = files.last().filter(|last| last.end_offset() >= log_end) {
+            if last.truncate(log_end)? {
+                break;
+            }
+            std::fs::remove_file(last.path())?;
+            files.pop();
+        }
+        Ok(())
     }
 
     /// Removes all files: the index is built again.

@@ -244,6 +244,9 @@ impl MessageStore {
             dispatcher: &self.dispatcher,
         };
         let log_cut = if clean_exit { recovery.normal()? } else { recovery.abnormal()? };
+        self.index
+            .truncate(self.log.max_offset())
+            .map_err(|error| StoreError(format!("the index cannot be cut: {error}")))?;
         if log_cut || cut.into_inner() {
             // Else a power cut after later appends could bring back what was cut off.
             let mut folders = config.commit_log_folders();

@@ -243,11 +243,14 @@ impl Recovery<'_> {
             log::error!("{what}; truncateDamagedLog=true: what follows the damage is given up");
             return Ok(());
         }
+        let root = self.config.root();
         Err(StoreError(format!(
-            "{what}. Put the file back from a slave or a backup; or start with \
-             truncateDamagedLog=true, which gives up everything from offset {} on (look at it with \
-             `mqstore verify` first)",
-            end.offset
+            "{what}. Put the file back from a slave or a backup; or give up everything from offset \
+             {offset} on with `mqstore truncate {root} -p {offset}`, which tells how many messages that \
+             is before it does it (truncateDamagedLog=true does the same at the start); \
+             `mqstore cat {root} -p {later}` shows what would be lost",
+            offset = end.offset,
+            root = root.display()
         )))
     }
 

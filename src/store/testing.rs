@@ -1,4 +1,5 @@
 //! What the store's own tests share: temporary folders.
+#![cfg(test)]
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use super::inspect::{LogItem, StoreFolder};
-use super::mapped_file::flush_folder;
+use super::mapped_file::flush_file_system;
 use super::mapped_file_queue::MappedFileQueue;
 use super::message_store::StoreError;
 
@@ -72,7 +72,7 @@ pub fn truncate(store: &StoreFolder, position: i64, really: bool) -> Result<Cut,
         files.truncate(position)?;
     }
     for folder in store.log_folders().iter().filter(|folder| folder.is_dir()) {
-        flush_folder(folder).map_err(|error| StoreError::io("flush", folder, &error))?;
+        flush_file_system(folder).map_err(|error| StoreError::io("flush", folder, &error))?;
     }
     Ok(cut)
 }

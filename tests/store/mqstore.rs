@@ -156,3 +156,52 @@ fn a_store_in_use_is_left_alone() {
     test.store.shutdown();
     assert_eq!(mqstore(&["verify"], folder.path()).0, Some(0));
 }
+
+#[test]
+fn a_damaged_store_goes_on_after_the_commands_that_its_refusal_names() {
+    let folder = Folder::new("mqstore-refused");
+    let mut places = Vec::new();
+    {
+        let test = TestStore::open(config(folder.path(), &[]));
+        for number in 0..60 {
+            let body = vec![number as u8; 20 + number];
+            places.push(test.put("Topic", 0, &body, "KEYS\u{1}k").commit_log_offset);
+            // The checkpoint knows store times, not offsets.
+            std::thread::sleep(std::time::Duration::from_millis(u64::from(number % 10 == 0) * 2));
+        }
+        test.arrivals.wait_for(60);
+        test.store.shutdown();
+    }
+    let log = folder.path().join("commitlog").join(format!("{:020}", 0));
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[places[20] as usize + 90] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    let error = TestStore::try_open(config(folder.path(), &[])).err().unwrap().to_string();
+    let place = places[20].to_string();
+    let root = folder.path().display();
+    assert!(error.contains(&format!("`mqstore truncate {root} -p {place}`")), "{error}");
+    let later = places[21].to_string();
+    assert!(error.contains(&format!("`mqstore cat {root} -p {later}`")), "{error}");
+
+    assert_eq!(mqstore(&["cat", "-p", &later], folder.path()).1.lines().count(), 39);
+    let (code, out, _) = mqstore(&["truncate", "-p", &place], folder.path());
+    assert_eq!(code, Some(1));
+    assert!(out.contains("would cut 39 messages off"), "{out}");
+    assert_eq!(mqstore(&["truncate", "-p", &place, "-y"], folder.path()).0, Some(0));
+    let test = TestStore::open(config(folder.path(), &[]));
+    assert_eq!(test.bodies("Topic", 0).len(), 20);
+    assert_eq!(test.store.query("Topic", "k", 64, 0, i64::MAX).count, 20);
+    // What is put now stands where other messages stood, and has its keys all the same.
+    for _ in 0..3 {
+        test.put("Topic", 0, &[7; 9], "KEYS\u{1}later");
+    }
+    test.arrivals.wait_for(3);
+    assert_eq!(test.store.query("Topic", "later", 64, 0, i64::MAX).count, 3);
+    test.store.shutdown();
+    drop(test);
+    let conf = folder.path().join("broker.conf");
+    std::fs::write(&conf, "maxHashSlotNum=100\nmaxIndexNum=400\n").unwrap();
+    let (code, out, error) = mqstore(&["verify", "-c", conf.to_str().unwrap()], folder.path());
+    assert_eq!((code, error.as_str()), (Some(0), ""), "{out}");
+    assert_eq!(out, "23 records, 23 units, 23 index entries, 0 problems\n");
+}
