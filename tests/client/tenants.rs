@@ -323,7 +323,10 @@ fn an_interceptor_sees_every_request_and_its_answer() {
     for code in [105, 310, 34, 35] {
         let sent = seen.iter().filter(|(c, answer)| *c == code && answer.is_none()).count();
         let answered = seen.iter().filter(|seen| **seen == (code, Some(0))).count();
-        assert!(sent > 0 && sent == answered, "{code} of {named}: {seen:?}");
+        // Stopping does not wait for a heartbeat that is on its way.
+        let under_way = usize::from(code == 34);
+        let all = answered..=answered + under_way;
+        assert!(answered > 0 && all.contains(&sent), "{code} of {named}: {seen:?}");
     }
     // A client id with another interceptor would sign with the first one's key.
     let shared = |interceptor: Arc<Counting>| {
