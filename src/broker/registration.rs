@@ -23,6 +23,8 @@ use crate::remoting::protocol::namesrv_headers::{
 use crate::remoting::protocol::{request_code, response_code as code};
 use crate::remoting::{Command, RemotingClient, RemotingError};
 
+/// How often a name server that failed is tried again: it may only just be starting.
+const RETRY: Duration = Duration::from_secs(2);
 /// Limit of UNREGISTER_BROKER at stop, for all name servers together.
 const UNREGISTER_LIMIT: Duration = Duration::from_secs(3);
 
@@ -200,7 +202,11 @@ impl Link {
         let (its_shared, its_broker) = (Arc::clone(&shared), Arc::downgrade(broker));
         let thread =
             ServiceThread::spawn("RegisterBroker", Arc::clone(&shared.signal), move |signal| {
-                while signal.wait_for_wakeup() && its_shared.catch_up(&its_broker) {}
+                let goes_on = || match its_shared.failing.load(Ordering::Relaxed) {
+                    true => signal.wait(RETRY),
+                    false => signal.wait_for_wakeup(),
+                };
+                while goes_on() && its_shared.catch_up(&its_broker) {}
             })?;
         shared.signal.wakeup();
         Ok(Self { shared, thread })
@@ -208,22 +214,25 @@ impl Link {
 }
 
 impl LinkState {
-    /// Registers until no round is newer. Returns whether the broker still exists.
+    /// Registers until no round is newer, once more if the last attempt failed. Returns whether the
+    /// broker still exists.
     fn catch_up(&self, broker: &Weak<Broker>) -> bool {
         let Some(broker) = broker.upgrade() else { return false };
         let registration = &broker.registration;
+        let mut again = self.failing.load(Ordering::Relaxed);
         loop {
             let rounds = *lock(&registration.rounds);
             let finished = self.finished.load(Ordering::Acquire);
-            if rounds.latest <= finished || self.signal.stopped() {
+            if (rounds.latest <= finished && !again) || self.signal.stopped() {
                 return true;
             }
-            let result = self.register(&broker, rounds, rounds.forced > finished);
+            let result = self.register(&broker, rounds, again || rounds.forced > finished);
+            again = false;
             match (&result, self.failing.swap(result.is_err(), Ordering::Relaxed)) {
                 (Err(problem), false) => log::warn!(
-                    "not registered with name server {}: {problem}; the next attempt is within {} s",
+                    "not registered with name server {}: {problem}; tried again every {} s",
                     self.addr,
-                    broker.config.get().register_period_ms() / 1000
+                    RETRY.as_secs()
                 ),
                 (Ok(()), true) => log::info!("registered with name server {} again", self.addr),
                 _ => {}

@@ -61,7 +61,7 @@ const SOON: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(1);
 /// While no master is known, or the known one cannot be reached, the name servers are asked so often
 /// where it is.
-const ASK_NAME_SERVERS: Duration = Duration::from_secs(5);
+const ASK_NAME_SERVERS: Duration = Duration::from_secs(2);
 /// Another problem is worth a line so often.
 const WARN_PERIOD: Duration = Duration::from_secs(10);
 /// Period behind a Java master.
