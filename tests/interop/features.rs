@@ -36,6 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::clients::{Client, Prepared};
@@ -83,6 +84,9 @@ fn with_each(wanted: &[Client], name: &str, queues: i32, test: impl Fn(&Scene) +
     if clients.is_empty() {
         return;
     }
+    // Four clients at a time: the Java ones give up when they do not get on for three seconds.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let make = Servers::from_env();
     let site = &Site::start_with(&make, &make, &KEYS);
     std::thread::scope(|scope| {
