@@ -30,6 +30,8 @@ use crate::common::os;
 
 /// Unit of flushing decisions; hard-coded in RocketMQ, whatever the machine's page size is.
 pub const PAGE_BYTES: usize = 4096;
+/// Pages made ready by one system call.
+const POPULATE_STEP_BYTES: usize = 16 * PAGE_BYTES;
 /// Smallest and largest number of bytes reserved at once ahead of an append. Small, because there
 /// may be 20,000 consume queues; growing, because a busy one should not make a call per page.
 const RESERVE_BYTES: (usize, usize) = (PAGE_BYTES, 1024 * 1024);
@@ -282,10 +284,12 @@ impl MappedFile {
     pub fn populate(&self, from: usize, to: usize) {
         let from = from.min(self.size) / PAGE_BYTES * PAGE_BYTES;
         let to = to.min(self.size);
-        if from < to
-            && let Ok(map) = self.map()
-        {
-            let _ = map.advise_range(Advice::PopulateWrite, from, to - from);
+        let Ok(map) = self.map() else { return };
+        // In pieces: one call for all keeps a processor in the kernel for tens of milliseconds, and
+        // threads that were woken there wait for its end.
+        for from in (from..to).step_by(POPULATE_STEP_BYTES) {
+            let length = (to - from).min(POPULATE_STEP_BYTES);
+            let _ = map.advise_range(Advice::PopulateWrite, from, length);
         }
     }
 
