@@ -7,7 +7,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::checkpoint::StoreCheckpoint;
@@ -19,12 +20,17 @@ use super::pending::PutTicket;
 use super::running_flags::{Flag, RunningFlags};
 use crate::common::config::Live;
 use crate::common::service_thread::{ServiceThread, Signal};
-use crate::common::sync::lock;
+use crate::common::sync::{catch_panic, lock};
 use crate::common::together::together;
 
 /// How long the group commit waits without being called. Every append calls it; this is for what
 /// others may have left.
 const GROUP_COMMIT_IDLE: Duration = Duration::from_millis(500);
+/// So many answers are given by a thread of their own; with fewer the next flush would begin before
+/// their senders are back, and serve only a part of them.
+const MANY_ANSWERS: usize = 100;
+/// Groups that wait to be answered at most; the next flush waits then.
+const MAX_UNANSWERED: usize = 16;
 /// How long stopping waits for a thread.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// A flush that takes longer is told in the log.
@@ -107,6 +113,20 @@ impl Request {
         } else {
             self.ticket.complete(PutStatus::ServiceNotAvailable, "the flush failed");
         }
+    }
+}
+
+/// Requests that one flush has served.
+struct Served {
+    requests: Vec<Request>,
+    works: bool,
+    flushed: i64,
+}
+
+impl Served {
+    fn answer(self) {
+        let Self { requests, works, flushed } = self;
+        together(|| requests.into_iter().for_each(|request| request.complete(works, flushed)));
     }
 }
 
@@ -385,11 +405,30 @@ impl FlushService {
     fn run_group_commit(&self, signal: &Signal) {
         let mut gathering =
             Gathering { wanted: 0, flush: Duration::ZERO, share: Gathering::LIMITS.1 };
-        while signal.wait(GROUP_COMMIT_IDLE) {
-            self.gather(&mut gathering, signal);
-            self.commit_group(&mut gathering);
-        }
-        self.commit_group(&mut gathering);
+        // Many answers take about as long as a flush: another thread gives them meanwhile.
+        let (answer, served) = mpsc::sync_channel::<Served>(MAX_UNANSWERED);
+        thread::scope(|scope| {
+            let answering = thread::Builder::new().name("GroupAnswer".to_owned());
+            let answering = answering.spawn_scoped(scope, move || {
+                for served in served {
+                    catch_panic("GroupAnswer", || served.answer());
+                }
+            });
+            let answer = answering.is_ok().then_some(answer);
+            let round = |gathering: &mut Gathering| {
+                let served = self.commit_group(gathering);
+                let aside = answer.as_ref().filter(|_| served.requests.len() >= MANY_ANSWERS);
+                let Some(aside) = aside else { return served.answer() };
+                if let Err(mpsc::SendError(served)) = aside.send(served) {
+                    served.answer();
+                }
+            };
+            while signal.wait(GROUP_COMMIT_IDLE) {
+                self.gather(&mut gathering, signal);
+                round(&mut gathering);
+            }
+            round(&mut gathering);
+        });
     }
 
     /// Lets requests gather, if some wait already.
@@ -413,7 +452,7 @@ impl FlushService {
         gathering.ended(complete);
     }
 
-    fn commit_group(&self, gathering: &mut Gathering) {
+    fn commit_group(&self, gathering: &mut Gathering) -> Served {
         let known = {
             let requests = lock(&self.requests);
             requests.gone + requests.waiting.len() as u64
@@ -422,7 +461,7 @@ impl FlushService {
         let works = self.flush(0);
         gathering.flush = started.elapsed();
         let flushed = self.log.flushed_offset();
-        let served: Vec<Request> = {
+        let requests = {
             let mut requests = lock(&self.requests);
             let mut count = known.saturating_sub(requests.gone) as usize;
             // Those who came while the flush was under way and are covered by it.
@@ -434,7 +473,7 @@ impl FlushService {
             gathering.wanted = requests.waiting.len();
             requests.waiting.drain(..count).collect()
         };
-        together(|| served.into_iter().for_each(|request| request.complete(works, flushed)));
+        Served { requests, works, flushed }
     }
 
     /// Completes those whose deadline passes while a flush takes long.
