@@ -89,7 +89,7 @@ fn a_consumer_that_dies_with_a_lock_keeps_that_queue_only() {
 /// Each member that comes or goes is news for all others: that must not grow with the square.
 #[test]
 fn a_group_of_many_members_comes_and_goes() {
-    const MEMBERS: usize = 300;
+    const MEMBERS: usize = 1000;
     let dir = TempDir::new("many-members");
     let site = Site::new(dir.path(), |_| {});
     let listed = || {
