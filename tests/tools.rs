@@ -80,7 +80,7 @@ fn messages_are_found_again() {
     system.must("updateTopic -b BROKER -t T -r 1 -w 1");
     let sent = system.must("sendMessage --json -t T -p body -k one -c TagA -a color=red");
     let id = sent.split(r#""msgId":""#).nth(1).unwrap().split('"').next().unwrap();
-    until("the index", Duration::from_secs(10), || {
+    until("the index", Duration::from_secs(60), || {
         let output = system.run("queryMsgByKey -t T -k one");
         output.status.success().then(|| {
             let table = String::from_utf8(output.stdout).unwrap();
@@ -134,7 +134,7 @@ fn members_of_groups_are_shown() {
             ConsumeResult::Success
         })
         .unwrap();
-    until("consumption", Duration::from_secs(20), || {
+    until("consumption", Duration::from_secs(60), || {
         (consumed.load(Ordering::Relaxed) == 3).then_some(())
     });
 

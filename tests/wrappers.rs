@@ -13,7 +13,7 @@ use support::process::Process;
 use support::servers::program;
 use support::{TempDir, free_port, until};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The tree that a package installs: `bin`, `conf`, and the programs in `libexec`.
 fn install(dir: &Path) {

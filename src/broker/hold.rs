@@ -321,7 +321,7 @@ mod tests {
     use std::sync::atomic::AtomicI64;
     use std::sync::mpsc::{Receiver, channel};
 
-    const LONG: Duration = Duration::from_secs(20);
+    const LONG: Duration = Duration::from_secs(60);
 
     fn table() -> (Arc<HeldPulls<&'static str>>, Receiver<HeldPull<&'static str>>) {
         let (ended, receiver) = channel();
@@ -415,13 +415,13 @@ mod tests {
         let (its, signal) = (held.clone(), held.signal());
         let thread = ServiceThread::spawn("Hold", signal, move |signal| its.run(signal)).unwrap();
         let began = Instant::now();
-        for (request, ms) in [("third", 3_600_000), ("second", 60), ("first", 20)] {
+        for (request, ms) in [("third", 3_600_000), ("second", 1500), ("first", 20)] {
             held.hold(pull(request, 0, Duration::from_millis(ms)), || 0);
         }
         assert_eq!(ended.recv_timeout(LONG).unwrap().request, "first");
         assert!(began.elapsed() >= Duration::from_millis(20));
         assert_eq!(ended.recv_timeout(LONG).unwrap().request, "second");
-        assert!(began.elapsed() >= Duration::from_millis(60));
+        assert!(began.elapsed() >= Duration::from_millis(1500));
         assert!(thread.stop(LONG));
         assert_eq!(ended.recv_timeout(LONG).unwrap().request, "third");
         assert!(matches!(held.hold(pull("late", 0, LONG), || 0), Hold::Refused(_)));
@@ -434,7 +434,6 @@ mod tests {
         const MESSAGES: i64 = 20_000;
         let (held, ended) = table();
         let end = AtomicI64::new(0);
-        let began = Instant::now();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for next in 1..=MESSAGES {
@@ -451,7 +450,6 @@ mod tests {
                 offset = end.load(Ordering::Acquire);
             }
         });
-        assert!(began.elapsed() < LONG);
         assert!(held.is_empty());
     }
 }

@@ -68,7 +68,7 @@ impl Listener {
         let addr = ("127.0.0.1", port).to_socket_addrs().unwrap().next().unwrap();
         let socket = TcpStream::connect(addr).unwrap();
         let own = socket.local_addr().unwrap().port();
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + LIMIT;
         loop {
             let found = self.server.connections().into_iter().find(|c| c.peer_addr().port() == own);
             if let Some(connection) = found {
@@ -209,7 +209,7 @@ impl Drop for TestBroker {
 }
 
 /// Longer than anything takes.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits for a condition.
 pub fn wait_until(what: &str, condition: impl Fn() -> bool) {

@@ -441,7 +441,7 @@ mod tests {
         assert!(anonymous_memory().is_some_and(|bytes| bytes > 1 << 10));
         assert!(interface_addresses().iter().any(|(_, address)| address.is_loopback()));
         let before = cpu_time();
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
         while cpu_time() == before {
             assert!(std::time::Instant::now() < deadline);
         }

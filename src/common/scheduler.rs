@@ -204,20 +204,20 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    const LONG: Duration = Duration::from_secs(20);
+    const LONG: Duration = Duration::from_secs(60);
 
     #[test]
     fn runs_in_the_order_of_time() {
         let scheduler = Scheduler::new("Test").unwrap();
         let (sender, receiver) = mpsc::channel();
-        for delay in [600, 1, 300, 300] {
+        for delay in [1600, 1, 800, 800] {
             let sender = sender.clone();
             scheduler.once("report", Duration::from_millis(delay), move || {
                 let _ = sender.send(delay);
             });
         }
         let order: Vec<u64> = (0..4).map(|_| receiver.recv_timeout(LONG).unwrap()).collect();
-        assert_eq!(order, [1, 300, 300, 600]);
+        assert_eq!(order, [1, 800, 800, 1600]);
     }
 
     #[test]

@@ -205,7 +205,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc;
 
-    const LONG: Duration = Duration::from_secs(20);
+    const LONG: Duration = Duration::from_secs(60);
 
     #[test]
     fn a_wakeup_before_the_wait_is_not_lost() {
@@ -249,13 +249,13 @@ mod tests {
             }
         })
         .unwrap();
-        let started = Instant::now();
         for round in 1..=10_000 {
             ping.wakeup();
+            let waiting = Instant::now();
             assert!(pong.wait(LONG));
+            assert!(waiting.elapsed() < LONG, "round {round}");
             assert_eq!(count.load(Ordering::Relaxed), round);
         }
-        assert!(started.elapsed() < LONG);
         assert!(service.stop(LONG));
         assert!(service.stop(Duration::ZERO), "stopping again is nothing");
     }

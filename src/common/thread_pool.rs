@@ -395,7 +395,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    const LONG: Duration = Duration::from_secs(20);
+    const LONG: Duration = Duration::from_secs(60);
 
     fn boxed(task: impl FnOnce() + Send + 'static) -> Box<dyn Task> {
         Box::new(task)

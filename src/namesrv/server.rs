@@ -130,7 +130,7 @@ mod tests {
     use crate::remoting::protocol::headers::GetRouteInfoRequestHeader;
     use crate::remoting::protocol::{request_code, response_code};
 
-    const LIMIT: Duration = Duration::from_secs(5);
+    const LIMIT: Duration = Duration::from_secs(60);
 
     fn route_code(client: &RemotingClient, addr: &str) -> i32 {
         let header =

@@ -125,7 +125,7 @@ mod tests {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let began = Instant::now();
         assert!(ask(&silent.local_addr().unwrap().to_string(), "nsaddr").is_err());
-        assert!(began.elapsed() < 4 * LIMIT);
+        assert!(began.elapsed() < 10 * LIMIT);
         assert!(ask("no.such.invalid", "nsaddr").is_err());
     }
 }

@@ -332,7 +332,7 @@ mod tests {
             let result = store.put(&NewMessage { record, wait_store: true }).wait();
             assert_eq!(result.status, PutStatus::PutOk);
         }
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while store.max_offset("T", 0) < 40 {
             assert!(Instant::now() < deadline);
             std::thread::sleep(Duration::from_millis(1));

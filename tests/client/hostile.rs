@@ -17,8 +17,9 @@ use crate::false_server::{addr, false_server, names};
 use crate::support::free_port;
 
 const SHORT: Duration = Duration::from_millis(600);
-/// Every call of these tests ends within this; the limits that are set are below a second.
-const BOUND: Duration = Duration::from_secs(10);
+/// Every call of these tests ends within this; the limits that are set are seconds at most, and the
+/// machine may be busy.
+const BOUND: Duration = Duration::from_secs(30);
 
 fn producer(names: &str) -> Producer {
     let mut options = ProducerOptions::new("hostile").name_servers(names).send_timeout(SHORT);
@@ -27,10 +28,25 @@ fn producer(names: &str) -> Producer {
     options.start().unwrap()
 }
 
+/// One whose name server answers, even if late; its broker may not.
+fn patient_producer(names: &str) -> Producer {
+    let mut options = ProducerOptions::new("hostile").name_servers(names).send_timeout(4 * SHORT);
+    (options.client.api_timeout, options.client.connect_timeout) = (BOUND, BOUND);
+    options.start().unwrap()
+}
+
 /// The error of a synchronous send, an asynchronous one, and a oneway one; each within bounds, and
 /// the shutdown too.
 fn failures(names: &str) -> [ClientError; 2] {
-    let producer = producer(names);
+    failures_of(producer(names))
+}
+
+/// The same where the name server answers.
+fn failures_at_the_broker(names: &str) -> [ClientError; 2] {
+    failures_of(patient_producer(names))
+}
+
+fn failures_of(producer: Producer) -> [ClientError; 2] {
     let began = Instant::now();
     let message = Message::new("T", "x");
     let sync = producer.send(&message).unwrap_err();
@@ -87,19 +103,19 @@ fn a_name_server_that_says_nothing_or_garbage() {
         let garbage = false_server(move |_, _| {
             Some(Command::response(0).with_body(body.as_bytes().to_vec()))
         });
-        for error in failures(&addr(&garbage)) {
+        for error in failures_at_the_broker(&addr(&garbage)) {
             assert!(matches!(error, ClientError::Decode { .. }), "{body}: {error}");
             assert!(error.to_string().contains(what), "{error}");
         }
     }
     let lost = false_server(|_, _| Some(Command::failure(17, "no route")));
-    for error in failures(&addr(&lost)) {
+    for error in failures_at_the_broker(&addr(&lost)) {
         assert_eq!(error, ClientError::NoRoute { topic: "T".into() });
     }
     // The first is down, the second answers: nobody notices.
     let nobody = format!("127.0.0.1:{}", free_port());
     let both = format!("{nobody};{}", addr(&lost));
-    for error in failures(&both) {
+    for error in failures_at_the_broker(&both) {
         assert_eq!(error, ClientError::NoRoute { topic: "T".into() });
     }
 }
@@ -108,7 +124,7 @@ fn a_name_server_that_says_nothing_or_garbage() {
 fn a_route_that_leads_nowhere() {
     let nobody = format!("127.0.0.1:{}", free_port());
     let names = names(&nobody);
-    for error in failures(&addr(&names)) {
+    for error in failures_at_the_broker(&addr(&names)) {
         assert!(matches!(error, ClientError::SendFailed { .. }), "{error}");
         assert_eq!(error.code(), 10001, "{error}");
         assert!(error.to_string().contains(&nobody), "{error}");
@@ -118,7 +134,7 @@ fn a_route_that_leads_nowhere() {
             "queueDatas":[{"brokerName":"b","perm":6,"readQueueNums":2,"writeQueueNums":2}]}"#;
         Some(Command::response(0).with_body(route.as_bytes().to_vec()))
     });
-    for error in failures(&addr(&slaves)) {
+    for error in failures_at_the_broker(&addr(&slaves)) {
         assert!(matches!(error, ClientError::NoBroker { .. }), "{error}");
     }
 }
@@ -127,19 +143,19 @@ fn a_route_that_leads_nowhere() {
 fn a_broker_that_never_answers_or_answers_wrong() {
     let silent = false_server(|_, _| None);
     let at = names(&addr(&silent));
-    for error in failures(&addr(&at)) {
+    for error in failures_at_the_broker(&addr(&at)) {
         assert_eq!(error.code(), 10002, "{error}");
         assert!(error.to_string().contains("no answer"), "{error}");
     }
     let busy = false_server(|_, _| Some(Command::failure(2, "[TIMEOUT_CLEAN_QUEUE]")));
     let at = names(&addr(&busy));
-    for error in failures(&addr(&at)) {
+    for error in failures_at_the_broker(&addr(&at)) {
         assert!(error.is_busy() && error.code() == 2, "{error}");
         assert!(error.to_string().contains("[TIMEOUT_CLEAN_QUEUE]"), "{error}");
     }
     let headless = false_server(|_, _| Some(Command::response(0)));
     let at = names(&addr(&headless));
-    for error in failures(&addr(&at)) {
+    for error in failures_at_the_broker(&addr(&at)) {
         assert!(error.to_string().contains("msgId"), "{error}");
     }
     let closes = false_server(|reply, _| {
@@ -147,7 +163,7 @@ fn a_broker_that_never_answers_or_answers_wrong() {
         None
     });
     let at = names(&addr(&closes));
-    for error in failures(&addr(&at)) {
+    for error in failures_at_the_broker(&addr(&at)) {
         assert!(matches!(error, ClientError::SendFailed { .. }), "{error}");
     }
 }
@@ -187,12 +203,17 @@ fn answers_that_come_late_or_twice_reach_nobody() {
         }
     });
     let at = names(&addr(&broker));
-    let mut options =
-        ProducerOptions::new("hostile").name_servers(addr(&at)).send_timeout(SHORT).retries(0u32);
-    options.client.api_timeout = SHORT;
-    let producer = options.start().unwrap();
+    // Both use one connection: the late answer comes to who sends after that.
+    let start = |group: &str, timeout: Duration| {
+        let client = ClientOptions::default().name_servers(addr(&at)).instance_name("late");
+        let options = ProducerOptions::new(group).client(client);
+        options.send_timeout(timeout).retries(0u32).start().unwrap()
+    };
+    let (impatient, producer) = (start("impatient", SHORT), start("hostile", BOUND));
     let message = Message::new("T", "x");
-    assert_eq!(producer.send(&message).unwrap_err().code(), 10002);
+    // The route is known when the time counts.
+    impatient.queues("T").unwrap();
+    assert_eq!(impatient.send(&message).unwrap_err().code(), 10002);
     std::thread::sleep(2 * SHORT);
     let outcomes = Arc::new(AtomicUsize::new(0));
     for _ in 0..20 {
@@ -206,6 +227,7 @@ fn answers_that_come_late_or_twice_reach_nobody() {
             .unwrap();
     }
     producer.shutdown();
+    impatient.shutdown();
     assert_eq!(outcomes.load(Ordering::SeqCst), 20, "each outcome is told once, before the end");
 }
 
@@ -265,7 +287,7 @@ fn a_broker_that_does_not_read_slows_its_clients_down_and_keeps_their_memory_sma
     let refused = (0..1000).find_map(|_| producer.send_oneway(&message).err());
     let refused = refused.expect("a limit");
     assert!(refused.to_string().contains("not read"), "{refused}");
-    assert!(began.elapsed() < 2 * BOUND, "{:?}", began.elapsed());
+    assert!(began.elapsed() < 4 * BOUND, "{:?}", began.elapsed());
     let (to, outcomes) = channel();
     let mut started = 0;
     for _ in 0..50 {

@@ -146,7 +146,8 @@ fn transactions_commit_roll_back_and_are_asked_for() {
             .unwrap();
         assert_eq!((seen, result.state), (Some(result.send.message_id), state));
     };
-    send("committed", "-", TransactionState::Commit);
+    // A busy machine may take so long that its producer is asked about it.
+    send("committed", "kept", TransactionState::Commit);
     send("rolled back", "-", TransactionState::Rollback);
     send("asked, kept", "kept", TransactionState::Unknown);
     send("asked, not kept", "-", TransactionState::Unknown);
@@ -178,11 +179,11 @@ fn requests_find_their_replies() {
     let producer = site.producer();
     for i in 0..5 {
         let question = Message::new("Questions", format!("{i}"));
-        let reply = producer.request(&question, Duration::from_secs(20)).unwrap();
+        let reply = producer.request(&question, SOON).unwrap();
         assert_eq!(reply.body(), format!("re: {i}").as_bytes());
     }
     let silence = Message::new("Questions", "?").with_tag("silence");
-    let error = producer.request(&silence, Duration::from_millis(500)).unwrap_err();
+    let error = producer.request(&silence, Duration::from_secs(2)).unwrap_err();
     assert!(matches!(error, ClientError::RequestTimeout { .. }), "{error}");
     consumer.shutdown();
     answering.shutdown();

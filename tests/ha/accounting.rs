@@ -75,7 +75,7 @@ fn an_asynchronous_master_loses_no_more_than_the_lag_it_reported() {
     let site = Site::new("ha-lag");
     let mut book = Book::new(LOAD.topic, LOAD.queues);
     // A slave that stands still is not given up before its lag was looked at.
-    let mut master = site.master(0, "ASYNC_MASTER", &[("haHousekeepingInterval", "20000")]);
+    let mut master = site.master(0, "ASYNC_MASTER", &[("haHousekeepingInterval", "120000")]);
     master.wire().create_topic(LOAD.topic, LOAD.queues);
     let slave = site.slave(1, &[]);
     wait_for_topic(&slave);

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use rocketmq::common::config::ConfigStruct;
 use rocketmq::store::fault::{Operation, inject, inject_delay};
+use rocketmq::store::ha::FollowState;
 
-use crate::site::{KEYS, LOAD, SOON, Site, probe, send, wait_for_acknowledgement};
+use crate::site::{KEYS, LOAD, PATIENT, SOON, Site, probe, send, wait_for_acknowledgement};
 use crate::support::ledger::{Book, Load, Sending};
 use crate::support::pair::{TOPIC_NOT_EXIST, log_range};
 use crate::support::site::Site as InProcess;
@@ -17,8 +18,12 @@ const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
 
 /// A SYNC_MASTER with the topic, and a slave of it in this process.
-fn pair(site: &Site, slave_keys: &[(&str, &str)]) -> (crate::support::servers::Server, InProcess) {
-    let master = site.master(0, "SYNC_MASTER", &[]);
+fn pair(
+    site: &Site,
+    master_keys: &[(&str, &str)],
+    slave_keys: &[(&str, &str)],
+) -> (crate::support::servers::Server, InProcess) {
+    let master = site.master(0, "SYNC_MASTER", master_keys);
     master.wire().create_topic(LOAD.topic, LOAD.queues);
     let ha_addr = site.halves[0].ha_addr();
     let role = [("brokerRole", "SLAVE"), ("haMasterAddress", ha_addr.as_str())];
@@ -46,7 +51,7 @@ fn verify(master: &Wire, slave: &InProcess, book: &mut Book) {
 #[test]
 fn a_slave_whose_disk_is_full_waits_for_room() {
     let site = Site::new("ha-full");
-    let (master, slave) = pair(&site, &[]);
+    let (master, slave) = pair(&site, &[], &[]);
     let mut book = Book::new(LOAD.topic, LOAD.queues);
     send(&master, &mut book, 0, 200);
     let below = site.dir.join("slave");
@@ -56,17 +61,14 @@ fn a_slave_whose_disk_is_full_waits_for_room() {
     let sending = Sending::start(&master.addr(), load, 1);
     let mut wire = Wire::connect(&slave.addr);
     let mut to_master = master.wire();
-    until("the slave stands still", SOON, || {
-        let before = log_range(&mut wire)?.1;
-        std::thread::sleep(Duration::from_millis(500));
-        let behind = log_range(&mut to_master)?.1 - before;
-        (log_range(&mut wire)?.1 == before && behind > 0).then_some(())
+    until("the slave's disk refuses", SOON, || {
+        let following = slave.broker.broker.replication.status()?.following?;
+        matches!(following.state, FollowState::Connecting(why) if why.contains("append"))
+            .then_some(())
     });
-    let begin = Instant::now();
     assert_ne!(probe(&mut to_master), 0, "acknowledged without room on the slave");
-    assert!(begin.elapsed() < Duration::from_secs(4), "answered after {:?}", begin.elapsed());
     drop(faults);
-    let took = wait_for_acknowledgement(&master, Duration::from_secs(15));
+    let took = wait_for_acknowledgement(&master, SOON);
     eprintln!("full: recovered after {took:.1?}");
     sending.stop();
     book.enter(sending.join());
@@ -88,16 +90,26 @@ fn an_acknowledgement_can_mean_on_the_slaves_disk() {
     const SLOW: Duration = Duration::from_millis(300);
     for (key, waits) in [("false", false), ("true", true)] {
         let site = Site::new("ha-flush");
-        let keys = [("slaveAckAfterFlush", key), ("flushIntervalCommitLog", "20")];
-        let (master, slave) = pair(&site, &keys);
+        let own = [("slaveAckAfterFlush", key), ("flushIntervalCommitLog", "20")];
+        let (master, slave) = pair(&site, &PATIENT, &[&PATIENT[..], &own].concat());
         let slow = inject_delay(Operation::Flush, &site.dir.join("slave"), SLOW);
         let mut wire = master.wire();
         // The first may meet a flush that had begun before.
         probe(&mut wire);
-        let begin = Instant::now();
-        assert_eq!(probe(&mut wire), 0);
-        let took = begin.elapsed();
-        assert_eq!(took >= SLOW, waits, "slaveAckAfterFlush={key}: {took:?}");
+        let mut probe_takes = || {
+            let begin = Instant::now();
+            assert_eq!(probe(&mut wire), 0);
+            begin.elapsed()
+        };
+        if waits {
+            let took = probe_takes();
+            assert!(took >= SLOW, "slaveAckAfterFlush={key}: {took:?}");
+        } else {
+            // On a busy machine one or another may take as long for other reasons.
+            until("an acknowledgement before the flush", SOON, || {
+                (probe_takes() < SLOW).then_some(())
+            });
+        }
         drop(slow);
         drop(slave);
     }
@@ -106,7 +118,7 @@ fn an_acknowledgement_can_mean_on_the_slaves_disk() {
 #[test]
 fn what_the_slave_cannot_flush_is_not_acknowledged() {
     let site = Site::new("ha-broken");
-    let (master, slave) = pair(&site, &[("slaveAckAfterFlush", "true")]);
+    let (master, slave) = pair(&site, &[], &[("slaveAckAfterFlush", "true")]);
     let broken = inject(Operation::Flush, &site.dir.join("slave"), EIO);
     let mut wire = master.wire();
     probe(&mut wire);

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use crate::site::{
-    FLUSH_SLAVE_TIMEOUT, LOAD, SLAVE_NOT_AVAILABLE, SOON, Site, assert_equal, probe, send,
+    FLUSH_SLAVE_TIMEOUT, LOAD, PATIENT, SLAVE_NOT_AVAILABLE, SOON, Site, assert_equal, probe, send,
     wait_for_acknowledgement, wait_for_topic,
 };
 use crate::support::ledger::{Book, Load, Sending};
@@ -15,14 +15,15 @@ use crate::support::servers::Server;
 use crate::support::until;
 use crate::support::wire::{Wire, borrowed, code, send_fields};
 
-/// Longest answer of a master whose slave does not: `slaveTimeout` of these sites, and a busy machine.
-const ANSWER: Duration = Duration::from_secs(4);
+/// Longest answer of a master whose slave does not: `slaveTimeout` of these sites is a second, and the
+/// machine may be busy.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// Sends one message at a time while something is wrong, until `over`; every answer comes in time.
 /// How many were acknowledged, and the codes of the others.
-fn send_through(wire: &mut Wire, over: impl Fn() -> bool) -> (usize, Vec<i32>) {
+fn send_through(wire: &mut Wire, over: impl Fn(&[i32]) -> bool) -> (usize, Vec<i32>) {
     let (mut acknowledged, mut refused) = (0, Vec::new());
-    while !over() {
+    while !over(&refused) {
         let begin = Instant::now();
         match probe(wire) {
             0 => acknowledged += 1,
@@ -43,7 +44,7 @@ fn a_cut_connection_is_made_again() {
         let sending = Sending::start(&master.addr(), LOAD, round);
         sending.wait_for(300, SOON);
         proxy.cut();
-        let took = wait_for_acknowledgement(&master, Duration::from_secs(3));
+        let took = wait_for_acknowledgement(&master, SOON);
         sending.wait_for(sending.acknowledged() + 100, SOON);
         sending.stop();
         book.enter(sending.join());
@@ -74,7 +75,7 @@ fn a_half_open_connection_is_given_up_by_both() {
     send(&master, &mut book, 0, 500);
     proxy.forget_open_ones();
     // haHousekeepingInterval is 1.5 s here.
-    let took = wait_for_acknowledgement(&master, Duration::from_secs(6));
+    let took = wait_for_acknowledgement(&master, SOON);
     eprintln!("half open: recovered after {took:.1?}");
     send(&master, &mut book, 1, 500);
     assert_equal(&master, &slave, &mut book);
@@ -83,18 +84,22 @@ fn a_half_open_connection_is_given_up_by_both() {
 #[test]
 fn a_partition_is_told_and_heals() {
     let site = Site::new("ha-partition");
-    let ([master, slave], proxy) = site.pair_through_proxy();
+    // So long the master waits for a report before it gives the connection up.
+    let ([master, slave], proxy) =
+        site.pair_through_proxy_with(&[("haHousekeepingInterval", "6000")]);
     let mut book = Book::new(LOAD.topic, LOAD.queues);
     send(&master, &mut book, 0, 500);
     proxy.hold(true);
     let begin = Instant::now();
-    let (acknowledged, refused) =
-        send_through(&mut master.wire(), || begin.elapsed() > Duration::from_secs(4));
+    let (acknowledged, refused) = send_through(&mut master.wire(), |refused| {
+        assert!(begin.elapsed() < SOON, "the connection is not given up: {:?}", refused.first());
+        refused.ends_with(&[SLAVE_NOT_AVAILABLE; 100])
+    });
     assert_eq!(acknowledged, 0, "acknowledged without a slave");
     // While the connection seems to live it is waited for; then there is none.
     assert_eq!(refused, [FLUSH_SLAVE_TIMEOUT, SLAVE_NOT_AVAILABLE]);
     proxy.hold(false);
-    let took = wait_for_acknowledgement(&master, Duration::from_secs(6));
+    let took = wait_for_acknowledgement(&master, SOON);
     eprintln!("partition: recovered after {took:.1?}");
     send(&master, &mut book, 1, 500);
     assert_equal(&master, &slave, &mut book);
@@ -113,7 +118,7 @@ fn a_refused_connection_is_tried_again() {
     std::thread::sleep(Duration::from_secs(2));
     let tries = proxy.connections() - before;
     proxy.refuse(false);
-    let took = wait_for_acknowledgement(&master, Duration::from_secs(8));
+    let took = wait_for_acknowledgement(&master, SOON);
     eprintln!("refused: recovered after {took:.1?}, {tries} connections meanwhile");
     send(&master, &mut book, 1, 100);
     assert_equal(&master, &slave, &mut book);
@@ -122,19 +127,19 @@ fn a_refused_connection_is_tried_again() {
 #[test]
 fn a_slow_line_delays_and_loses_nothing() {
     let site = Site::new("ha-delay");
-    let ([master, slave], proxy) = site.pair_through_proxy();
+    let ([master, slave], proxy) = site.pair_through_proxy_with(&PATIENT);
     let mut book = Book::new(LOAD.topic, LOAD.queues);
     proxy.delay(Duration::from_millis(40));
     let begin = Instant::now();
     assert_eq!(probe(&mut master.wire()), 0);
     let took = begin.elapsed();
     assert!(took >= Duration::from_millis(80), "acknowledged after {took:?}, the line takes 80 ms");
-    // Who does not ask for the slave does not wait for it.
+    // Who does not ask for the slave does not wait for it: nothing at all comes through.
+    proxy.hold(true);
     let mut fields = send_fields("Probe", 0, "nowait");
     fields[8].1 = fields[8].1.replace("WAIT\u{1}true", "WAIT\u{1}false");
-    let begin = Instant::now();
-    let reply = master.wire().must(code::SEND, &borrowed(&fields), b"nowait");
-    assert!(begin.elapsed() < took / 2, "{:?}: {}", begin.elapsed(), reply.header);
+    master.wire().must(code::SEND, &borrowed(&fields), b"nowait");
+    proxy.hold(false);
     send(&master, &mut book, 0, 500);
     proxy.delay(Duration::ZERO);
     assert_equal(&master, &slave, &mut book);
@@ -161,8 +166,7 @@ fn a_flipped_bit_is_fetched_again() {
         proxy.corrupt_after(at);
         send(&master, &mut book, round as u32, 50);
         assert!(proxy.has_corrupted());
-        let took = wait_for_acknowledgement(&master, Duration::from_secs(5));
-        assert!(took < Duration::from_secs(5), "{took:?}");
+        wait_for_acknowledgement(&master, SOON);
     }
     assert_equal(&master, &slave, &mut book);
 }
@@ -170,7 +174,7 @@ fn a_flipped_bit_is_fetched_again() {
 #[test]
 fn a_stopped_slave_delays_only_those_who_wait_for_it() {
     let site = Site::new("ha-sigstop");
-    let [master, slave] = site.pair();
+    let [master, slave] = site.pair_with(&PATIENT, &PATIENT);
     let mut book = Book::new(LOAD.topic, LOAD.queues);
     send(&master, &mut book, 0, 500);
     slave.process.signal("STOP");
@@ -180,19 +184,15 @@ fn a_stopped_slave_delays_only_those_who_wait_for_it() {
     let mut wire = master.wire();
     let mut fields = send_fields("Probe", 0, "nowait");
     fields[8].1 = fields[8].1.replace("WAIT\u{1}true", "WAIT\u{1}false");
-    let mut slowest = Duration::ZERO;
     for _ in 0..200 {
-        let begin = Instant::now();
         wire.must(code::SEND, &borrowed(&fields), b"nowait");
-        slowest = slowest.max(begin.elapsed());
     }
-    assert!(slowest < Duration::from_millis(500), "{slowest:?} without waiting for a slave");
-    let before = sending.acknowledged();
-    book.enter(sending.join());
-    assert_eq!(before, 0, "acknowledged by a stopped slave");
+    assert_eq!(sending.acknowledged(), 0, "acknowledged by a stopped slave");
+    assert!(sending.goes_on(), "200 messages took as long as the wait for the slave, 20 s");
     slave.process.signal("CONT");
-    let took = wait_for_acknowledgement(&master, Duration::from_secs(5));
-    eprintln!("stopped: recovered after {took:.1?}; slowest without waiting {slowest:.1?}");
+    let took = wait_for_acknowledgement(&master, SOON);
+    book.enter(sending.join());
+    eprintln!("stopped: recovered after {took:.1?}");
     send(&master, &mut book, 2, 500);
     assert_equal(&master, &slave, &mut book);
 }
@@ -201,7 +201,7 @@ fn a_stopped_slave_delays_only_those_who_wait_for_it() {
 #[test]
 fn a_slave_far_behind_is_not_waited_for() {
     let site = Site::new("ha-behind");
-    let keys = [("haSlaveFallbehindMax", "200000"), ("haHousekeepingInterval", "20000")];
+    let keys = [("haSlaveFallbehindMax", "200000"), ("haHousekeepingInterval", "60000")];
     let [master, slave] = site.pair_with(&keys, &[]);
     slave.process.signal("STOP");
     let mut wire = master.wire();
@@ -211,11 +211,10 @@ fn a_slave_far_behind_is_not_waited_for() {
     book.enter(Sending::start(&master.addr(), load, 0).join());
     assert!(book.refused().contains(&SLAVE_NOT_AVAILABLE), "only {:?}", book.refused().first());
     eprintln!("far behind: 800 messages refused within {:.1?}", begin.elapsed());
-    let begin = Instant::now();
+    // Not FLUSH_SLAVE_TIMEOUT, which would be the answer to who waited.
     assert_eq!(probe(&mut wire), SLAVE_NOT_AVAILABLE);
-    assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
     slave.process.signal("CONT");
-    wait_for_acknowledgement(&master, Duration::from_secs(5));
+    wait_for_acknowledgement(&master, SOON);
     send(&master, &mut book, 1, 200);
     assert_equal(&master, &slave, &mut book);
 }
@@ -304,7 +303,7 @@ fn both_die(flush: &str) {
         book.enter(sending.join());
         slave = site.slave(1, &slave_keys);
         master = site.master(0, "SYNC_MASTER", &master_keys);
-        let took = wait_for_acknowledgement(&master, Duration::from_secs(10));
+        let took = wait_for_acknowledgement(&master, SOON);
         eprintln!("both died: acknowledged again {took:.1?} after the master's start");
         wait_until_equal(&master, &slave, SOON);
     }

@@ -21,6 +21,9 @@ const MASTER: usize = 1;
 const SLAVE: usize = 2;
 const NAMESRV: usize = 3;
 
+/// A lost packet is sent again within a second or so: nobody is given up for that.
+const OWN_KEYS: [(&str, &str); 2] = [("slaveTimeout", "3000"), ("haHousekeepingInterval", "8000")];
+
 /// A router with four ends. Everything goes away with it.
 struct Network {
     /// Part of every name.
@@ -145,7 +148,7 @@ impl Cluster {
             network.run(end, |place| {
                 let home = dir.join(format!("broker{end}"));
                 let own = [("brokerIP1", place.host), ("brokerIP2", place.host)];
-                let keys = [&KEYS, &own[..], role].concat();
+                let keys = [&KEYS[..], &OWN_KEYS, &own, role].concat();
                 servers::broker_in(place, &home, free_port(), Some(&namesrv.addr()), &keys)
             })
         };
@@ -179,13 +182,14 @@ fn master_from_slave(cluster: &Cluster, book: &mut Book) {
     cluster.network.partition(MASTER, SLAVE, true);
     let (begin, mut refused) = (Instant::now(), Vec::new());
     let mut wire = cluster.master.wire();
-    while begin.elapsed() < Duration::from_secs(4) {
+    while !refused.ends_with(&[SLAVE_NOT_AVAILABLE; 100]) {
+        assert!(begin.elapsed() < SOON, "the slave is not given up: {:?}", refused.first());
         refused.push(probe(&mut wire));
     }
     refused.dedup();
     assert_eq!(refused, [FLUSH_SLAVE_TIMEOUT, SLAVE_NOT_AVAILABLE]);
     cluster.network.partition(MASTER, SLAVE, false);
-    let took = wait_for_acknowledgement(&cluster.master, Duration::from_secs(10));
+    let took = wait_for_acknowledgement(&cluster.master, SOON);
     eprintln!("master and slave apart: recovered after {took:.1?}");
     send(&cluster.master, book, 1, 300);
 }
@@ -203,7 +207,7 @@ fn brokers_from_name_server(cluster: &Cluster, book: &mut Book) {
     for round in 2..6 {
         let begin = Instant::now();
         send(&cluster.master, book, round, 300);
-        assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
         std::thread::sleep(Duration::from_secs(1));
     }
     creating.join().unwrap_or_else(|_| panic!("the topic could not be made"));
@@ -224,7 +228,7 @@ fn client_from_master(cluster: &Cluster, book: &mut Book) {
     let before = sending.acknowledged();
     cluster.network.partition(TEST, MASTER, false);
     let begin = Instant::now();
-    sending.wait_for(before + 100, Duration::from_secs(10));
+    sending.wait_for(before + 100, SOON);
     eprintln!("client and master apart: answered after {:.1?}", begin.elapsed());
     sending.stop();
     book.enter(sending.join());
@@ -238,5 +242,5 @@ fn bad_line(cluster: &Cluster, book: &mut Book) {
     send(&cluster.master, book, 7, 1000);
     eprintln!("20 ms and 2 % loss: 1000 messages in {:.1?}", begin.elapsed());
     cluster.network.spoil(SLAVE, &["delay", "0ms"]).unwrap_or_else(|why| panic!("{why}"));
-    assert!(book.refused().len() < 100, "{} refused", book.refused().len());
+    assert!(book.refused().len() < 300, "{} refused", book.refused().len());
 }

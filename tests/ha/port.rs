@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::site::{
-    LOAD, SLAVE_NOT_AVAILABLE, SOON, Site, assert_equal, log_of, probe, send,
+    LOAD, PATIENT, SLAVE_NOT_AVAILABLE, SOON, Site, assert_equal, log_of, probe, send,
     wait_for_acknowledgement,
 };
 use crate::support::ledger::{Book, Sending};
@@ -31,18 +31,47 @@ fn status(server: &Server, key: &str) -> u64 {
 fn connect(site: &Site) -> TcpStream {
     let addr = site.halves[0].ha_addr();
     let socket = TcpStream::connect(&addr).unwrap_or_else(|error| panic!("{addr}: {error}"));
-    let _ = socket.set_read_timeout(Some(Duration::from_secs(10)));
-    let _ = socket.set_write_timeout(Some(Duration::from_secs(10)));
+    let _ = socket.set_read_timeout(Some(SOON));
+    let _ = socket.set_write_timeout(Some(SOON));
     socket
 }
 
-/// Runs `abuse` while the pair is under load: every message is acknowledged, in time.
+/// Files and threads of a pair that has done everything once, but for strangers, and is at rest. What
+/// is started when it is needed first, or ends a little later, are single ones.
+struct AtRest {
+    files: usize,
+    threads: u64,
+    lines: usize,
+}
+
+const SINGLE_ONES: usize = 8;
+
+impl AtRest {
+    fn of(pair: &[Server; 2], book: &mut Book) -> Self {
+        send(&pair[0], book, 1000, 200);
+        assert_equal(&pair[0], &pair[1], book);
+        let lines = log_of(&pair[0]).lines().count();
+        Self { files: open_files(&pair[0]), threads: status(&pair[0], "Threads"), lines }
+    }
+
+    /// Waits until what strangers held is given back; how many lines their visit left in the log.
+    fn wait_for(&self, master: &Server) -> usize {
+        until("what they held is given back", SOON, || {
+            (open_files(master) <= self.files + SINGLE_ONES
+                && status(master, "Threads") <= self.threads + SINGLE_ONES as u64)
+                .then_some(())
+        });
+        log_of(master).lines().count() - self.lines
+    }
+}
+
+/// Runs `abuse` while the pair is under load: every message is acknowledged.
 fn unimpressed(site: &Site, pair: &[Server; 2], book: &mut Book, abuse: impl FnOnce(&Site)) {
     let round = book.rounds();
     let sending = Sending::start(&pair[0].addr(), LOAD, round);
     sending.wait_for(50, SOON);
     abuse(site);
-    sending.wait_for(sending.acknowledged() + 200, Duration::from_secs(10));
+    sending.wait_for(sending.acknowledged() + 200, SOON);
     sending.stop();
     book.enter(sending.join());
     assert!(book.refused().is_empty(), "refused: {:?}", book.refused());
@@ -51,11 +80,9 @@ fn unimpressed(site: &Site, pair: &[Server; 2], book: &mut Book, abuse: impl FnO
 #[test]
 fn strangers_do_not_disturb_the_slave() {
     let site = Site::new("ha-strangers");
-    let pair = site.pair();
+    let pair = site.pair_with(&PATIENT, &PATIENT);
     let mut book = Book::new(LOAD.topic, LOAD.queues);
-    send(&pair[0], &mut book, 1000, 200);
-    let (files, threads) = (open_files(&pair[0]), status(&pair[0], "Threads"));
-    let lines = log_of(&pair[0]).lines().count();
+    let before = AtRest::of(&pair, &mut book);
 
     let reports = |values: &'static [i64]| {
         move |site: &Site| {
@@ -105,37 +132,28 @@ fn strangers_do_not_disturb_the_slave() {
     });
 
     assert_equal(&pair[0], &pair[1], &mut book);
-    until("what they held is given back", SOON, || {
-        (open_files(&pair[0]) <= files + 4 && status(&pair[0], "Threads") <= threads + 2)
-            .then_some(())
-    });
-    let more = log_of(&pair[0]).lines().count() - lines;
+    let more = before.wait_for(&pair[0]);
     assert!(more < 100, "{more} lines of log about 60 strangers");
 }
 
 #[test]
 fn a_thousand_connections_are_bounded() {
     let site = Site::new("ha-thousand");
-    let pair = site.pair();
+    let pair = site.pair_with(&PATIENT, &PATIENT);
     let mut book = Book::new(LOAD.topic, LOAD.queues);
-    send(&pair[0], &mut book, 1000, 200);
-    let (files, threads) = (open_files(&pair[0]), status(&pair[0], "Threads"));
-    let (memory, lines) = (status(&pair[0], "RssAnon"), log_of(&pair[0]).lines().count());
+    let before = AtRest::of(&pair, &mut book);
+    let memory = status(&pair[0], "RssAnon");
     unimpressed(&site, &pair, &mut book, |site| {
         let held: Vec<TcpStream> = (0..1000).map(|_| connect(site)).collect();
         let most = status(&pair[0], "Threads");
-        eprintln!("with 1000 connections: {most} threads, {} before", threads);
+        eprintln!("with 1000 connections: {most} threads, {} before", before.threads);
         let grown = status(&pair[0], "RssAnon").saturating_sub(memory);
         assert!(grown < 64 << 10, "{grown} KiB for 1000 silent connections");
         // A slave that was away comes back in spite of them.
         drop(held);
     });
     assert_equal(&pair[0], &pair[1], &mut book);
-    until("what they held is given back", SOON, || {
-        (open_files(&pair[0]) <= files + 4 && status(&pair[0], "Threads") <= threads + 2)
-            .then_some(())
-    });
-    let more = log_of(&pair[0]).lines().count() - lines;
+    let more = before.wait_for(&pair[0]);
     assert!(more < 200, "{more} lines of log about 1000 connections");
 }
 
@@ -150,7 +168,7 @@ fn silent_connections_do_not_lock_the_slave_out() {
     slave.process.stop(SOON);
     let slave = site.slave(1, &[]);
     // Who says nothing for haHousekeepingInterval (1.5 s here) is shown the door.
-    let took = wait_for_acknowledgement(&master, Duration::from_secs(12));
+    let took = wait_for_acknowledgement(&master, SOON);
     eprintln!("the slave was back after {took:.1?}");
     drop(held);
     send(&master, &mut book, 1, 200);
@@ -161,14 +179,15 @@ fn silent_connections_do_not_lock_the_slave_out() {
 #[test]
 fn who_only_holds_the_port_is_no_slave() {
     let site = Site::new("ha-no-slave");
-    let master = site.master(0, "SYNC_MASTER", &[]);
+    // Who waited for it would be told so, and that after 20 s.
+    let master = site.master(0, "SYNC_MASTER", &[("slaveTimeout", "20000")]);
     let mut wire = master.wire();
     let silent = connect(&site);
+    let begin = Instant::now();
     for _ in 0..20 {
-        let begin = Instant::now();
         assert_eq!(probe(&mut wire), SLAVE_NOT_AVAILABLE);
-        assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
     }
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     drop(silent);
     let mut invented = connect(&site);
     let _ = invented.write_all(&(1_i64 << 40).to_be_bytes());
@@ -192,14 +211,14 @@ fn an_invented_report_acknowledges_nothing() {
         assert_ne!(probe(&mut wire), 0, "acknowledged by a report of {value}");
     }
     slave.process.signal("CONT");
-    wait_for_acknowledgement(&master, Duration::from_secs(6));
+    wait_for_acknowledgement(&master, SOON);
 }
 
 /// A stranger asks for everything and reads nothing.
 #[test]
 fn a_reader_that_does_not_read_is_bounded() {
     let site = Site::new("ha-slow-reader");
-    let pair = site.pair();
+    let pair = site.pair_with(&PATIENT, &PATIENT);
     let mut book = Book::new(LOAD.topic, LOAD.queues);
     send(&pair[0], &mut book, 1000, 5000);
     let memory = status(&pair[0], "RssAnon");
@@ -247,8 +266,7 @@ fn a_false_master_changes_nothing() {
     let slave = site.slave(1, &[("haMasterAddress", &addr)]);
     let _ = listener.set_nonblocking(true);
     for lie in &lies {
-        let (mut socket, _) =
-            until("the slave connects", Duration::from_secs(12), || listener.accept().ok());
+        let (mut socket, _) = until("the slave connects", SOON, || listener.accept().ok());
         let _ = socket.set_nonblocking(false);
         let _ = socket.set_read_timeout(Some(Duration::from_millis(300)));
         let _ = socket.read(&mut [0; 8]);

@@ -9,7 +9,7 @@ use crate::support::proxy::Proxy;
 use crate::support::servers::Server;
 
 /// Longest until the pair acknowledges again after a fault.
-const RECOVERY: Duration = Duration::from_secs(15);
+const RECOVERY: Duration = Duration::from_secs(60);
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| {

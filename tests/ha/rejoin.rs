@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::site::{
-    KEYS, LOAD, SLAVE_NOT_AVAILABLE, SOON, Site, assert_equal, log_of, probe, send,
+    KEYS, LOAD, PATIENT, SLAVE_NOT_AVAILABLE, SOON, Site, assert_equal, log_of, probe, send,
     wait_for_acknowledgement, wait_for_dispatch, wait_for_topic,
 };
 use crate::support::java_peer::Servers;
@@ -180,7 +180,7 @@ fn two_slaves_are_two_copies() {
 #[test]
 fn a_slave_that_becomes_the_master_delivers_what_waited() {
     let site = Site::new("ha-promoted");
-    let [mut master, mut slave] = site.pair();
+    let [mut master, mut slave] = site.pair_with(&PATIENT, &PATIENT);
     let mut traffic = Traffic::default();
     traffic.create_topics(&mut master.wire());
     traffic.send(&mut master.wire(), 1000, 1500);
@@ -210,7 +210,7 @@ fn a_master_with_a_transient_pool_is_followed() {
         ("transientStorePoolSize", "3"),
         ("commitIntervalCommitLog", "20"),
     ];
-    let [master, slave] = site.pair_with(&keys, &[]);
+    let [master, slave] = site.pair_with(&[&keys[..], &PATIENT].concat(), &PATIENT);
     send(&master, &mut book, 0, 5000);
     assert_equal(&master, &slave, &mut book);
     assert!(book.refused().is_empty(), "refused: {:?}", book.refused().first());
@@ -226,7 +226,7 @@ fn a_master_that_moves_is_followed() {
     site.halves[0].port = free_port();
     let master = site.master(0, "SYNC_MASTER", &[]);
     // The slave asks the name server every ten seconds.
-    let took = wait_for_acknowledgement(&master, Duration::from_secs(15));
+    let took = wait_for_acknowledgement(&master, SOON);
     eprintln!("moved: followed after {took:.1?}");
     send(&master, &mut book, 1, 500);
     assert_equal(&master, &slave, &mut book);

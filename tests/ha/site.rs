@@ -16,7 +16,7 @@ use crate::support::{TempDir, until};
 pub const LOAD: Load =
     Load { topic: "Pair", queues: 4, connections: 8, window: 16, messages: 100_000 };
 /// A wait for something that takes milliseconds on an idle machine.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 /// Answer to a put that no slave could be asked about.
 pub const SLAVE_NOT_AVAILABLE: i32 = 11;
 /// Answer to a put that the slaves did not acknowledge in `slaveTimeout`.
@@ -35,6 +35,11 @@ pub const KEYS: [(&str, &str); 9] = [
     ("haSendHeartbeatInterval", "300"),
     ("haHousekeepingInterval", "1500"),
 ];
+
+/// For tests in which nothing may be refused: a machine that stands still for a second or two is no
+/// slave that has gone.
+pub const PATIENT: [(&str, &str); 2] =
+    [("slaveTimeout", "20000"), ("haHousekeepingInterval", "20000")];
 
 /// A name server and two brokers that may be master and slave, or slave and master.
 pub struct Site {
@@ -89,9 +94,15 @@ impl Site {
 
     /// The same, with a relay between the slave and the replication port of the master.
     pub fn pair_through_proxy(&self) -> ([Server; 2], Proxy) {
+        self.pair_through_proxy_with(&[])
+    }
+
+    /// The same, with more keys for both.
+    pub fn pair_through_proxy_with(&self, keys: &[(&str, &str)]) -> ([Server; 2], Proxy) {
         let proxy = Proxy::to(&self.halves[0].ha_addr());
-        let pair = self.pair_with(&[], &[("haMasterAddress", &proxy.addr())]);
-        (pair, proxy)
+        let addr = proxy.addr();
+        let slave_keys = [keys, &[("haMasterAddress", addr.as_str())]].concat();
+        (self.pair_with(keys, &slave_keys), proxy)
     }
 }
 

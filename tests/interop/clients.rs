@@ -312,7 +312,7 @@ pub struct ConsumerProcess {
 impl ConsumerProcess {
     fn close(mut self) {
         self.input = None;
-        until(&format!("{:?} consumer ends", self.client), Duration::from_secs(30), || {
+        until(&format!("{:?} consumer ends", self.client), Duration::from_secs(90), || {
             self.child.try_wait().ok().flatten()
         });
         if let Some(reader) = self.reader.take() {

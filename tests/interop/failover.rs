@@ -47,7 +47,7 @@ fn an_asynchronous_cluster_lacks_no_more_than_its_lag_until_the_master_is_back()
     let mut had = 0;
     let acknowledged = cluster.send_while(&[&java, &go], |cluster| {
         let mut wire = cluster.masters[0].wire();
-        had = until("the lag is told", Duration::from_secs(10), || {
+        had = until("the lag is told", Duration::from_secs(60), || {
             let (_, end) = log_range(&mut wire)?;
             Some(end - reported_lag(&mut wire)?)
         });

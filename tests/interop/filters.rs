@@ -133,12 +133,12 @@ fn bit_maps_move(from: &Servers, to: &Servers) {
         let reply = server.wire().call(QUERY_CONSUME_QUEUE, &fields, b"");
         String::from_utf8_lossy(&reply.body).into_owned()
     };
-    until("the filter is registered", Duration::from_secs(30), || {
+    until("the filter is registered", Duration::from_secs(60), || {
         units(&first).contains("bitPos").then_some(())
     });
     consumer.close();
     java.produce(dir.path(), &namesrv.addr(), TOPIC, COUNT as u32);
-    first.process.stop(Duration::from_secs(40));
+    first.process.stop(Duration::from_secs(60));
 
     let second = to.broker_at(dir.path(), port, Some(&namesrv.addr()), &keys);
     let consumer = java.consume_by_sql(dir.path(), place, sql, 0, sender);

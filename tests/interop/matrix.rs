@@ -150,7 +150,7 @@ impl Group {
     fn receive_all(&mut self, sent: &[Sent]) {
         let mut missing: BTreeSet<&str> = sent.iter().map(|sent| sent.key.as_str()).collect();
         while !missing.is_empty() {
-            match self.deliveries.recv_timeout(Duration::from_secs(40)) {
+            match self.deliveries.recv_timeout(Duration::from_secs(90)) {
                 Ok(got) => {
                     missing.remove(got.key.as_str());
                     self.got.push(got);
@@ -210,7 +210,7 @@ impl Group {
             let fields =
                 [("consumerGroup", self.name.as_str()), ("topic", TOPIC), ("queueId", &queue)];
             let what = format!("{}: offset {end} is stored for queue {queue}", self.name);
-            until(&what, Duration::from_secs(30), || {
+            until(&what, Duration::from_secs(60), || {
                 let reply = wire.call(code::CONSUMER_OFFSET, &fields, b"");
                 (reply.code() == 0 && reply.number("offset") == Some(end)).then_some(())
             });

@@ -24,7 +24,7 @@ const SEED: u32 = 7;
 pub fn produce(namesrv: &str, topic: &str, group: &str, count: u32) -> Vec<Sent> {
     let mut options = ProducerOptions::new(group).name_servers(namesrv);
     (options.retries, options.async_retries) = (0, 0);
-    options.send_timeout = Duration::from_secs(10);
+    options.send_timeout = Duration::from_secs(60);
     let producer = options.start().unwrap_or_else(|error| panic!("start: {error}"));
     let tape = tape(SEED);
     let (to, outcomes) = channel::<Sent>();
@@ -58,7 +58,7 @@ pub fn produce(namesrv: &str, topic: &str, group: &str, count: u32) -> Vec<Sent>
             }
         }
         while waiting >= ASYNC_WINDOW || (waiting > 0 && i == count - 1) {
-            let outcome = outcomes.recv_timeout(Duration::from_secs(20));
+            let outcome = outcomes.recv_timeout(Duration::from_secs(60));
             sent.push(outcome.unwrap_or_else(|why| panic!("an asynchronous send: {why}")));
             waiting -= 1;
         }

@@ -86,7 +86,7 @@ fn the_java_tool_understands_our_servers() {
     let sent = wire.must(code::SEND, &borrowed(&send_fields(TOPIC, 3, "found-by-id")), b"by id");
     let id = sent.text("msgId").unwrap_or_else(|| panic!("no msgId: {}", sent.header));
     let offset = sent.number("queueOffset").unwrap_or_else(|| panic!("{}", sent.header));
-    until("the message is dispatched", Duration::from_secs(10), || {
+    until("the message is dispatched", Duration::from_secs(60), || {
         (wire.max_offset(TOPIC, 3) == offset + 1).then_some(())
     });
     let (offset, end) = (offset.to_string(), (offset + 1).to_string());

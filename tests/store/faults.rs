@@ -11,7 +11,7 @@ use crate::folder::*;
 const SYNC: [(&str, &str); 1] = [("flushDiskType", "SYNC_FLUSH")];
 
 fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(5));

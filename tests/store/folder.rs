@@ -93,7 +93,7 @@ impl Arrivals {
 
     /// Waits until so many messages are visible.
     pub fn wait_for(&self, count: usize) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let mut seen = self.count.lock().unwrap();
         while *seen < count {
             let left = deadline.saturating_duration_since(Instant::now());

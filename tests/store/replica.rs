@@ -21,7 +21,7 @@ fn replicate(master: &TestStore, slave: &TestStore, piece: usize) {
 }
 
 fn wait_for_units(slave: &TestStore, topic: &str, units: i64) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while slave.store.max_offset(topic, 0) < units {
         assert!(Instant::now() < deadline, "{} units", slave.store.max_offset(topic, 0));
         std::thread::sleep(Duration::from_millis(2));

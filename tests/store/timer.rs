@@ -50,7 +50,7 @@ impl Timed {
     }
 
     fn settle(&self, topic: &str, end: i64) {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while self.test.store.max_offset(topic, 0) < end {
             assert!(std::time::Instant::now() < deadline, "{topic} is not dispatched up to {end}");
             std::thread::yield_now();

@@ -122,6 +122,11 @@ impl Sending {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
+    /// Whether every sender is still at work.
+    pub fn goes_on(&self) -> bool {
+        self.senders.iter().all(|sender| !sender.is_finished())
+    }
+
     /// Waits for so many acknowledgements in all.
     pub fn wait_for(&self, enough: u64, limit: Duration) {
         until(&format!("{enough} acknowledgements"), limit, || {
@@ -300,7 +305,7 @@ impl Book {
     /// The messages of a queue from an offset to its end: at consecutive offsets, each one that
     /// somebody sent, as it was sent.
     fn read(&self, wire: &mut Wire, queue: i32, from: i64) -> Vec<Name> {
-        let end = until("the queue's end is known", Duration::from_secs(20), || {
+        let end = until("the queue's end is known", Duration::from_secs(60), || {
             let end = wire.max_offset(self.topic, queue);
             (end >= from).then_some(end)
         });

@@ -138,7 +138,7 @@ pub fn assert_same_queues(master: &Server, slave: &Server) -> i64 {
     // Whoever is behind with its queues would seem to have less.
     for server in [master, slave] {
         let mut wire = server.wire();
-        until("everything is dispatched", Duration::from_secs(30), || {
+        until("everything is dispatched", Duration::from_secs(60), || {
             (runtime_number(&mut wire, "dispatchBehindBytes")? == 0).then_some(())
         });
     }
@@ -155,7 +155,7 @@ pub fn assert_same_queues(master: &Server, slave: &Server) -> i64 {
     for (topic, queue) in topics {
         let end = from_master.max_offset(&topic, queue);
         let what = format!("{topic}/{queue} ends at {end} on the slave");
-        until(&what, Duration::from_secs(30), || {
+        until(&what, Duration::from_secs(60), || {
             (from_slave.max_offset(&topic, queue) >= end).then_some(())
         });
         let begin = from_slave.min_offset(&topic, queue);

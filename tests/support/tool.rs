@@ -52,7 +52,7 @@ impl System {
 
     /// What a command prints as soon as `text` is in it.
     pub fn eventually(&self, line: &str, text: &str) -> String {
-        until(&format!("{text:?} of {line}"), Duration::from_secs(20), || {
+        until(&format!("{text:?} of {line}"), Duration::from_secs(60), || {
             let printed = String::from_utf8(self.run(line).stdout).unwrap();
             printed.contains(text).then_some(printed)
         })
@@ -71,7 +71,7 @@ impl System {
         let mut child = tool.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
         assert!(child.wait().unwrap().success());
-        until("dispatch of what was sent", Duration::from_secs(20), || {
+        until("dispatch of what was sent", Duration::from_secs(60), || {
             let status = self.must(&format!("topicStatus -t {topic}"));
             let readable: usize =
                 rows(&status).iter().map(|row| row[3].parse::<usize>().unwrap()).sum();

@@ -18,6 +18,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import dsl  # noqa: E402
 import servers  # noqa: E402
+import wire  # noqa: E402
 
 GOLDEN = os.path.join(HERE, 'golden.json.gz')
 ACCEPTED = os.path.join(HERE, 'accepted.json')
@@ -122,7 +123,8 @@ def show(value, width=300):
 
 
 def retry(args, transcript):
-    """Runs the scenarios that differ once more; a scenario without differences then replaces the first try."""
+    """Runs the scenarios that differ again, with more patience each time, since the machine may be busy; a scenario
+    without differences then replaces the first try."""
     golden, rules = load(GOLDEN), load_rules(args)
 
     def failing(result):
@@ -133,14 +135,15 @@ def retry(args, transcript):
     def pick(source, name):
         return {'scenarios': {name: source['scenarios'][name]}}
 
-    first = failing(transcript)
-    if not first:
-        return
-    again = argparse.Namespace(**{**vars(args), 'only': first})
-    second = run_all(again)
-    for name in set(first) - set(failing(second)):
-        print(f'{name}: differed in the first try only')
-        transcript['scenarios'][name] = second['scenarios'][name]
+    for patience in (2, 4, 8):
+        differing = failing(transcript)
+        if not differing:
+            return
+        wire.Connection.patience = patience
+        again = run_all(argparse.Namespace(**{**vars(args), 'only': differing, 'slack': args.slack * patience}))
+        for name in set(differing) - set(failing(again)):
+            print(f'{name}: did not differ in another try')
+            transcript['scenarios'][name] = again['scenarios'][name]
 
 
 def at_path(value, path):
@@ -234,7 +237,7 @@ def main():
     p.add_argument('--strict', action='store_true')
     p.add_argument('--all', action='store_true')
     p.add_argument('--raw', action='store_true')
-    p.add_argument('--no-retry', action='store_true', help='do not run differing scenarios a second time')
+    p.add_argument('--no-retry', action='store_true', help='do not run differing scenarios again')
     p = verbs.add_parser('diff', help='compare two transcripts (a path, or the word golden)')
     p.add_argument('first')
     p.add_argument('second')

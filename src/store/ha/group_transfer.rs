@@ -160,7 +160,7 @@ mod tests {
     use crate::store::message::PutResult;
     use crate::store::pending::{Part, PendingPut, PutTime};
 
-    const LONG: Duration = Duration::from_secs(20);
+    const LONG: Duration = Duration::from_secs(60);
 
     fn put(results: &mpsc::Sender<(i64, PutStatus)>, number: i64) -> PutTicket {
         let result = PutResult {

@@ -16,7 +16,7 @@ use rocketmq::store::{PutOutcome, PutResult};
 
 use crate::folder::*;
 
-pub const LONG: Duration = Duration::from_secs(30);
+pub const LONG: Duration = Duration::from_secs(60);
 
 /// Waits until `condition` holds, or fails saying `what`.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {

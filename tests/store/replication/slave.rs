@@ -26,6 +26,7 @@ fn a_slave_follows_over_several_files_and_restarts() {
         assert!(slave.test.arrivals.count() > 0, "who waits on a slave is told");
     }
     let end = master.end();
+    wait_until("those before are gone", || master.status().slaves.len() == 1);
     let status = master.status();
     assert_eq!((status.slaves[0].sent, status.slaves[0].lag_bytes), (end, 0));
     assert_eq!(slave.status().following.unwrap().lag_bytes(), 0);
@@ -128,7 +129,7 @@ fn a_slave_of_a_slave() {
 
 #[test]
 fn an_acknowledgement_can_mean_the_disk() {
-    let master = Node::master(&[("brokerRole", "SYNC_MASTER")]);
+    let master = Node::master(&[("brokerRole", "SYNC_MASTER"), ("slaveTimeout", "20000")]);
     master.put(10);
     for flush in ["ASYNC_FLUSH", "SYNC_FLUSH"] {
         let keys = [("slaveAckAfterFlush", "true"), ("flushDiskType", flush)];
@@ -183,7 +184,10 @@ fn reports_come_at_once_and_after_every_append() {
     let began = Instant::now();
     let mut stream = master.accept();
     assert_eq!(read_report(&mut stream), 0);
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "Java's first report comes after five seconds"
+    );
     send_frame(&mut stream, 0, &log[..1000]);
     let whole = read_report(&mut stream);
     assert!(whole > 500 && whole <= 1000, "only whole messages are acknowledged: {whole}");
@@ -296,5 +300,5 @@ fn a_silent_master_is_left() {
     let began = Instant::now();
     let mut second = master.accept();
     read_report(&mut second);
-    assert!(began.elapsed() < Duration::from_secs(10));
+    assert!(began.elapsed() < LONG);
 }
