@@ -13,7 +13,7 @@ use rocketmq::remoting::protocol::{request_code as request, response_code as cod
 
 use support::site::Site;
 use support::wire::{Wire, frame, receive};
-use support::{TempDir, until};
+use support::{TempDir, may_open_files, until};
 
 const LONG: Duration = Duration::from_secs(60);
 /// What others may wait for their answers meanwhile. Generous: the machine may be busy.
@@ -90,6 +90,9 @@ fn a_consumer_that_dies_with_a_lock_keeps_that_queue_only() {
 #[test]
 fn a_group_of_many_members_comes_and_goes() {
     const MEMBERS: usize = 1000;
+    if !may_open_files(3 * MEMBERS as u64, "a group of many members") {
+        return;
+    }
     let dir = TempDir::new("many-members");
     let site = Site::new(dir.path(), |_| {});
     let listed = || {

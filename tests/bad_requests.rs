@@ -47,10 +47,13 @@ impl Site {
         broker.enable_property_filter = true;
         broker.auto_create_topic_enable = false;
         broker.auto_create_subscription_group = false;
+        broker.broker_fast_failure_enable = false;
         let store = &mut configuration.store;
         store.store_path_root_dir = dir.path().join("store").display().to_string();
         store.mapped_file_size_commit_log = 4 << 20;
         store.disk_max_used_space_ratio = 95;
+        // A send that is late because the machine is busy is no malformed one.
+        store.os_page_cache_busy_time_out_mills = 60_000;
         let broker = start(configuration).expect("the broker starts");
         let addr = format!("127.0.0.1:{}", broker.main_addr().port());
         let site =

@@ -109,6 +109,7 @@ const IMPORTANT: [&str; 35] = [
 
 fn main() {
     os::limit_allocator_arenas(ALLOCATOR_ARENAS);
+    os::raise_open_files_limit();
     let arguments =
         Arguments::parse(&OPTIONS, std::env::args_os().skip(1)).unwrap_or_else(|problem| {
             eprintln!("{problem}");

@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use super::config::BrokerConfig;
@@ -171,14 +171,17 @@ pub fn complete(settings: &mut Configuration) -> Result<String, StartError> {
 
 /// A port that is free now, with the fast port below it and the one for slaves above. It lies below
 /// those that the system gives to outgoing connections, of which one could take a port of the three
-/// before it is listened on.
+/// before it is listened on. No two brokers of a process look at the same one.
 fn free_port() -> io::Result<u16> {
     const FIRST: u16 = 20_002;
     const BLOCKS: u16 = 3_000;
-    let somewhere = RandomState::new().hash_one(std::process::id()) as u16 % BLOCKS;
+    static SOMEWHERE: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
+    static LOOKED_AT: AtomicU64 = AtomicU64::new(0);
     let mut last = None;
-    for block in (somewhere..BLOCKS).chain(0..somewhere) {
-        let port = FIRST + 4 * block;
+    for _ in 0..BLOCKS {
+        let number = LOOKED_AT.fetch_add(1, Ordering::Relaxed);
+        let block = SOMEWHERE.wrapping_add(number) % u64::from(BLOCKS);
+        let port = FIRST + 4 * block as u16;
         let busy = [port - FAST_PORT_DISTANCE, port, port + 1]
             .into_iter()
             .find_map(|each| TcpListener::bind((Ipv4Addr::UNSPECIFIED, each)).err());

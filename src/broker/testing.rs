@@ -124,6 +124,11 @@ impl TestBroker {
         store.store_path_root_dir = folder.path().to_string_lossy().into_owned();
         store.mapped_file_size_commit_log = 1 << 20;
         store.mapped_file_size_consume_queue = 20_000;
+        store.disk_max_used_space_ratio = 95;
+        // A send that is late because the machine is busy is no refusal.
+        store.os_page_cache_busy_time_out_mills = 60_000;
+        store.sync_flush_timeout = 60_000;
+        configuration.broker.broker_fast_failure_enable = false;
         change(&mut configuration);
         let running = startup::start(configuration).unwrap();
         Self { running, client: RemotingClient::new(ClientConfig::default()), folder }

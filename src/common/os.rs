@@ -2,7 +2,7 @@
 //!
 //! Files: [`allocate`], [`disk_space`], [`lock_bytes`]. The machine: [`host_name`],
 //! [`local_address`], [`physical_memory`]. The process: [`cpu_time`], [`anonymous_memory`],
-//! [`limit_allocator_arenas`]. The calendar: [`LocalTime`].
+//! [`limit_allocator_arenas`], [`raise_open_files_limit`]. The calendar: [`LocalTime`].
 //!
 //! Not here: locking, advising and populating mapped memory, which memmap2 does without `unsafe`
 //! (`MmapRaw::lock`, `advise_range`, `Advice::PopulateWrite`), and the process id, which std knows.
@@ -265,6 +265,21 @@ pub fn limit_allocator_arenas(_arenas: i32) {
     }
 }
 
+/// Lets this process open as many files as the system allows it, as a JVM does by itself: a thousand
+/// clients are more than the limit of many a login. How many it may open now.
+pub fn raise_open_files_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live local. The call cannot fail for this resource.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    let before = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the pointer is to a live local.
+    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } {
+        0 => limit.rlim_max,
+        _ => before,
+    }
+}
+
 /// Calendar fields of a moment in the machine's time zone. Written as `2023-11-14 23:13:20,000`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LocalTime {
@@ -446,6 +461,8 @@ mod tests {
             assert!(std::time::Instant::now() < deadline);
         }
         limit_allocator_arenas(2);
+        assert!(raise_open_files_limit() >= 64);
+        assert_eq!(raise_open_files_limit(), raise_open_files_limit());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::site::{
 use crate::support::ledger::{Book, Sending};
 use crate::support::pair::log_range;
 use crate::support::servers::Server;
-use crate::support::until;
+use crate::support::{may_open_files, until};
 
 /// Open files of a process.
 fn open_files(server: &Server) -> usize {
@@ -138,6 +138,9 @@ fn strangers_do_not_disturb_the_slave() {
 
 #[test]
 fn a_thousand_connections_are_bounded() {
+    if !may_open_files(1500, "a thousand connections") {
+        return;
+    }
     let site = Site::new("ha-thousand");
     let pair = site.pair_with(&PATIENT, &PATIENT);
     let mut book = Book::new(LOAD.topic, LOAD.queues);

@@ -27,7 +27,7 @@ use rocketmq::client::PushConsumer;
 use rocketmq::client::subscription::Filter;
 
 use crate::ours;
-use crate::support::java_peer::{cache, cached, fetch_jars, run};
+use crate::support::java_peer::{builder, cache, cached, fetch_jars, run};
 use crate::support::until;
 
 /// An official client.
@@ -376,7 +376,7 @@ fn go(folder: &Path) -> Result<Vec<String>, String> {
     );
     let program = folder.join("interop");
     cached(folder, recipe, || {
-        let mut go = Command::new("go");
+        let mut go = builder("go");
         go.args(["build", "-buildvcs=false", "-o"]).arg(&program).arg(".");
         run(go.current_dir(source("go"))).map(drop)
     })?;
@@ -388,7 +388,7 @@ fn cpp(folder: &Path) -> Result<Vec<String>, String> {
     cached(folder, "rocketmq==0.4.4", || {
         run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-        run(Command::new(&python).args(pip).arg("rocketmq==0.4.4")).map(drop)
+        run(builder(&python.display().to_string()).args(pip).arg("rocketmq==0.4.4")).map(drop)
     })?;
     let program = source("cpp/interop.py");
     Ok(words(&[&python.display().to_string(), &program.display().to_string()]))
@@ -407,7 +407,7 @@ fn node(folder: &Path) -> Result<Vec<String>, String> {
                 .map_err(|error| format!("{file}: {error}"))?;
         }
         run(Command::new("node").arg("--version"))?;
-        run(Command::new("npm").args(["ci", "--silent"]).current_dir(folder)).map(drop)
+        run(builder("npm").args(["ci", "--silent"]).current_dir(folder)).map(drop)
     })?;
     Ok(words(&["node", &folder.join("interop.js").display().to_string()]))
 }

@@ -12,6 +12,13 @@ use rocketmq::store::{
     StoreError,
 };
 
+/// Says that a test cannot be made on this machine, and why.
+pub fn skipped(what: &str, why: &str) {
+    use std::io::Write;
+    // Around the harness, which would swallow it.
+    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: {what}: {why} ***\n");
+}
+
 /// A folder that is removed when this is dropped.
 pub struct Folder(PathBuf);
 
@@ -70,6 +77,9 @@ pub fn config(root: &Path, more: &[(&str, &str)]) -> StoreConfig {
         ("maxIndexNum", "400"),
         ("diskMaxUsedSpaceRatio", "95"),
         ("deleteWhen", "25"),
+        // A put that is late because the machine or its disk is busy is no refusal.
+        ("osPageCacheBusyTimeOutMills", "60000"),
+        ("syncFlushTimeout", "60000"),
     ];
     for (key, value) in small.iter().chain(more) {
         assert!(config.set(key, value).unwrap(), "{key}");

@@ -42,6 +42,18 @@ pub fn skipped(what: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: {what}: {why} ***\n");
 }
 
+/// Whether this process may open so many files; where it may not, the test is skipped.
+pub fn may_open_files(count: u64, what: &str) -> bool {
+    let limit = rocketmq::common::os::raise_open_files_limit();
+    if limit < count {
+        skipped(
+            what,
+            &format!("it takes {count} open files, and {limit} are allowed (ulimit -Hn)"),
+        );
+    }
+    limit >= count
+}
+
 /// A folder of a test, deleted with it. It is kept, and named, when the test fails.
 #[derive(Debug)]
 pub struct TempDir(PathBuf);

@@ -86,6 +86,7 @@ pub fn broker_settings(
         // A send that is late because the machine is busy is no refusal.
         ("brokerFastFailureEnable".into(), "false".into()),
         ("osPageCacheBusyTimeOutMills".into(), "60000".into()),
+        ("syncFlushTimeout".into(), "60000".into()),
     ];
     settings.extend(namesrv.map(|addr| ("namesrvAddr".into(), addr.into())));
     for (key, value) in more {

@@ -46,6 +46,7 @@ impl Site {
         // A send that is late because the machine is busy is no refusal.
         configuration.broker.broker_fast_failure_enable = false;
         configuration.store.os_page_cache_busy_time_out_mills = 60_000;
+        configuration.store.sync_flush_timeout = 60_000;
         change(&mut configuration);
         let broker = start(configuration).expect("the broker starts");
         let addr = format!("127.0.0.1:{}", broker.main_addr().port());

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use super::process::Process;
@@ -36,11 +36,34 @@ pub fn run(command: &mut Command) -> Result<String, String> {
     }
 }
 
-/// Makes `folder` by `build` unless an earlier run made it from the same `recipe`.
+/// A command of a package manager or compiler. Where the user's home cannot be written, it has one in
+/// the cache.
+pub fn builder(program: &str) -> Command {
+    static OWN_HOME: OnceLock<bool> = OnceLock::new();
+    let mut command = Command::new(program);
+    let is_needed = || {
+        let Some(home) = std::env::var_os("HOME") else { return true };
+        let probe = Path::new(&home).join(format!(".rocketmq-std-{}", std::process::id()));
+        let is_writable = std::fs::write(&probe, "").is_ok();
+        let _ = std::fs::remove_file(probe);
+        !is_writable
+    };
+    if *OWN_HOME.get_or_init(is_needed) {
+        let home = cache().join("home");
+        let _ = std::fs::create_dir_all(&home);
+        // A JVM asks the system, not the environment.
+        command.env("MAVEN_OPTS", format!("-Duser.home={}", home.display()));
+        command.env("HOME", home).env("GOFLAGS", "-modcacherw");
+    }
+    command
+}
+
+/// Makes `folder` by `build` unless an earlier run made it from the same `recipe`. With `CI=true`,
+/// where it must be had, a network that fails is tried again.
 pub fn cached(
     folder: &Path,
     recipe: &str,
-    build: impl FnOnce() -> Result<(), String>,
+    build: impl Fn() -> Result<(), String>,
 ) -> Result<(), String> {
     let stamp = folder.join(".made-from");
     let recipe = format!("{:08x}", crc32fast::hash(recipe.as_bytes()));
@@ -48,17 +71,25 @@ pub fn cached(
         return Ok(());
     }
     let told = |error: std::io::Error| format!("{}: {error}", folder.display());
-    if folder.exists() {
-        std::fs::remove_dir_all(folder).map_err(told)?;
+    let mut tries = if std::env::var("CI").is_ok_and(|value| value == "true") { 4 } else { 1 };
+    loop {
+        if folder.exists() {
+            std::fs::remove_dir_all(folder).map_err(told)?;
+        }
+        std::fs::create_dir_all(folder).map_err(told)?;
+        tries -= 1;
+        match build() {
+            Ok(()) => return std::fs::write(stamp, recipe).map_err(told),
+            Err(why) if tries == 0 => return Err(why),
+            Err(why) => eprintln!("{}, tried again: {why}", folder.display()),
+        }
+        std::thread::sleep(Duration::from_secs(5));
     }
-    std::fs::create_dir_all(folder).map_err(told)?;
-    build()?;
-    std::fs::write(stamp, recipe).map_err(told)
 }
 
 /// Copies the jars that `pom` names, and all they need, into `lib`.
 pub fn fetch_jars(pom: &Path, version: &str, lib: &Path) -> Result<(), String> {
-    let mut maven = Command::new("mvn");
+    let mut maven = builder("mvn");
     maven.args(["-q", "-B", "-f"]).arg(pom);
     maven.arg(format!("-Drocketmq.version={version}"));
     maven.arg(format!("-DoutputDirectory={}", lib.display()));
