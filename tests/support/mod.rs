@@ -16,10 +16,14 @@ pub mod tool;
 pub mod traffic;
 pub mod wire;
 
+use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use rocketmq::common::os::lock_bytes;
 
 /// Runs `attempt` until it gives something. Panics with `what` when `limit` is over.
 pub fn until<T>(what: &str, limit: Duration, mut attempt: impl FnMut() -> Option<T>) -> T {
@@ -103,9 +107,18 @@ pub fn free_port() -> u16 {
     // Brokers that choose their ports themselves begin at 20,000.
     const FIRST: u32 = 10_000;
     const BLOCKS: u32 = 2_500;
+    // Test programs that run at the same time start at different places, and leave each other's blocks
+    // alone: who has locked a byte of this file has the block of that number.
+    static BLOCKS_IN_USE: LazyLock<Option<File>> = LazyLock::new(|| {
+        let path = std::env::temp_dir().join("rocketmq-test-ports");
+        File::options().create(true).truncate(false).write(true).open(path).ok()
+    });
     for _ in 0..BLOCKS {
-        // Test programs that run at the same time start at different places.
         let block = (std::process::id() * 61 + NEXT.fetch_add(1, Ordering::Relaxed)) % BLOCKS;
+        let is_taken = |file: &File| lock_bytes(file, block.into(), 1).is_ok_and(|got| !got);
+        if BLOCKS_IN_USE.as_ref().is_some_and(is_taken) {
+            continue;
+        }
         let port = (FIRST + block * 4 + 2) as u16;
         let free = [port - 2, port, port + 1]
             .iter()
