@@ -81,14 +81,17 @@ fn following_a_topic_until_a_signal_leaves_the_offsets_right() {
 fn a_reader_that_goes_away_and_counts_that_are_not_reached() {
     let system = System::start("scripts-counts");
     system.must("updateTopic -b BROKER -t T -r 1 -w 1");
-    system.send_lines("T", &numbered(0..300));
+    // More than a pipe holds, so that the tool cannot be done before its reader goes.
+    let wide = numbered(0..300).replace('\n', &format!(" {}\n", "x".repeat(1000)));
+    system.send_lines("T", &wide);
     let (child, mut output) = running(&system, "consumeMessage -t T -r -k -g G -c 300", &[]);
     let seen = lines(&mut output, 1);
     drop(output);
-    assert_eq!((seen[0].as_str(), end(child)), ("line 000", 0), "a closed pipe is no failure");
+    assert!(seen[0].starts_with("line 000 "), "{}", seen[0]);
+    assert_eq!(end(child), 0, "a closed pipe is no failure");
     let rest = system.must("consumeMessage -t T -r -k -g G -c 300");
     let last: Vec<_> = rest.lines().rev().take(200).collect();
-    assert_eq!((last.len(), last[0]), (200, "line 299"), "what nobody read is not committed");
+    assert_eq!((last.len(), &last[0][..8]), (200, "line 299"), "what nobody read is not committed");
 
     let began = Instant::now();
     let (code, problem) = system.fails("consumeMessage -t T -r -C 301 -w 5");
