@@ -75,7 +75,8 @@ fn subscribed(
     Some(Arc::new(SqlFilter::registered(broker, &registered)))
 }
 
-/// A unit with its extension, and whether it alone lets the message pass the filter.
+/// A unit with its extension, and whether it alone lets the message pass the filter. As in Java, that
+/// is looked at only for units that have an extension.
 fn describe(
     unit: &QueueUnit,
     ext: Option<&ExtUnit>,
@@ -86,9 +87,10 @@ fn describe(
     let passes = |filter: &Option<Arc<dyn MessageFilter>>| {
         filter.as_ref().is_none_or(|filter| filter.matches_queue(Some(tags_code), ext))
     };
+    let eval = ext.is_some() && filter.is_some_and(passes);
     ConsumeQueueEntry {
         bit_map: ext.map(|ext| bits(&ext.bit_map)),
-        eval: !lost && filter.is_some_and(passes),
+        eval,
         extend_data_json: ext.map(|ext| {
             let members = [
                 ("filterBitMap", Json::Text(base64::encode(&ext.bit_map))),
