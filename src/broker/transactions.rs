@@ -42,13 +42,13 @@ pub fn is_short(broker: &Broker, request: &Command) -> bool {
 
 /// Answers END_TRANSACTION.
 pub fn process(broker: &Arc<Broker>, _connection: &Arc<Connection>, request: Command) -> Answer {
-    let header: EndTransactionRequestHeader = request.header()?;
     if broker.store.config().broker_role == BrokerRole::Slave {
         return Ok(Some(Command::failure(
             code::SLAVE_NOT_AVAILABLE,
             "this broker is a slave; the end of a transaction belongs to its master",
         )));
     }
+    let header: EndTransactionRequestHeader = request.header()?;
     let commits = match header.commit_or_rollback {
         TRANSACTION_COMMIT => true,
         TRANSACTION_ROLLBACK => false,
