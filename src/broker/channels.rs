@@ -73,6 +73,13 @@ impl ChannelSet {
         same
     }
 
+    /// Takes note that the member of the client's connection is alive, whatever its client id.
+    pub fn touch_any(&self, client: &ClientChannel) -> bool {
+        let Some(known) = self.get(client.connection.id()) else { return false };
+        known.last_update_ms.store(client.last_update_ms(), Ordering::Relaxed);
+        true
+    }
+
     /// Adds the client, or takes note that it is alive.
     pub fn refresh(&mut self, client: &Arc<ClientChannel>) -> Refreshed {
         if self.touch(client) {

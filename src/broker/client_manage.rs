@@ -119,11 +119,10 @@ pub fn unregister(broker: &Arc<Broker>, connection: &Arc<Connection>, request: C
     if let Some(group) = group("producerGroup") {
         broker.producers.unregister(group, connection);
     }
-    if let Some(group) = group("consumerGroup")
-        && broker.consumers.unregister(group, connection)
-    {
-        let config = broker.subscription_groups.get(group);
-        if config.is_none_or(|config| config.notify_consumer_ids_changed_enable) {
+    if let Some(group) = group("consumerGroup") {
+        let config = broker.subscription_groups.find_or_create(&broker.config.get(), group);
+        let is_told = config.is_none_or(|config| config.notify_consumer_ids_changed_enable);
+        if broker.consumers.unregister(group, connection) && is_told {
             broker.member_changes.note(group);
         }
     }

@@ -225,9 +225,11 @@ impl Consumers {
         room
     }
 
-    /// A consumer leaves a group. Returns whether it was a member.
+    /// A consumer leaves a group. Returns whether the group had members: they are told, as by Java,
+    /// also if the one that leaves was none of them.
     pub fn unregister(&self, group: &str, connection: &Connection) -> bool {
-        let left = self.leave(&[group.to_owned()], connection.id());
+        let had_members = self.get(group).is_some();
+        self.leave(&[group.to_owned()], connection.id());
         let mut memberships = self.memberships();
         if let Some(groups) = memberships.get_mut(&connection.id()) {
             groups.retain(|known| known != group);
@@ -235,7 +237,7 @@ impl Consumers {
                 memberships.remove(&connection.id());
             }
         }
-        !left.is_empty()
+        had_members
     }
 
     /// A connection is gone. Returns the groups it was a member of.
@@ -395,7 +397,7 @@ mod tests {
             consumers.register(&data(group, &[("T", 1)]), &b.heard("b", 1));
         }
         assert!(consumers.unregister("g", &a.connection));
-        assert!(!consumers.unregister("g", &a.connection));
+        assert!(consumers.unregister("g", &a.connection), "the others are told once more");
         assert!(consumers.member("g", "a").is_none() && consumers.member("h", "a").is_some());
         assert_eq!(consumers.closed(&b.connection), ["g", "h"]);
         assert!(consumers.get("g").is_none() && consumers.get("h").is_some());

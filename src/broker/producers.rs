@@ -44,9 +44,9 @@ impl Producers {
         Self { table: RwLock::default(), limits }
     }
 
-    /// A producer was heard of.
+    /// A producer was heard of. Under which client id a connection joined a group, it stays in it.
     pub fn register(&self, group: &str, client: &Arc<ClientChannel>) {
-        if self.read().groups.get(group).is_some_and(|members| members.touch(client)) {
+        if self.read().groups.get(group).is_some_and(|members| members.touch_any(client)) {
             return;
         }
         let mut table = self.write();
@@ -55,18 +55,12 @@ impl Producers {
             return;
         }
         let members = table.groups.entry(group.to_owned()).or_default();
-        match members.refresh(client) {
-            Refreshed::Known => return,
-            Refreshed::Renamed(old) => {
-                table.by_client_id.remove(&old);
-            }
-            Refreshed::Added => {
-                log::info!("producer {} joins {group}", client.client_id);
-                let groups = table.memberships.entry(client.connection.id()).or_default();
-                groups.push(group.to_owned());
-            }
+        if members.refresh(client) == Refreshed::Added {
+            log::info!("producer {} joins {group}", client.client_id);
+            let groups = table.memberships.entry(client.connection.id()).or_default();
+            groups.push(group.to_owned());
+            table.by_client_id.insert(client.client_id.clone(), Arc::clone(client));
         }
-        table.by_client_id.insert(client.client_id.clone(), Arc::clone(client));
     }
 
     /// A producer leaves a group; an empty group is forgotten.
@@ -74,7 +68,7 @@ impl Producers {
         let mut table = self.write();
         if let Some(members) = table.groups.get_mut(group) {
             let left = members.remove(connection.id());
-            if members.is_empty() {
+            if left.is_some() && members.is_empty() {
                 table.groups.remove(group);
             }
             if let Some(client) = left {
@@ -161,12 +155,17 @@ impl Table {
 
     fn forget_membership(&mut self, client: &ClientChannel, group: &str) {
         let connection_id = client.connection.id();
-        if let Some(groups) = self.memberships.get_mut(&connection_id) {
-            groups.retain(|known| known != group);
-            if groups.is_empty() {
-                self.memberships.remove(&connection_id);
-                self.forget_client_id(client);
-            }
+        let Some(groups) = self.memberships.get_mut(&connection_id) else { return };
+        groups.retain(|known| known != group);
+        let goes_on = groups.iter().any(|group| {
+            let known = self.groups.get(group).and_then(|members| members.get(connection_id));
+            known.is_some_and(|known| known.client_id == client.client_id)
+        });
+        if groups.is_empty() {
+            self.memberships.remove(&connection_id);
+        }
+        if !goes_on {
+            self.forget_client_id(client);
         }
     }
 
@@ -240,6 +239,27 @@ mod tests {
         assert!(producers.by_client_id("a").is_none());
         assert_eq!(producers.members("h").unwrap().len(), 0, "a group that was left stays known");
         assert!(producers.all().is_empty());
+        producers.unregister("h", &a.connection);
+        assert!(producers.members("h").is_some(), "who is no member does not make it unknown");
+    }
+
+    #[test]
+    fn a_connection_keeps_the_client_id_under_which_it_joined() {
+        let (producers, listener) = (producers(), Listener::new());
+        let a = listener.connect();
+        producers.register("g", &a.heard("a", 1));
+        producers.register("g", &a.heard("other", 2));
+        producers.register("h", &a.heard("other", 2));
+        let ids = |group| -> Vec<String> {
+            let members = producers.members(group).unwrap();
+            members.iter().map(|client| client.client_id.clone()).collect()
+        };
+        assert_eq!((ids("g"), ids("h")), (vec!["a".to_owned()], vec!["other".to_owned()]));
+        producers.unregister("g", &a.connection);
+        assert!(producers.by_client_id("a").is_none(), "nothing is left under that id");
+        assert!(producers.by_client_id("other").is_some());
+        producers.unregister("h", &a.connection);
+        assert!(producers.by_client_id("other").is_none());
     }
 
     #[test]
