@@ -5,6 +5,8 @@
     b1   broker wire-a, stock settings
     b2   broker wire-b, cautious settings: nothing is created automatically, SQL92 on, long polling off
     b3   broker wire-c, alone: no name server knows it; light message queues on
+    nsm  a third name server, of a pair: b4, broker wire-d, the master, and b5, its slave
+    b6   broker wire-e, alone: a synchronous master that waits for slaves it does not have, with synchronous flush
 """
 import glob
 import os
@@ -26,7 +28,11 @@ CAUTIOUS = {'autoCreateTopicEnable': 'false', 'autoCreateSubscriptionGroup': 'fa
             'longPollingEnable': 'false', 'transactionTimeOut': 1000, 'transactionCheckInterval': 3000,
             'transactionCheckMax': 2, 'slaveReadEnable': 'true'}
 LIGHT = {'enableLmq': 'true', 'enableMultiDispatch': 'true', 'namesrvAddr': None, 'brokerClusterName': 'LightCluster'}
-BROKERS = {'b1': 'wire-a', 'b2': 'wire-b', 'b3': 'wire-c'}
+PAIR = {'brokerClusterName': 'PairCluster', 'brokerRole': 'SYNC_MASTER', 'slaveTimeout': 5000}
+SLAVE = {'brokerClusterName': 'PairCluster', 'brokerId': 1, 'brokerRole': 'SLAVE'}
+LONELY = {'brokerRole': 'SYNC_MASTER', 'flushDiskType': 'SYNC_FLUSH', 'namesrvAddr': None, 'brokerClusterName': 'LonelyCluster'}
+OWN = {'b2': CAUTIOUS, 'b3': LIGHT, 'b4': PAIR, 'b5': SLAVE, 'b6': LONELY}
+BROKERS = {'b1': 'wire-a', 'b2': 'wire-b', 'b3': 'wire-c', 'b4': 'wire-d', 'b5': 'wire-d', 'b6': 'wire-e'}
 
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -40,12 +46,12 @@ def listening(port):
 
 
 def free_base():
-    """The first of 46 ports that nobody listens on, below those the kernel gives to outgoing connections."""
+    """The first of 76 ports that nobody listens on, below those the kernel gives to outgoing connections."""
     for _ in range(200):
-        base = random.randrange(10000, 30000, 50)
-        if not any(listening(port) for port in range(base, base + 46)):
+        base = random.randrange(10000, 30000, 80)
+        if not any(listening(port) for port in range(base, base + 76)):
             return base
-    raise SystemExit('no 46 free ports in a row between 10000 and 30000')
+    raise SystemExit('no 76 free ports in a row between 10000 and 30000')
 
 
 def java_jars(folder, version):
@@ -69,7 +75,8 @@ class Env:
         self.jars = java_jars(args.java, args.java_version) if args.peer == 'java' else None
         self.started_ms = time.time() * 1000
         self.paths = [self.work]
-        self.table = {'ns': self.base, 'nsb': self.base + 10, 'b1': self.base + 20, 'b2': self.base + 40, 'b3': self.base + 30}
+        self.table = {'ns': self.base, 'nsb': self.base + 10, 'b1': self.base + 20, 'b2': self.base + 40, 'b3': self.base + 30,
+                      'nsm': self.base + 15, 'b4': self.base + 50, 'b5': self.base + 60, 'b6': self.base + 70}
         self.ports = {port: name for name, port in self.table.items()}
         for name in BROKERS:
             self.ports[self.table[name] - 2] = name + 'fast'
@@ -89,9 +96,9 @@ class Env:
             return {**own, 'serverChannelMaxIdleTimeSeconds': 10} if name == 'nsb' else own
         home = os.path.join(self.work, name)
         own = {'brokerName': BROKERS[name], 'listenPort': self.table[name],
-               'namesrvAddr': self.address('ns'), 'storePathRootDir': f'{home}/store',
+               'namesrvAddr': self.address('nsm' if name in ('b4', 'b5') else 'ns'), 'storePathRootDir': f'{home}/store',
                'storePathCommitLog': f'{home}/store/commitlog', **COMMON}
-        own.update({'b2': CAUTIOUS, 'b3': LIGHT}.get(name, {}))
+        own.update(OWN.get(name, {}))
         return {key: value for key, value in own.items() if value is not None}
 
     def start(self, name):
@@ -151,9 +158,9 @@ class Env:
     def start_all(self):
         self.refuse_busy_ports()
         self.refuse_full_disk()
-        for name in ('ns', 'nsb'):
+        for name in ('ns', 'nsb', 'nsm'):
             self.start(name)
-        for name in ('ns', 'nsb'):
+        for name in ('ns', 'nsb', 'nsm'):
             self.wait_port(name)
         for name in BROKERS:
             self.start(name)
@@ -164,7 +171,8 @@ class Env:
     def wait_ready(self, seconds=60):
         """Two brokers are in the route of TBW102's cluster, and all answer GET_BROKER_RUNTIME_INFO."""
         deadline = time.monotonic() + seconds
-        for name, code, wanted in (('ns', 106, (b'wire-a', b'wire-b')), ('b1', 28, (b'table',)), ('b2', 28, (b'table',)), ('b3', 28, (b'table',))):
+        ready = [('ns', 106, (b'wire-a', b'wire-b')), ('nsm', 106, [self.address(x).encode() for x in ('b4', 'b5')])]
+        for name, code, wanted in ready + [(broker, 28, (b'table',)) for broker in BROKERS]:
             while time.monotonic() < deadline:
                 conn = wire.Connection('127.0.0.1', self.table[name])
                 opaque = conn.next_opaque()

@@ -221,7 +221,7 @@ def main():
         p.add_argument('--java-version', default='4.9.7')
         p.add_argument('--bin', default='.', help='folder with mqnamesrv and mqbroker')
         p.add_argument('--work', default=None, help='folder for homes and stores (made fresh)')
-        p.add_argument('--base-port', type=int, default=0, help='uses base .. base+45; without: free ones')
+        p.add_argument('--base-port', type=int, default=0, help='uses base .. base+75; without: free ones')
         p.add_argument('--slack', type=float, default=1.0, help='stretches what counts as prompt, for a busy machine')
         p.add_argument('-v', '--verbose', action='store_true')
 
