@@ -14,10 +14,13 @@ mod load;
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use load::{give_up, option, parsed};
@@ -35,6 +38,11 @@ use support::{TempDir, free_port};
 /// Longest wait for messages that were sent.
 const LIMIT: Duration = Duration::from_secs(300);
 
+/// Frame of a send of a message of 128 bytes, and of its answer.
+const SEND_BYTES: usize = 430;
+/// See [`SEND_BYTES`].
+const ANSWER_BYTES: usize = 180;
+
 const OPTIONS: [OptionSpec; 5] = [
     option(
         'q',
@@ -42,7 +50,7 @@ const OPTIONS: [OptionSpec; 5] = [
         "Messages for asynchronous sends, a tenth for others. Default: 300000",
     ),
     option('s', "messageSize", "Bytes of a body. Default: 128"),
-    option('o', "only", "Kinds of work: sync,async,batch,oneway,push32,push1. Default: all"),
+    option('o', "only", "Kinds of work: sync,echo,async,batch,oneway,push32,push1. Default: all"),
     option('j', "java", "Also the Java client of this version (4.9.7, 5.3.3)"),
     OptionSpec {
         short: 'T',
@@ -53,8 +61,9 @@ const OPTIONS: [OptionSpec; 5] = [
 ];
 
 /// Every kind of work, in the order in which it is done.
-const KINDS: [(&str, &str); 6] = [
+const KINDS: [(&str, &str); 7] = [
     ("sync", "synchronous, one thread"),
+    ("echo", "bare sockets, one thread"),
     ("async", "asynchronous, one thread"),
     ("batch", "batches of 32, one thread"),
     ("oneway", "oneway, one thread"),
@@ -130,6 +139,7 @@ impl Work<'_> {
                 "sync" => self.measure(what, tenth, || {
                     (0..tenth).for_each(|_| drop(producer.send(&message).expect("a send")));
                 }),
+                "echo" => echo(tenth, what),
                 "async" => self.measure(what, self.count, || {
                     send_async(&producer, &message, self.count);
                 }),
@@ -207,7 +217,8 @@ impl Work<'_> {
         java.args(["-Xmx1g", "-Duser.home=/nonexistent", "-Drocketmq.client.logUseSlf4j=true"]);
         java.args(["-cp", &class_path, "ClientBench", self.names, self.topic]);
         java.arg(self.count.to_string()).arg(self.bytes.to_string());
-        java.args(kinds.iter().map(|(kind, _)| kind)).stderr(Stdio::null());
+        let kinds = kinds.iter().map(|(kind, _)| kind).filter(|kind| **kind != "echo");
+        java.args(kinds).stderr(Stdio::null());
         for line in run(&mut java)?.lines() {
             let words: Vec<&str> = line.split(' ').collect();
             let [kind, count, seconds, cpu] = words[..] else { continue };
@@ -222,6 +233,32 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// What bare sockets give: as many bytes as a synchronous send has there, as many as its answer has
+/// back, a thread at either end and nothing else.
+fn echo(count: u64, what: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut near = TcpStream::connect(listener.local_addr().expect("an address")).expect("a peer");
+    let (mut far, _) = listener.accept().expect("a connection");
+    let side = move |stream: &mut TcpStream, reads: usize, writes: usize, first: bool| {
+        stream.set_nodelay(true).expect("an option");
+        let (input, output) = (&mut vec![0; reads], vec![0; writes]);
+        if first {
+            stream.write_all(&output).expect("a request");
+        }
+        for _ in 0..count {
+            stream.read_exact(input).expect("bytes");
+            stream.write_all(&output).expect("room for bytes");
+        }
+    };
+    let peer = thread::spawn(move || side(&mut far, SEND_BYTES, ANSWER_BYTES, false));
+    let began = Instant::now();
+    // The last one is not read any more, which does not matter.
+    side(&mut near, ANSWER_BYTES, SEND_BYTES, true);
+    let elapsed = began.elapsed();
+    peer.join().expect("the end of the peer");
+    println!("{what}: {:.0}/s", count as f64 / elapsed.as_secs_f64());
 }
 
 fn send_async(producer: &Producer, message: &Message, count: u64) {
@@ -241,7 +278,7 @@ fn wait(done: &AtomicU64, count: u64) {
     let began = Instant::now();
     while done.load(Relaxed) < count {
         assert!(began.elapsed() < LIMIT, "{} of {count} after {LIMIT:?}", done.load(Relaxed));
-        std::thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -117,15 +117,35 @@ impl RemotingClient {
         timeout: Duration,
         done: impl FnOnce(Result<Command, RemotingError>) + Send + 'static,
     ) -> Result<(), RemotingError> {
-        let deadline = Instant::now() + timeout;
-        let connection = self.connection(addr, timeout)?;
         let workers = Arc::clone(&self.workers);
-        let left = deadline.saturating_duration_since(Instant::now());
-        connection.call_async(request, left, move |outcome| {
+        self.call_async_short(addr, request, timeout, move |outcome| {
             // Too many wait or the client stops: better on this thread than not at all.
             if let Err(task) = workers.submit(Box::new(Done { done, outcome })) {
                 task.run();
             }
+        })
+    }
+
+    /// The same, but `done` runs on the thread that learns the outcome, so it must be short and
+    /// wait for nothing. Connecting happens on this thread.
+    pub fn call_async_short(
+        &self,
+        addr: &str,
+        request: Command,
+        timeout: Duration,
+        done: impl FnOnce(Result<Command, RemotingError>) + Send + 'static,
+    ) -> Result<(), RemotingError> {
+        let deadline = Instant::now() + timeout;
+        let connection = self.connection(addr, timeout)?;
+        connection.call_async(request, deadline.saturating_duration_since(Instant::now()), done)
+    }
+
+    /// Whether a call to `addr` would not have to connect first.
+    pub fn is_connected(&self, addr: &str) -> bool {
+        let peer = lock(&self.state).peers.get(addr).cloned();
+        peer.is_some_and(|peer| {
+            let link = lock(&peer.link);
+            link.connection.as_ref().is_some_and(|connection| !connection.is_closed())
         })
     }
 

@@ -1,12 +1,13 @@
 //! [`Connection`]: one TCP connection, either end.
 //!
-//! A reader thread parses every complete frame in its buffer before it reads again. Everything
+//! Whoever reads, a thread of the connection or of a caller, parses every complete frame in the buffer
+//! before it reads again. Everything
 //! that leaves goes through [`Connection::send`], callable from any thread: written at once,
 //! without blocking; what the kernel does not take goes to a bounded outbox that a writer thread,
 //! started only then, drains. A peer that does not read never blocks a worker; past the limit the
 //! connection is closed.
 //!
-//! Reading is in `reader`, what becomes of requests in `dispatch`, who writes when in `outbox`.
+//! Reading is in `reader`, who reads in `read_role`, what becomes of requests in `dispatch`, who writes when in `outbox`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -26,6 +27,8 @@ use super::endpoint::Endpoint;
 use super::error::RemotingError;
 use super::outbox::{Admission, Frames, Outbox};
 use super::pending::{PendingCalls, Slot, Waiter};
+use super::read_role::ReadRole;
+use super::reader;
 use crate::common::together;
 
 /// A peer that leaves so much unread is not writable: what can wait should.
@@ -61,6 +64,8 @@ pub struct Connection {
     outbox: Outbox,
     /// Calls of this side.
     pub(super) pending: PendingCalls,
+    /// Who reads.
+    pub(super) read_role: ReadRole,
     /// Requests of the peer that wait for a worker or run.
     pub(super) in_flight: AtomicUsize,
     /// When bytes last came or went, on the endpoint's clock.
@@ -106,6 +111,7 @@ impl Connection {
             socket,
             outbox: Outbox::default(),
             pending: PendingCalls::default(),
+            read_role: ReadRole::new(endpoint.limits.callers_may_read),
             in_flight: AtomicUsize::new(0),
             active_at: AtomicU32::new(endpoint.seconds()),
             closed: AtomicBool::new(false),
@@ -299,10 +305,12 @@ impl Connection {
         }
     }
 
-    /// Calls the peer and waits for its answer. Not to be called on the thread that reads this
+    /// Calls the peer and waits for its answer, which this thread may read itself (`read_role`).
+    /// The deadline is kept to some milliseconds. Not to be called on the thread that reads this
     /// connection, that is by a [short](super::server::Processor::is_short) request of the same
     /// peer: the answer could not be read.
     pub fn call(&self, mut request: Command, timeout: Duration) -> Result<Command, RemotingError> {
+        let deadline = Instant::now() + timeout;
         let slot = Arc::new(Slot::default());
         let waiter = Waiter::Thread(Arc::clone(&slot));
         request.opaque = self.pending.add(waiter, || self.endpoint.next_opaque())?;
@@ -310,7 +318,10 @@ impl Connection {
             self.pending.withdraw(request.opaque);
             return Err(error);
         }
-        if let Some(outcome) = slot.wait(timeout) {
+        if let (Some(turn), Some(me)) = (self.read_role.take_as_caller(), self.me.upgrade()) {
+            reader::read_for(&me, turn, &slot, deadline);
+        }
+        if let Some(outcome) = slot.wait(deadline.saturating_duration_since(Instant::now())) {
             return outcome;
         }
         if self.pending.withdraw(request.opaque) {
@@ -338,7 +349,10 @@ impl Connection {
         match self.send(&request) {
             // The close that made the send fail has told the callback, if it came first.
             Err(error) if self.pending.withdraw(request.opaque) => Err(error),
-            _ => Ok(()),
+            _ => {
+                self.read_role.call_reader();
+                Ok(())
+            }
         }
     }
 
@@ -378,6 +392,7 @@ impl Connection {
                 self.pending.end(opaque, error.clone());
             }
         }
+        self.read_role.call_reader();
         frames.clear();
         SCRATCH.set(frames);
     }

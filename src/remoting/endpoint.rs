@@ -33,6 +33,8 @@ pub(super) struct Limits {
     pub(super) max_outbox_bytes: usize,
     /// 0 is no limit.
     pub(super) max_idle_seconds: u32,
+    /// A caller may read the connection: no request of the peer runs on the thread that reads.
+    pub(super) callers_may_read: bool,
     send_buffer_bytes: usize,
     receive_buffer_bytes: usize,
 }
@@ -49,6 +51,7 @@ impl Limits {
             max_requests_in_flight: size(config.max_requests_in_flight),
             max_outbox_bytes: size(config.max_outbox_bytes),
             max_idle_seconds: size(config.server_channel_max_idle_time_seconds) as u32,
+            callers_may_read: false,
             send_buffer_bytes: size(config.server_socket_snd_buf_size),
             receive_buffer_bytes: size(config.server_socket_rcv_buf_size),
         }
@@ -57,7 +60,11 @@ impl Limits {
     /// A client's: what has no key of its own is as a server's.
     pub(super) fn of_client(config: &ClientConfig) -> Self {
         let max_idle_seconds = size(config.client_channel_max_idle_time_seconds) as u32;
-        Self { max_idle_seconds, ..Self::of_server(&ServerConfig::default()) }
+        Self {
+            max_idle_seconds,
+            callers_may_read: true,
+            ..Self::of_server(&ServerConfig::default())
+        }
     }
 
     pub(super) fn apply_buffer_sizes(&self, socket: &Socket) -> io::Result<()> {

@@ -4,7 +4,8 @@
 //! [`connection`], [`server`], [`client`]. The catalogue of requests is [`protocol`].
 //!
 //! A request comes in like this: the reader of its connection (`reader`) cuts frames out of what
-//! the socket gives, a round (`dispatch`) finds the [`Processor`] and the pool of each request and
+//! the socket gives (on a client's connection it leaves that to a caller that waits: `read_role`), a
+//! round (`dispatch`) finds the [`Processor`] and the pool of each request and
 //! runs it or hands it over, the answer leaves through the connection's `outbox`. Calls in the
 //! other direction wait in a table (`pending`). What all connections of a server or of a client
 //! share is their `endpoint`.
@@ -14,7 +15,7 @@
 //! | name | how many | what it does |
 //! |---|---|---|
 //! | `<server>Boss` | one a server | accepts |
-//! | `<name>NIO_<n>` | one a connection | reads; runs short requests |
+//! | `<name>NIO_<n>` | one a connection | reads; runs short requests; sleeps while a caller reads |
 //! | `<name>Out_<n>` | one a connection, only while its peer reads too slowly | writes what waits |
 //! | `<name>Scan` | one a server or client | once a second: timeouts, idle connections |
 //! | `<client>Worker_<n>` | `clientWorkerThreads` | requests from servers, callbacks |
@@ -24,6 +25,7 @@
 //! * No thread waits for a peer to read, except a connection's own writer.
 //! * Everything that a peer can make grow has a limit: frame, outbox, requests in flight,
 //!   connections, idle time.
+//! * One thread at a time reads a connection.
 //! * Every call ends exactly once; a request is answered at most once.
 
 pub mod address_server;
@@ -43,6 +45,7 @@ mod outbox;
 mod pending;
 mod permits;
 pub mod protocol;
+mod read_role;
 mod reader;
 pub mod server;
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::command::Command;
 use super::error::RemotingError;
 use super::permits::Permit;
+use super::read_role::LONELY_CALLS;
 use crate::common::sync::lock;
 
 /// How a call ended.
@@ -28,6 +29,23 @@ struct Table {
     /// Why no call can be added any more.
     closed: Option<RemotingError>,
     calls: HashMap<i32, Waiter, BuildHasherDefault<OpaqueHasher>>,
+    /// Calls of threads since the last one that was not alone.
+    lonely: u32,
+}
+
+impl Table {
+    /// Adds a call under an opaque that no other call has.
+    fn add(&mut self, waiter: Waiter, mut next_opaque: impl FnMut() -> i32) -> i32 {
+        let alone = self.calls.is_empty() && matches!(waiter, Waiter::Thread(_));
+        self.lonely = if alone { self.lonely.saturating_add(1) } else { 0 };
+        loop {
+            let opaque = next_opaque();
+            if let Entry::Vacant(place) = self.calls.entry(opaque) {
+                place.insert(waiter);
+                return opaque;
+            }
+        }
+    }
 }
 
 /// Spreads opaques, which are numbers that we chose, one after the other: nobody can make them
@@ -83,24 +101,43 @@ impl Waiter {
 /// Where a thread finds the answer it waits for.
 #[derive(Default)]
 pub(super) struct Slot {
-    outcome: Mutex<Option<Outcome>>,
+    state: Mutex<SlotState>,
     filled: Condvar,
+}
+
+#[derive(Default)]
+struct SlotState {
+    outcome: Option<Outcome>,
+    /// The thread sleeps: without one, telling it would be a system call for nothing.
+    asleep: bool,
 }
 
 impl Slot {
     fn fill(&self, outcome: Outcome) {
-        *lock(&self.outcome) = Some(outcome);
-        self.filled.notify_one();
+        let mut state = lock(&self.state);
+        state.outcome = Some(outcome);
+        if state.asleep {
+            drop(state);
+            self.filled.notify_one();
+        }
+    }
+
+    /// Whether there is an outcome that nobody took.
+    pub(super) fn is_filled(&self) -> bool {
+        lock(&self.state).outcome.is_some()
     }
 
     /// Waits until there is an outcome, or `None` at the deadline.
     pub(super) fn wait(&self, timeout: Duration) -> Option<Outcome> {
-        let guard = lock(&self.outcome);
-        let (mut guard, _) = self
-            .filled
-            .wait_timeout_while(guard, timeout, |outcome| outcome.is_none())
-            .unwrap_or_else(PoisonError::into_inner);
-        guard.take()
+        let mut state = lock(&self.state);
+        if state.outcome.is_none() {
+            state.asleep = true;
+            let waited =
+                self.filled.wait_timeout_while(state, timeout, |state| state.outcome.is_none());
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.asleep = false;
+        }
+        state.outcome.take()
     }
 }
 
@@ -112,26 +149,20 @@ impl PendingCalls {
     pub(super) fn add(
         &self,
         waiter: Waiter,
-        mut next_opaque: impl FnMut() -> i32,
+        next_opaque: impl FnMut() -> i32,
     ) -> Result<i32, RemotingError> {
         let mut table = lock(&self.table);
         if let Some(error) = &table.closed {
             return Err(error.clone());
         }
-        loop {
-            let opaque = next_opaque();
-            if let Entry::Vacant(place) = table.calls.entry(opaque) {
-                place.insert(waiter);
-                return Ok(opaque);
-            }
-        }
+        Ok(table.add(waiter, next_opaque))
     }
 
     /// Adds a call, or ends it when the connection is closed.
     pub(super) fn add_or_end(
         &self,
         waiter: Waiter,
-        mut next_opaque: impl FnMut() -> i32,
+        next_opaque: impl FnMut() -> i32,
     ) -> Option<i32> {
         let mut table = lock(&self.table);
         if let Some(error) = table.closed.clone() {
@@ -139,13 +170,7 @@ impl PendingCalls {
             waiter.end(Err(error));
             return None;
         }
-        loop {
-            let opaque = next_opaque();
-            if let Entry::Vacant(place) = table.calls.entry(opaque) {
-                place.insert(waiter);
-                return Some(opaque);
-            }
-        }
+        Some(table.add(waiter, next_opaque))
     }
 
     /// Ends a call with `error`, unless it has ended.
@@ -154,6 +179,18 @@ impl PendingCalls {
         if let Some(waiter) = waiter {
             waiter.end(Err(error));
         }
+    }
+
+    /// Whether no call waits.
+    pub(super) fn is_empty(&self) -> bool {
+        lock(&self.table).calls.is_empty()
+    }
+
+    /// Whether no call waits, and the last ones were those of a thread at a time: [`LONELY_CALLS`]
+    /// or more.
+    pub(super) fn is_lonely(&self) -> bool {
+        let table = lock(&self.table);
+        table.calls.is_empty() && table.lonely >= LONELY_CALLS
     }
 
     /// Takes a call back: it will not be ended by anybody else. False if it already was.

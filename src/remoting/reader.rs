@@ -1,8 +1,9 @@
-//! The reader of a connection: cuts frames out of what the socket gives.
+//! Reading a connection: [`Reading`] cuts frames out of what the socket gives. Which thread does it
+//! is the business of the [`read_role`](super::read_role).
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::Level;
 use socket2::Socket;
@@ -11,6 +12,9 @@ use super::connection::Connection;
 use super::dispatch::Round;
 use super::frame;
 use super::outbox::Frames;
+use super::pending::Slot;
+use super::read_role::Turn;
+use crate::common::sync::catch_panic;
 use crate::common::together::together;
 
 /// Buffer of a connection that is idle or slow.
@@ -19,10 +23,12 @@ const IDLE_BYTES: usize = 4 * 1024;
 const BUSY_BYTES: usize = 256 * 1024;
 /// A larger buffer is given back when nothing came for so long.
 const SHRINK_AFTER: Duration = Duration::from_secs(2);
+/// The shortest wait for bytes: the system counts in milliseconds, some of them together.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// First byte of a TLS handshake; as the first byte of a length it would be 352 MB.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// Why a reader ends.
+/// Why a connection ends.
 struct End {
     level: Level,
     why: String,
@@ -40,25 +46,67 @@ impl End {
     }
 }
 
-/// Reads until the connection ends, and closes it.
+/// The reader thread: reads until the connection ends, and closes it.
 pub(super) fn run(connection: &Arc<Connection>) {
-    let end = match read_frames(connection) {
-        Ok(never) => match never {},
-        Err(end) => end,
-    };
-    connection.close_logged(end.level, &end.why);
+    let pending = &connection.pending;
+    let mut turn = connection.read_role.take();
+    loop {
+        if let Err(end) = turn.reading().read(connection, None) {
+            connection.close_logged(end.level, &end.why);
+            return;
+        }
+        turn = connection.read_role.after_round(turn, pending);
+    }
 }
 
-fn read_frames(connection: &Arc<Connection>) -> Result<std::convert::Infallible, End> {
-    let mut input = Input::new();
-    let mut answers = Frames::default();
-    let mut first = true;
-    loop {
-        match input.fill(&connection.socket) {
+/// A thread that waits for the answer to its call, and whose turn it is, reads until it has it, or
+/// the deadline passes, or the connection ends. Whatever else comes it does for the others.
+pub(super) fn read_for(
+    connection: &Arc<Connection>,
+    mut turn: Turn<'_>,
+    slot: &Slot,
+    deadline: Instant,
+) {
+    while !slot.is_filled() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        // What others left to be run here must not unwind into this caller.
+        let read = || turn.reading().read(connection, Some(left));
+        match catch_panic("the reader of a connection", read) {
+            Some(Ok(())) => continue,
+            Some(Err(end)) => connection.close_logged(end.level, &end.why),
+            None => connection.close_logged(Level::Warn, "its reader panicked"),
+        }
+        break;
+    }
+    turn.end(&connection.pending);
+}
+
+/// What whoever reads a connection has in its hands.
+pub(super) struct Reading {
+    input: Input,
+    /// Room for the answers of a round.
+    answers: Frames,
+    /// Nothing was read before.
+    first: bool,
+}
+
+impl Reading {
+    pub(super) fn new() -> Self {
+        Self { input: Input::new(), answers: Frames::default(), first: true }
+    }
+
+    /// One read, and all that it brought. It may bring nothing: after `wait`, if there is one, or
+    /// now and then.
+    fn read(&mut self, connection: &Arc<Connection>, wait: Option<Duration>) -> Result<(), End> {
+        let Self { input, answers, first } = self;
+        match input.fill(&connection.socket, wait) {
             Ok(Filled::Bytes) => {}
             Ok(Filled::Nothing) => {
-                answers = Frames::default();
-                continue;
+                *answers = Frames::default();
+                return Ok(());
             }
             Ok(Filled::End) if input.unread().is_empty() => {
                 return Err(End::quiet("closed by the peer"));
@@ -67,16 +115,17 @@ fn read_frames(connection: &Arc<Connection>) -> Result<std::convert::Infallible,
             Err(error) => return Err(End::quiet(format!("read failed: {error}"))),
         }
         connection.touch();
-        if std::mem::take(&mut first) && input.unread().first() == Some(&TLS_HANDSHAKE) {
+        if std::mem::take(first) && input.unread().first() == Some(&TLS_HANDSHAKE) {
             return Err(End::warn("the peer speaks TLS, which is not available here"));
         }
         // What the requests leave to the end waits until their answers are on their way.
         let mut result = Ok(());
-        together(|| result = round(connection, &mut input, &mut answers));
+        together(|| result = round(connection, input, answers));
         result?;
         if input.buffer.len() == IDLE_BYTES {
             answers.shrink(IDLE_BYTES);
         }
+        Ok(())
     }
 }
 
@@ -104,7 +153,7 @@ fn round(connection: &Arc<Connection>, input: &mut Input, answers: &mut Frames) 
 #[derive(Debug, PartialEq, Eq)]
 enum Filled {
     Bytes,
-    /// Nothing for a while; the buffer was given back.
+    /// Nothing for a while; a large buffer was given back, if the while was long.
     Nothing,
     /// The peer sends nothing more.
     End,
@@ -122,13 +171,13 @@ struct Input {
     end: usize,
     /// The last read left no room.
     was_full: bool,
-    /// A read ends after [`SHRINK_AFTER`]: set while the buffer is large.
-    timeout_set: bool,
+    /// After how long a read ends with nothing, as the socket knows it.
+    timeout: Option<Duration>,
 }
 
 impl Input {
     fn new() -> Self {
-        Self { buffer: vec![0; IDLE_BYTES], start: 0, end: 0, was_full: false, timeout_set: false }
+        Self { buffer: vec![0; IDLE_BYTES], start: 0, end: 0, was_full: false, timeout: None }
     }
 
     fn unread(&self) -> &[u8] {
@@ -140,13 +189,15 @@ impl Input {
         debug_assert!(self.start <= self.end, "more consumed than read");
     }
 
-    /// One read.
-    fn fill(&mut self, socket: &Socket) -> io::Result<Filled> {
+    /// One read, which ends with nothing after `wait`, roughly; without `wait` only while the buffer
+    /// is large, to give it back.
+    fn fill(&mut self, socket: &Socket, wait: Option<Duration>) -> io::Result<Filled> {
         self.make_room();
         let large = self.buffer.len() > IDLE_BYTES;
-        if large != self.timeout_set {
-            socket.set_read_timeout(large.then_some(SHRINK_AFTER))?;
-            self.timeout_set = large;
+        let timeout = wait.map(read_timeout).or(large.then_some(SHRINK_AFTER));
+        if timeout != self.timeout {
+            socket.set_read_timeout(timeout)?;
+            self.timeout = timeout;
         }
         loop {
             let mut from = socket;
@@ -159,8 +210,8 @@ impl Input {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.start == self.end {
-                        *self = Self { timeout_set: self.timeout_set, ..Self::new() };
+                    if self.start == self.end && timeout >= Some(SHRINK_AFTER) {
+                        *self = Self { timeout: self.timeout, ..Self::new() };
                     }
                     return Ok(Filled::Nothing);
                 }
@@ -188,6 +239,16 @@ impl Input {
     }
 }
 
+/// The longest of 2 s, 1 s, 500 ms and so on that is not longer than `wait`. Changing the timeout of
+/// a socket is a system call: with a few values for all deadlines most calls need none.
+fn read_timeout(wait: Duration) -> Duration {
+    let mut timeout = SHRINK_AFTER;
+    while timeout > wait && timeout > SHORTEST_WAIT {
+        timeout /= 2;
+    }
+    timeout
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,7 +265,7 @@ mod tests {
     fn fill_to(input: &mut Input, socket: &Socket, bytes: usize) -> usize {
         let mut largest = 0;
         while input.unread().len() < bytes {
-            assert_eq!(input.fill(socket).unwrap(), Filled::Bytes);
+            assert_eq!(input.fill(socket, None).unwrap(), Filled::Bytes);
             largest = largest.max(input.buffer.len());
         }
         largest
@@ -231,15 +292,24 @@ mod tests {
         peer.write_all(&[2]).unwrap();
         assert_eq!(fill_to(&mut input, &socket, 1), BUSY_BYTES);
         // What is unread is kept, however long it takes.
-        assert_eq!(input.fill(&socket).unwrap(), Filled::Nothing);
+        assert_eq!(input.fill(&socket, None).unwrap(), Filled::Nothing);
         assert_eq!((input.unread(), input.buffer.len()), ([2].as_slice(), BUSY_BYTES));
         input.consume(1);
-        assert_eq!(input.fill(&socket).unwrap(), Filled::Nothing);
+        assert_eq!(input.fill(&socket, None).unwrap(), Filled::Nothing);
         assert_eq!(input.buffer.len(), IDLE_BYTES);
         peer.write_all(&[3]).unwrap();
         fill_to(&mut input, &socket, 1);
         assert_eq!(socket.read_timeout().unwrap(), None, "an idle reader is not woken");
         drop(peer);
-        assert_eq!(input.fill(&socket).unwrap(), Filled::End);
+        assert_eq!(input.fill(&socket, None).unwrap(), Filled::End);
+    }
+    #[test]
+    fn few_timeouts_serve_all_deadlines() {
+        let timeout = |millis| read_timeout(Duration::from_millis(millis));
+        assert_eq!(timeout(30_000), SHRINK_AFTER);
+        assert_eq!((timeout(2999), timeout(1999)), (SHRINK_AFTER, Duration::from_secs(1)));
+        assert_eq!(timeout(300), Duration::from_millis(250));
+        assert!((1..2000).all(|millis| timeout(millis) <= Duration::from_millis(millis)));
+        assert!(timeout(0) > Duration::ZERO, "zero would be no limit at all");
     }
 }
