@@ -90,6 +90,22 @@ impl Instance {
         self.remoting.call_async(addr, request, timeout, done).map_err(ClientError::from)
     }
 
+    /// The same, but `done` runs on the thread that learns the outcome: it must be short. Not for
+    /// clients with an interceptor, which would run there too.
+    pub fn call_async_short(
+        &self,
+        addr: &str,
+        request: Command,
+        timeout: Duration,
+        done: impl FnOnce(Result<Command, ClientError>) + Send + 'static,
+    ) -> Result<(), ClientError> {
+        let request = self.prepare(addr, request);
+        let done = move |result: Result<Command, RemotingError>| {
+            done(result.map_err(ClientError::from));
+        };
+        self.remoting.call_async_short(addr, request, timeout, done).map_err(ClientError::from)
+    }
+
     /// Sends a request that has no answer.
     pub fn oneway(
         &self,

@@ -304,11 +304,18 @@ pub(crate) struct Limit {
 }
 
 /// What is on its way, with a limit to wait at.
+///
+/// Who waits at the limit is woken when an eighth of it is free, not for every send that ends: then
+/// there is work for more than a moment. In the end everything has left, so nobody is forgotten.
 #[derive(Default)]
 struct InFlight {
     count: AtomicUsize,
     bytes: AtomicUsize,
     waiters: AtomicUsize,
+    /// Waiters are woken when no more sends than that are on their way, of no more bytes than that.
+    wake_count: AtomicUsize,
+    /// See `wake_count`.
+    wake_bytes: AtomicUsize,
     turnstile: Mutex<()>,
     left: Condvar,
 }
@@ -330,6 +337,9 @@ impl InFlight {
             return Ok(());
         }
         let mut guard = lock(&self.turnstile);
+        let below = |limit: usize| limit - (limit / 8).max(1).min(limit);
+        self.wake_count.store(below(limit.count), Ordering::SeqCst);
+        self.wake_bytes.store(below(limit.bytes), Ordering::SeqCst);
         self.waiters.fetch_add(1, Ordering::SeqCst);
         let entered = loop {
             if self.try_enter(bytes, limit) {
@@ -366,8 +376,14 @@ impl InFlight {
     fn leave(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::SeqCst);
         self.count.fetch_sub(1, Ordering::SeqCst);
-        if self.waiters.load(Ordering::SeqCst) > 0 {
-            drop(lock(&self.turnstile));
+        if self.waiters.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        // Under the lock no waiter is just trying, so what it adds for a moment is not counted.
+        let _guard = lock(&self.turnstile);
+        if self.count.load(Ordering::SeqCst) <= self.wake_count.load(Ordering::SeqCst)
+            && self.bytes.load(Ordering::SeqCst) <= self.wake_bytes.load(Ordering::SeqCst)
+        {
             self.left.notify_all();
         }
     }

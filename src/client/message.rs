@@ -1,13 +1,14 @@
 //! [`ReceivedMessage`]: a message as a consumer gets it, read in place from the answer that brought
 //! it.
 //!
-//! The messages of one pull share the bytes of its answer; only a compressed body is unpacked into
-//! memory of its own. A message is a counted reference: cloning it copies nothing.
+//! The messages of one pull share the bytes of its answer and one allocation for what was read of
+//! them; only a compressed body is unpacked into memory of its own, when somebody asks for it. A
+//! message is a counted reference to its pull: cloning it copies nothing.
 
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::namespace::Namespace;
 use crate::common::compression;
@@ -21,16 +22,31 @@ const INFLATE_LIMIT: usize = 64 * 1024 * 1024;
 
 /// A message that a broker stored, received by a consumer.
 #[derive(Clone)]
-pub struct ReceivedMessage(Arc<Inner>);
+pub struct ReceivedMessage {
+    pulled: Arc<Pulled>,
+    /// Which of them.
+    at: usize,
+}
 
+/// The messages of one answer.
 #[derive(Debug)]
-struct Inner {
-    buffer: Arc<Vec<u8>>,
-    body: Range<usize>,
-    inflated: Option<Vec<u8>>,
-    properties: Range<usize>,
+struct Pulled {
+    buffer: Vec<u8>,
     topic: Arc<str>,
     broker_name: Arc<str>,
+    items: Vec<Item>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Item {
+    body: Range<usize>,
+    /// The body if it is compressed in a way that we read; made when it is asked for, by the thread
+    /// of the listener.
+    inflated: OnceLock<Option<Vec<u8>>>,
+    properties: Range<usize>,
+    /// If it is not that of the answer.
+    topic: Option<Arc<str>>,
     facts: Facts,
     reconsume_times: AtomicI32,
     consume_began_ms: AtomicI64,
@@ -108,8 +124,8 @@ fn inflate(sys_flags: i32, body: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-impl Inner {
-    fn new(buffer: &Arc<Vec<u8>>, view: &RecordView<'_>, origin: &Origin) -> Self {
+impl Item {
+    fn new(buffer: &[u8], view: &RecordView<'_>, origin: &Origin) -> Self {
         let facts = Facts {
             queue_id: view.queue_id,
             queue_offset: view.queue_offset,
@@ -128,43 +144,47 @@ impl Inner {
         };
         Self {
             body: span(buffer, view.body),
-            inflated: inflate(view.sys_flag, view.body),
+            inflated: OnceLock::new(),
             properties: span(buffer, view.properties.as_bytes()),
-            topic: shown_topic(view, origin),
-            broker_name: Arc::clone(&origin.broker_name),
+            topic: own_topic(view, origin),
             facts,
             reconsume_times: AtomicI32::new(view.reconsume_times),
             consume_began_ms: AtomicI64::new(0),
-            buffer: Arc::clone(buffer),
         }
     }
 }
 
-/// The topic that a listener sees: of a retried message the one it was first sent to.
-fn shown_topic(view: &RecordView<'_>, origin: &Origin) -> Arc<str> {
+/// The topic that a listener sees, if it is not the one of the queue: of a retried message the one
+/// it was first sent to.
+fn own_topic(view: &RecordView<'_>, origin: &Origin) -> Option<Arc<str>> {
     if origin.retry_topic.as_deref() == Some(view.topic)
         && let Some(first) = properties::find(view.properties, properties::RETRY_TOPIC)
     {
-        return (&*origin.namespace.unwrap(first)).into();
+        return Some((&*origin.namespace.unwrap(first)).into());
     }
-    if view.topic == &*origin.topic {
-        Arc::clone(&origin.shown_topic)
-    } else {
-        (&*origin.namespace.unwrap(view.topic)).into()
+    (view.topic != &*origin.topic).then(|| (&*origin.namespace.unwrap(view.topic)).into())
+}
+
+/// How many records an answer holds, guessed by the size of its first one.
+fn guess_count(body: &[u8]) -> usize {
+    const MOST: usize = 1024;
+    match read_record(body, false) {
+        Ok(first) => (body.len() / (first.total_size as usize).max(1) + 1).min(MOST),
+        Err(_) => 0,
     }
 }
 
 impl ReceivedMessage {
     /// All messages of an answer's body. Reading ends at the first bytes that are no record.
     pub(crate) fn read_all(body: Vec<u8>, origin: &Origin) -> Vec<Self> {
-        let buffer = Arc::new(body);
-        let mut messages = Vec::new();
+        let buffer = body;
+        let mut items = Vec::with_capacity(guess_count(&buffer));
         let mut at = 0;
         while at < buffer.len() {
             match read_record(&buffer[at..], false) {
                 Ok(view) => {
                     at += (view.total_size as usize).max(1);
-                    messages.push(Self(Arc::new(Inner::new(&buffer, &view, origin))));
+                    items.push(Item::new(&buffer, &view, origin));
                 }
                 Err(error) => {
                     log::warn!(
@@ -177,7 +197,14 @@ impl ReceivedMessage {
                 }
             }
         }
-        messages
+        let count = items.len();
+        let pulled = Arc::new(Pulled {
+            buffer,
+            topic: Arc::clone(&origin.shown_topic),
+            broker_name: Arc::clone(&origin.broker_name),
+            items,
+        });
+        (0..count).map(|at| Self { pulled: Arc::clone(&pulled), at }).collect()
     }
 
     /// A message that did not come as a record.
@@ -186,7 +213,6 @@ impl ReceivedMessage {
         let body_end = body.len();
         let mut buffer = body;
         buffer.extend_from_slice(properties.encode().as_bytes());
-        let inflated = inflate(message.sys_flag, &buffer[..body_end]);
         let facts = Facts {
             queue_id: message.queue_id,
             queue_offset: message.queue_offset,
@@ -203,38 +229,45 @@ impl ReceivedMessage {
             min_offset: -1,
             max_offset: -1,
         };
-        Self(Arc::new(Inner {
+        let item = Item {
             body: 0..body_end,
-            inflated,
+            inflated: OnceLock::new(),
             properties: body_end..buffer.len(),
-            topic: topic.into(),
-            broker_name: broker_name.into(),
+            topic: None,
             facts,
             reconsume_times: AtomicI32::new(message.reconsume_times),
             consume_began_ms: AtomicI64::new(0),
-            buffer: Arc::new(buffer),
-        }))
+        };
+        let (topic, broker_name) = (topic.into(), broker_name.into());
+        Self { pulled: Arc::new(Pulled { buffer, topic, broker_name, items: vec![item] }), at: 0 }
+    }
+
+    fn item(&self) -> &Item {
+        &self.pulled.items[self.at]
     }
 
     /// Topic; of a retried message the one it was first sent to.
     pub fn topic(&self) -> &str {
-        &self.0.topic
+        self.item().topic.as_deref().unwrap_or(&self.pulled.topic)
     }
 
     /// Payload, unpacked if it was compressed in a way that we read: with zlib; with LZ4 and zstd if the
     /// features of these names are on.
     pub fn body(&self) -> &[u8] {
-        self.0.inflated.as_deref().unwrap_or_else(|| self.stored_body())
+        let item = self.item();
+        let inflated =
+            item.inflated.get_or_init(|| inflate(item.facts.sys_flag, self.stored_body()));
+        inflated.as_deref().unwrap_or_else(|| self.stored_body())
     }
 
     /// Payload as the broker stored it.
     pub fn stored_body(&self) -> &[u8] {
-        &self.0.buffer[self.0.body.clone()]
+        &self.pulled.buffer[self.item().body.clone()]
     }
 
     /// All properties in their string form.
     pub fn properties_text(&self) -> &str {
-        std::str::from_utf8(&self.0.buffer[self.0.properties.clone()]).unwrap_or_default()
+        std::str::from_utf8(&self.pulled.buffer[self.item().properties.clone()]).unwrap_or_default()
     }
 
     /// All properties.
@@ -259,17 +292,17 @@ impl ReceivedMessage {
 
     /// The broker that it was read from.
     pub fn broker_name(&self) -> &str {
-        &self.0.broker_name
+        &self.pulled.broker_name
     }
 
     /// Offsets, times, hosts and flags.
     pub fn facts(&self) -> &Facts {
-        &self.0.facts
+        &self.item().facts
     }
 
     /// How often it was given back: by the group, or to an orderly queue since it was pulled.
     pub fn reconsume_times(&self) -> i32 {
-        self.0.reconsume_times.load(Ordering::Relaxed)
+        self.item().reconsume_times.load(Ordering::Relaxed)
     }
 
     /// The client's message id: the unique key, else the offset message id.
@@ -280,7 +313,7 @@ impl ReceivedMessage {
 
     /// The offset message id: store host and commit-log offset in hexadecimal.
     pub fn offset_message_id(&self) -> String {
-        let facts = &self.0.facts;
+        let facts = &self.item().facts;
         MessageId { host: facts.store_host, offset: facts.commit_log_offset }.to_string()
     }
 
@@ -294,32 +327,33 @@ impl ReceivedMessage {
     pub fn to_message(&self) -> Message {
         Message {
             topic: self.topic().to_owned(),
-            flag: self.0.facts.flag,
+            flag: self.item().facts.flag,
             properties: self.properties(),
             body: self.body().to_vec(),
         }
     }
 
     pub(crate) fn queue_offset(&self) -> i64 {
-        self.0.facts.queue_offset
+        self.item().facts.queue_offset
     }
 
-    /// Bytes that it counts in a cache.
+    /// Bytes that it counts in a cache: those of the body as it came. What it unpacks to is there
+    /// only while the listener has it.
     pub(crate) fn cached_bytes(&self) -> usize {
-        self.body().len()
+        self.item().body.len()
     }
 
     pub(crate) fn add_reconsume_time(&self) {
-        self.0.reconsume_times.fetch_add(1, Ordering::Relaxed);
+        self.item().reconsume_times.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Start of consumption, ms; 0 before.
     pub(crate) fn consume_began_ms(&self) -> i64 {
-        self.0.consume_began_ms.load(Ordering::Relaxed)
+        self.item().consume_began_ms.load(Ordering::Relaxed)
     }
 
     pub(crate) fn begin_consume(&self, now_ms: i64) {
-        self.0.consume_began_ms.store(now_ms, Ordering::Relaxed);
+        self.item().consume_began_ms.store(now_ms, Ordering::Relaxed);
     }
 }
 

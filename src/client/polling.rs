@@ -226,7 +226,7 @@ impl LiteInner {
             next_offset: Some(offset),
         };
         let consumer = Weak::clone(&self.myself);
-        let issued = pull.call_async(&self.instance, move |result| {
+        let issued = pull.call_async(&self.instance, false, move |result| {
             if let Some(consumer) = consumer.upgrade() {
                 consumer.pulled(turn, offset, result);
             }

@@ -338,8 +338,14 @@ impl ProcessQueue {
 /// How many of something run, to be waited for.
 #[derive(Debug, Default)]
 pub struct Activity {
-    count: Mutex<usize>,
+    state: Mutex<ActivityState>,
     ended: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct ActivityState {
+    running: usize,
+    waiters: usize,
 }
 
 /// One that runs; it ends with this.
@@ -349,22 +355,29 @@ pub struct Active<'a>(&'a Activity);
 impl Activity {
     /// One begins.
     pub fn begin(&self) -> Active<'_> {
-        *lock(&self.count) += 1;
+        lock(&self.state).running += 1;
         Active(self)
     }
 
     /// Waits until none runs, `limit` at most; `true` if so.
     pub fn wait_idle(&self, limit: Duration) -> bool {
-        let count = lock(&self.count);
-        let waited = self.ended.wait_timeout_while(count, limit, |count| *count > 0);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 == 0
+        let mut state = lock(&self.state);
+        state.waiters += 1;
+        let waited = self.ended.wait_timeout_while(state, limit, |state| state.running > 0);
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.waiters -= 1;
+        state.running == 0
     }
 }
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
-        *lock(&self.0.count) -= 1;
-        self.0.ended.notify_all();
+        let mut state = lock(&self.0.state);
+        state.running -= 1;
+        // Telling nobody would be a system call too.
+        if state.running == 0 && state.waiters > 0 {
+            self.0.ended.notify_all();
+        }
     }
 }
 

@@ -117,21 +117,41 @@ impl Pull<'_> {
         self.reading(&addr).read(response)
     }
 
-    /// Pulls; `done` runs exactly once, on a callback thread, unless this fails.
+    /// Pulls; `done` runs exactly once, unless this fails: on a callback thread, or, if it is `short`
+    /// and [nothing of the application](Self::may_be_short) runs there, on the thread that reads.
     pub fn call_async(
         &self,
         instance: &Arc<Instance>,
+        short: bool,
         done: impl FnOnce(Result<PullResult, ClientError>) + Send + 'static,
     ) -> Result<(), ClientError> {
         let (addr, slave) = self.reader(instance)?;
         let reading = self.reading(&addr);
         let unreachable = Arc::clone(&instance.unreachable);
         unreachable.check(&addr)?;
-        let issued = instance.call_async(&addr, self.request(slave), self.timeout, move |result| {
+        let done = move |result: Result<Command, ClientError>| {
             done(result.and_then(|response| reading.read(response)));
-        });
+        };
+        let request = self.request(slave);
+        let issued = if short && self.may_be_short() {
+            instance.call_async_short(&addr, request, self.timeout, done)
+        } else {
+            instance.call_async(&addr, request, self.timeout, done)
+        };
         unreachable.note(&addr, &issued);
         issued
+    }
+
+    /// Neither hooks nor an interceptor see the answer.
+    fn may_be_short(&self) -> bool {
+        self.client.hooks.is_empty() && self.client.interceptor.0.is_none()
+    }
+
+    /// Whether the next pull of a queue waits for nothing: its broker is known and connected.
+    pub fn is_ready(instance: &Instance, queue: &ProcessQueue) -> bool {
+        let wanted = queue.suggested_broker.load(std::sync::atomic::Ordering::Relaxed);
+        let known = instance.known_reader(&queue.queue, wanted);
+        known.is_some_and(|(addr, _)| instance.remoting.is_connected(&addr))
     }
 
     fn reader(&self, instance: &Arc<Instance>) -> Result<(String, bool), ClientError> {

@@ -2,7 +2,8 @@
 //!
 //! One pull a queue is always under way. Its answer puts messages into the [`ProcessQueue`], hands
 //! them to the [`concurrent`](super::concurrent) or [`orderly`](super::orderly) service, and starts
-//! the next pull from the very same callback thread. A pull that has to wait (cache full, error,
+//! the next pull from the very same thread: the one that read the answer, if the consumer is
+//! concurrent and nothing of the application looks at answers; else a callback thread. A pull that has to wait (cache full, error,
 //! suspended) is started by the instance's `PullMessageSvc` later.
 
 use std::collections::BTreeMap;
@@ -210,7 +211,9 @@ impl PushInner {
         };
         let (consumer, began) = (Arc::downgrade(self), Instant::now());
         let (next_offset, after_lock) = (turn.next_offset, turn.after_lock);
-        let issued = pull.call_async(&self.instance, move |result| {
+        // An orderly consumer may have to ask for an offset before its next pull.
+        let short = !self.is_orderly();
+        let issued = pull.call_async(&self.instance, short, move |result| {
             if let Some(consumer) = consumer.upgrade() {
                 consumer.pulled(turn, began, result);
             }
@@ -219,6 +222,16 @@ impl PushInner {
             log::warn!("{}: pull of {:?}: {error}", self.options.group, queue.queue);
             self.instance.update_routes_soon();
             self.pull_later(PullTurn { queue, next_offset, after_lock }, error_delay);
+        }
+    }
+
+    /// The next pull of a queue, from the thread that learned the outcome of the last one, unless it
+    /// may have to wait.
+    fn pull_on(self: &Arc<Self>, turn: PullTurn) {
+        if self.is_orderly() || Pull::is_ready(&self.instance, &turn.queue) {
+            self.pull(turn);
+        } else {
+            self.pull_later(turn, Duration::ZERO);
         }
     }
 
@@ -234,7 +247,7 @@ impl PushInner {
         };
         turn.next_offset = result.next_offset;
         match result.status {
-            PullStatus::Found if result.messages.is_empty() => self.pull(turn),
+            PullStatus::Found if result.messages.is_empty() => self.pull_on(turn),
             PullStatus::Found => {
                 let queue = &turn.queue;
                 self.stats.pulled(&queue.topic, began.elapsed(), result.messages.len());
@@ -247,7 +260,7 @@ impl PushInner {
                     Service::Orderly(_) => {}
                 }
                 if self.options.pull_interval.is_zero() {
-                    self.pull(turn);
+                    self.pull_on(turn);
                 } else {
                     self.pull_later(turn, self.options.pull_interval);
                 }
@@ -256,7 +269,7 @@ impl PushInner {
                 if turn.queue.is_empty() && !turn.queue.is_dropped() {
                     self.offsets.update(&turn.queue.queue, result.next_offset, true);
                 }
-                self.pull(turn);
+                self.pull_on(turn);
             }
             PullStatus::OffsetIllegal => self.offset_illegal(&turn),
         }

@@ -184,19 +184,21 @@ impl Instance {
         queue: &MessageQueue,
         wanted: i64,
     ) -> Result<(String, bool), ClientError> {
-        let known = |instance: &Arc<Self>| {
-            let brokers = instance.brokers.read().unwrap_or_else(PoisonError::into_inner);
-            let reader = brokers.reader(&queue.broker_name, wanted);
-            reader.map(|(addr, slave)| (addr.to_owned(), slave))
-        };
-        if let Some(reader) = known(self) {
+        if let Some(reader) = self.known_reader(queue, wanted) {
             return Ok(reader);
         }
         self.update_route(&queue.topic)?;
-        known(self).ok_or_else(|| ClientError::NoBroker {
+        self.known_reader(queue, wanted).ok_or_else(|| ClientError::NoBroker {
             name: queue.broker_name.clone(),
             reason: "no address of the broker is in the route",
         })
+    }
+
+    /// The same, as far as it is known.
+    pub fn known_reader(&self, queue: &MessageQueue, wanted: i64) -> Option<(String, bool)> {
+        let brokers = self.brokers.read().unwrap_or_else(PoisonError::into_inner);
+        let reader = brokers.reader(&queue.broker_name, wanted);
+        reader.map(|(addr, slave)| (addr.to_owned(), slave))
     }
 
     /// The port for sends and offsets, if wanted.

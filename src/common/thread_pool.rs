@@ -369,7 +369,10 @@ impl Shared {
                 }
                 // Under the lock nobody needs to be called: this thread looks at the queue next.
                 self.running.fetch_sub(1, Ordering::SeqCst);
-                self.quiet.notify_all();
+                // Telling nobody would be a system call for each task.
+                if self.stopping.load(Ordering::SeqCst) {
+                    self.quiet.notify_all();
+                }
                 continue;
             }
             if state.queue.is_empty() && self.stopping.load(Ordering::SeqCst) {
