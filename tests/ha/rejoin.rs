@@ -189,7 +189,7 @@ fn a_slave_that_becomes_the_master_delivers_what_waited() {
     site.halves[0].delete_store();
     slave.process.stop(SOON);
     let master = site.master(1, "SYNC_MASTER", &[]);
-    traffic.wait_for_delivery(&mut master.wire());
+    traffic.wait_for_delivery_after_a_crash(&mut master.wire());
     // And it has a slave again.
     let slave = site.slave(0, &[]);
     wait_for_acknowledgement(&master, SOON);

@@ -150,12 +150,24 @@ impl Pair {
         self.wait_for_replication();
         self.send(2_000);
         self.compare("the slave was killed");
+        self.wait_until_deliveries_are_noted();
         self.master.process.kill();
         self.rejoin_master();
         self.wait_for_replication();
         self.send(2_000);
         self.compare("the master was killed");
         self.compare_tables();
+    }
+
+    /// A master that is killed delivers again what it had not yet noted as delivered.
+    fn wait_until_deliveries_are_noted(&self) {
+        let mut wire = self.master.wire();
+        // Levels 1 and 2 of the traffic.
+        let ends = [0, 1].map(|queue| wire.max_offset("SCHEDULE_TOPIC_XXXX", queue));
+        let noted = format!("{{1:{},2:{}}}", ends[0], ends[1]);
+        until("all deliveries are noted", CATCH_UP, || {
+            delays(&self.master).filter(|text| text.contains(&noted))
+        });
     }
 
     /// How far groups have read, and how far delayed messages are delivered, is on the slave too,
@@ -169,11 +181,6 @@ impl Pair {
             let reply = to_slave.call(code::CONSUMER_OFFSET, &place, b"");
             (reply.code() == 0 && reply.number("offset") == Some(77)).then_some(())
         });
-        let delays = |server: &Server| -> Option<String> {
-            let file = server.home.join("store/config/delayOffset.json");
-            let text = std::fs::read_to_string(file).ok()?;
-            Some(text.split_whitespace().collect())
-        };
         let same = until("both have delivered the same", CATCH_UP, || {
             delays(&self.master).filter(|ours| Some(ours) == delays(slave).as_ref())
         });
@@ -218,15 +225,23 @@ impl Pair {
     }
 }
 
+/// How far a broker has delivered delayed messages, as it noted it.
+fn delays(server: &Server) -> Option<String> {
+    let file = server.home.join("store/config/delayOffset.json");
+    let text = std::fs::read_to_string(file).ok()?;
+    Some(text.split_whitespace().collect())
+}
+
 /// Keys of both halves.
-fn more(segment: &str) -> [(&str, &str); 6] {
+fn more(segment: &str) -> [(&str, &str); 7] {
     [
+        ("flushDelayOffsetInterval", "1000"),
         // A send that is late on a busy machine is no refusal.
         ("brokerFastFailureEnable", "false"),
         ("mappedFileSizeCommitLog", segment),
         ("mappedFileSizeConsumeQueue", "20000"),
         ("maxHashSlotNum", "1000"),
         ("maxIndexNum", "4000"),
-        ("slaveTimeout", "1000"),
+        ("slaveTimeout", "20000"),
     ]
 }
