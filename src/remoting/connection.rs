@@ -9,8 +9,7 @@
 //!
 //! Reading is in `reader`, who reads in `read_role`, what becomes of requests in `dispatch`, who writes when in `outbox`.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -25,6 +24,7 @@ use socket2::Socket;
 use super::command::{Command, FLAG_ONEWAY, SerializeType};
 use super::endpoint::Endpoint;
 use super::error::RemotingError;
+use super::gathered::gather;
 use super::outbox::{Admission, Frames, Outbox};
 use super::pending::{PendingCalls, Slot, Waiter};
 use super::read_role::ReadRole;
@@ -50,8 +50,6 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 thread_local! {
     /// Where a thread that sends one frame encodes it, so that it allocates nothing.
     static SCRATCH: Cell<Frames> = Cell::default();
-    /// Answers of this thread that leave together, by connection number.
-    static GATHERED: RefCell<HashMap<u64, (Arc<Connection>, Frames)>> = RefCell::default();
 }
 
 /// One connection.
@@ -447,30 +445,6 @@ impl Connection {
         RemotingError::Timeout {
             addr: self.peer.to_string(),
             timeout_ms: timeout.as_millis() as u64,
-        }
-    }
-}
-
-/// Keeps an answer until the end of what this thread does together, with the others of its
-/// connection.
-fn gather(connection: &Arc<Connection>, response: &Command) {
-    GATHERED.with_borrow_mut(|gathered| {
-        if gathered.is_empty() {
-            together::at_end(send_gathered);
-        }
-        let entry = gathered.entry(connection.id);
-        let (_, frames) = entry.or_insert_with(|| (Arc::clone(connection), Frames::default()));
-        if let Err(error) = frames.push(response) {
-            log::error!("response {} to opaque {}: {error}", response.code, response.opaque);
-        }
-    });
-}
-
-/// Writes what was gathered, a connection at a time.
-fn send_gathered() {
-    for (connection, mut frames) in GATHERED.take().into_values() {
-        if let Err(error) = connection.send_frames(&mut frames) {
-            log::debug!("responses dropped: {error}");
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::checkpoint::StoreCheckpoint;
 use super::commit_log::{CommitLog, LogEntry, read_entry};
@@ -32,10 +32,10 @@ use crate::common::topic::{LMQ_PREFIX, SCHEDULE_TOPIC};
 /// Records that become visible before who waits for them is told: a batch arrives together, and a
 /// long backlog does not keep anybody waiting for its end.
 const TOLD_TOGETHER: usize = 256;
-/// A burst: so much dispatched without a pause means that messages come faster than one by one.
-const GATHER_BYTES: i64 = 16 * 1024;
-/// After a burst the thread lets messages gather instead of being woken for the first of them: a
-/// wake-up costs its sender more than the append.
+/// Messages that come closer together than this are a stream: the thread lets them gather instead of
+/// being woken for each, because a wake-up costs its sender more than the append.
+const STREAM_INTERVAL: Duration = Duration::from_micros(50);
+/// How long it lets them gather.
 const GATHER_PAUSE: Duration = Duration::from_micros(100);
 /// Pause before a unit that could not be written is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -242,8 +242,8 @@ struct Dispatched<'a> {
 
 /// What a round of dispatching came to.
 enum Round {
-    /// Something was dispatched.
-    Moved,
+    /// So many records were dispatched, or passed over.
+    Moved(u32),
     /// There is nothing to dispatch.
     Idle,
     /// The record cannot be dispatched at the moment.
@@ -365,19 +365,19 @@ impl ReputMessageService {
     fn run(&self, signal: &Signal) {
         let mut last = LastQueue::default();
         let mut failures = 0;
-        // Bytes dispatched since it last had nothing to do.
-        let mut burst = 0;
+        // When it last had nothing to do, and the records dispatched since.
+        let (mut idle_at, mut records) = (Instant::now(), 0);
         loop {
-            let begin = self.position();
             match self.round(&mut last) {
-                Round::Moved => {
+                Round::Moved(count) => {
                     failures = 0;
-                    burst += self.position() - begin;
+                    records = count.saturating_add(records);
                 }
                 Round::Idle if signal.stopped() => return,
                 Round::Idle => {
                     self.set_idle();
-                    if std::mem::take(&mut burst) < GATHER_BYTES {
+                    let before = std::mem::replace(&mut idle_at, Instant::now());
+                    if STREAM_INTERVAL * std::mem::take(&mut records) <= idle_at - before {
                         signal.wait_for_wakeup();
                     } else {
                         std::thread::sleep(GATHER_PAUSE);
@@ -421,7 +421,7 @@ impl ReputMessageService {
         };
         let bytes = &visible[..visible.len().min((limit - position) as usize)];
         let start = position;
-        let mut moved = Round::Moved;
+        let (mut records, mut end) = (0, None);
         let mut arrivals = Vec::new();
         loop {
             let rest = &bytes[((position - start) as usize).min(bytes.len())..];
@@ -434,10 +434,12 @@ impl ReputMessageService {
                     let next = position + i64::from(record.total_size);
                     log::error!("the record at {position} says it is at {claimed}; passed over");
                     position = next;
+                    records += 1;
                 }
                 LogEntry::Record(record) => match self.dispatch(&record, &config, last) {
                     Ok(tags_code) => {
                         position += i64::from(record.total_size);
+                        records += 1;
                         if let Some(tags_code) = tags_code {
                             let bytes = &rest[..record.total_size as usize];
                             arrivals.push(Dispatched { record, bytes, tags_code });
@@ -452,7 +454,7 @@ impl ReputMessageService {
                              in {} s",
                             RETRY_PAUSE.as_secs()
                         );
-                        moved = Round::Stuck;
+                        end = Some(Round::Stuck);
                         break;
                     }
                 },
@@ -464,7 +466,7 @@ impl ReputMessageService {
                     match after_bad(&config, &self.log, &error, position, rest.len()) {
                         Some(next) => position = next,
                         None => {
-                            moved = Round::Idle;
+                            end = Some(Round::Idle);
                             break;
                         }
                     }
@@ -474,7 +476,7 @@ impl ReputMessageService {
         }
         self.position.store(position, Ordering::Release);
         self.tell(&mut arrivals, &config);
-        moved
+        end.unwrap_or(Round::Moved(records))
     }
 
     /// Makes a record visible in its queues. Returns its tags code if anybody is to be told.

@@ -135,6 +135,8 @@ struct Requests {
     waiting: VecDeque<Request>,
     /// How many requests ever left the front of `waiting`.
     gone: u64,
+    /// When the watcher looks again by itself; `None`: not before it is called.
+    looks_at: Option<Instant>,
     /// The flush thread waits for so many; see [`Gathering`].
     wanted: usize,
     /// Whether nobody flushes any more.
@@ -307,11 +309,15 @@ impl FlushService {
         requests.waiting.push_back(Request { end, deadline, ticket });
         let count = requests.waiting.len();
         let enough = count >= requests.wanted;
+        let too_late = requests.looks_at.is_none_or(|looks_at| looks_at > deadline);
+        if too_late {
+            requests.looks_at = Some(deadline);
+        }
         drop(requests);
         if enough {
             self.flush_signal.wakeup();
         }
-        if count == 1 {
+        if too_late {
             self.watch_signal.wakeup();
         }
     }
@@ -486,6 +492,7 @@ impl FlushService {
                 requests.gone += count as u64;
                 let late: Vec<Request> = requests.waiting.drain(..count).collect();
                 let next = requests.waiting.front().map(|request| request.deadline);
+                requests.looks_at = next;
                 drop(requests);
                 for request in late {
                     request.ticket.complete(PutStatus::FlushDiskTimeout, "the flush took too long");

@@ -31,6 +31,8 @@ struct Request {
 struct Waiting {
     /// In the order of their offsets.
     requests: VecDeque<Request>,
+    /// When the thread looks again by itself; `None`: not before it is called.
+    looks_at: Option<Instant>,
     closed: bool,
 }
 
@@ -39,7 +41,8 @@ struct Waiting {
 /// The put is answered by the thread that reads the acknowledgement which completes it; the thread
 /// here sleeps until the first deadline. Requests are kept in the order of their offsets, so an
 /// acknowledgement completes a prefix: none waits for another one's deadline, and completing costs
-/// nothing for those that go on waiting.
+/// nothing for those that go on waiting. Nor does the thread look at every put: it sleeps until the
+/// deadline of one that may have been answered long ago.
 ///
 /// No acknowledgement is lost between looking and waiting: how the slaves stand is asked for under
 /// the lock, and whoever reads an acknowledgement notes it before it takes the lock.
@@ -85,8 +88,12 @@ impl GroupTransfer {
             let later = waiting.requests.iter().rev().take_while(|other| other.end > end).count();
             let at = waiting.requests.len() - later;
             waiting.requests.insert(at, Request { end, deadline, ticket });
+            let too_late = waiting.looks_at.is_none_or(|looks_at| looks_at > deadline);
+            if too_late {
+                waiting.looks_at = Some(deadline);
+            }
             drop(waiting);
-            if at == 0 {
+            if too_late {
                 self.signal.wakeup();
             }
             return;
@@ -119,7 +126,8 @@ impl GroupTransfer {
                 let now = Instant::now();
                 let late = waiting.requests.iter().take_while(|one| one.deadline <= now).count();
                 let late: Vec<Request> = waiting.requests.drain(..late).collect();
-                (late, waiting.requests.front().map(|request| request.deadline))
+                waiting.looks_at = waiting.requests.front().map(|request| request.deadline);
+                (late, waiting.looks_at)
             };
             give_up(late, "no slave acknowledged it within slaveTimeout");
             let goes_on = match next {
