@@ -2,10 +2,11 @@
 //! stores no second copy, and a commit after a rollback, or a rollback after a commit, changes
 //! nothing. (In Java each end is carried out.)
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::common::quick_hash::QuickMap;
 use crate::common::rarely::Rarely;
 use crate::common::sync::lock;
 
@@ -50,11 +51,11 @@ pub enum Begin {
 
 #[derive(Debug, Default)]
 struct Table {
-    states: HashMap<Half, State>,
+    states: QuickMap<Half, State>,
     /// The oldest first.
     order: VecDeque<Half>,
     /// Copies that the checks put back, and what they are copies of.
-    copies: HashMap<Half, Half>,
+    copies: QuickMap<Half, Half>,
     copy_order: VecDeque<Half>,
 }
 

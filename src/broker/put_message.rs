@@ -10,7 +10,7 @@ use super::timed::{Due, TimedWishes};
 use crate::common::properties::{
     CLUSTER, DELAY, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, REAL_QUEUE_ID, REAL_TOPIC,
     TIMER_DELAY_MS, TIMER_DELAY_SEC, TIMER_DELIVER_MS, TIMER_OUT_MS, TRANSACTION_PREPARED, WAIT,
-    position,
+    pair, pairs, position,
 };
 use crate::common::sys_flag::{TRANSACTION_COMMIT, TRANSACTION_MASK, TRANSACTION_NOT};
 use crate::common::topic::{SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC};
@@ -28,8 +28,8 @@ pub struct Wishes<'a> {
     pub timed: TimedWishes<'a>,
     /// Where `WAIT` stands.
     wait_at: Option<Range<usize>>,
-    /// There is a malformed pair, perhaps a name that stands twice, or a cluster already: the text
-    /// is not stored as it is.
+    /// There is a malformed pair, perhaps a name that stands twice, or one that the broker sets: the
+    /// text is not stored as it is.
     irregular: bool,
 }
 
@@ -49,7 +49,7 @@ impl<'a> Wishes<'a> {
                         WAIT => (wishes.wait, wishes.wait_at) = (Some(value), Some(start..end)),
                         DELAY => wishes.delay = Some(value),
                         TRANSACTION_PREPARED => wishes.transaction = Some(value),
-                        CLUSTER => wishes.irregular = true,
+                        CLUSTER | REAL_TOPIC | REAL_QUEUE_ID => wishes.irregular = true,
                         _ => wishes.timed.note(name, value),
                     }
                     wishes.irregular |= !names.is_new(name);
@@ -81,18 +81,6 @@ impl<'a> Wishes<'a> {
     }
 }
 
-/// A name and its value, if well-formed.
-fn pair(segment: &str) -> Option<(&str, &str)> {
-    let middle = position(segment.as_bytes(), 0, NAME_VALUE_SEPARATOR as u8)?;
-    let (name, value) = (&segment[..middle], &segment[middle + 1..]);
-    (!name.is_empty() && !value.is_empty()).then_some((name, value))
-}
-
-/// The well-formed pairs of the string form, in order.
-fn pairs(properties: &str) -> impl Iterator<Item = (&str, &str)> {
-    properties.split(PROPERTY_SEPARATOR).filter_map(pair)
-}
-
 /// Remembers names, roughly: it may take a new one for known, never a known one for new.
 #[derive(Default)]
 struct Names(u64);
@@ -109,28 +97,37 @@ impl Names {
     }
 }
 
-/// The properties of an ordinary message as they are stored: without `WAIT`, with `CLUSTER`.
-/// Almost always that is a cut and an addition.
-fn stored(properties: &str, wishes: &Wishes<'_>, cluster: &str) -> String {
+/// The properties of a message as they are stored: with those of `add`, which only the broker sets,
+/// and perhaps without `WAIT`. Almost always that is a cut and an addition.
+fn stored(properties: &str, wishes: &Wishes<'_>, keep_wait: bool, add: &[(&str, &str)]) -> String {
     if wishes.irregular {
-        return rewrite(properties, &[WAIT], &[(CLUSTER, cluster)]);
+        return rewrite(properties, if keep_wait { &[] } else { &[WAIT] }, add);
     }
-    let mut text = String::with_capacity(properties.len() + CLUSTER.len() + cluster.len() + 2);
-    let wait = wishes.wait_at.clone().unwrap_or(properties.len()..properties.len());
-    for part in [&properties[..wait.start], &properties[wait.end..]] {
+    let added: usize = add.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    let mut text = String::with_capacity(properties.len() + added);
+    let cut = wishes.wait_at.clone().filter(|_| !keep_wait);
+    let cut = cut.unwrap_or(properties.len()..properties.len());
+    for part in [&properties[..cut.start], &properties[cut.end..]] {
         let part = part.trim_matches(PROPERTY_SEPARATOR);
         if !text.is_empty() && !part.is_empty() {
             text.push(PROPERTY_SEPARATOR);
         }
         text.push_str(part);
     }
+    for (name, value) in add {
+        push_pair(&mut text, name, value);
+    }
+    text
+}
+
+/// Appends a pair, behind a separator unless it is the first.
+fn push_pair(text: &mut String, name: &str, value: &str) {
     if !text.is_empty() {
         text.push(PROPERTY_SEPARATOR);
     }
-    text.push_str(CLUSTER);
+    text.push_str(name);
     text.push(NAME_VALUE_SEPARATOR);
-    text.push_str(cluster);
-    text
+    text.push_str(value);
 }
 
 /// The string form without the properties `drop` and those of `add`, then `add`. Malformed pairs
@@ -138,23 +135,15 @@ fn stored(properties: &str, wishes: &Wishes<'_>, cluster: &str) -> String {
 pub fn rewrite(properties: &str, drop: &[&str], add: &[(&str, &str)]) -> String {
     let added: usize = add.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
     let mut text = String::with_capacity(properties.len() + added);
-    let mut push = |name: &str, value: &str| {
-        if !text.is_empty() {
-            text.push(PROPERTY_SEPARATOR);
-        }
-        text.push_str(name);
-        text.push(NAME_VALUE_SEPARATOR);
-        text.push_str(value);
-    };
     let last = repeated(properties);
     for (at, (name, value)) in pairs(properties).enumerate() {
         let replaced = drop.contains(&name) || add.iter().any(|(known, _)| *known == name);
         if !replaced && last.as_ref().is_none_or(|last| last.get(name) == Some(&at)) {
-            push(name, value);
+            push_pair(&mut text, name, value);
         }
     }
     for (name, value) in add {
-        push(name, value);
+        push_pair(&mut text, name, value);
     }
     text
 }
@@ -212,18 +201,13 @@ pub fn place<'a>(
     waiting: Waiting,
 ) -> Result<Placement<'a>, String> {
     if wishes.is_half() {
+        let queue_id = queue_id.to_string();
+        let add = [(CLUSTER, cluster), (REAL_TOPIC, topic), (REAL_QUEUE_ID, &queue_id)];
         return Ok(Placement {
             topic: Cow::Borrowed(TRANS_HALF_TOPIC),
             queue_id: 0,
             sys_flag: sys_flag & !TRANSACTION_MASK,
-            properties: Cow::Owned(redirected(
-                properties,
-                &[],
-                &[],
-                topic,
-                queue_id,
-                Some(cluster),
-            )),
+            properties: Cow::Owned(stored(properties, wishes, true, &add)),
         });
     }
     if let Some(level) = effective_delay(wishes, sys_flag, waiting.max_level)? {
@@ -241,7 +225,7 @@ pub fn place<'a>(
         topic: Cow::Borrowed(topic),
         queue_id,
         sys_flag,
-        properties: Cow::Owned(stored(properties, wishes, cluster)),
+        properties: Cow::Owned(stored(properties, wishes, false, &[(CLUSTER, cluster)])),
     })
 }
 
@@ -381,14 +365,22 @@ mod tests {
                 let sent = text(&sent) + end;
                 let wishes = Wishes::of(&sent);
                 assert!(!wishes.irregular);
-                let rewritten = rewrite(&sent, &[WAIT], &[(CLUSTER, "c")]);
-                assert_eq!(stored(&sent, &wishes, "c"), rewritten);
+                for (keep_wait, drop) in [(true, &[][..]), (false, &[WAIT])] {
+                    let add = [(CLUSTER, "c"), (REAL_TOPIC, "T")];
+                    let rewritten = rewrite(&sent, drop, &add);
+                    assert_eq!(stored(&sent, &wishes, keep_wait, &add), rewritten);
+                }
             }
+        }
+        for set_by_the_broker in ["CLUSTER\u{1}c", "REAL_TOPIC\u{1}T", "REAL_QID\u{1}1"] {
+            assert!(Wishes::of(set_by_the_broker).irregular);
         }
         for irregular in ["a", "a\u{1}1\u{2}\u{2}b\u{1}2", "\u{2}a\u{1}1", "a\u{1}1\u{2}a\u{1}2"] {
             assert!(Wishes::of(irregular).irregular, "{irregular:?}");
         }
-        assert_eq!(stored("WAIT\u{1}x", &Wishes::of("WAIT\u{1}x"), "c"), "CLUSTER\u{1}c");
+        let only_wait = "WAIT\u{1}x";
+        let rest = stored(only_wait, &Wishes::of(only_wait), false, &[(CLUSTER, "c")]);
+        assert_eq!(rest, "CLUSTER\u{1}c");
     }
 
     #[test]

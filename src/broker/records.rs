@@ -4,7 +4,6 @@ use std::io::IoSlice;
 
 use crate::common::record::{RecordView, read_record};
 use crate::common::shared_bytes::SharedBytes;
-use crate::store::MessageStore;
 
 /// Calls `each` with every record, in order, until it says to stop. A record that cannot be read
 /// ends it too; the store checked them when they became visible.
@@ -30,20 +29,4 @@ pub fn for_each_record(
             rest = rest.get(view.total_size as usize..).unwrap_or_default();
         }
     }
-}
-
-/// Calls `look` with the record at a commit-log offset; `None` if there is none.
-pub fn with_record<R>(
-    store: &MessageStore,
-    commit_log_offset: i64,
-    look: impl FnOnce(&RecordView<'_>) -> R,
-) -> Option<R> {
-    let record = store.record_at(commit_log_offset)?;
-    let mut look = Some(look);
-    let mut result = None;
-    for_each_record(&*record, |view| {
-        result = look.take().map(|look| look(view));
-        std::ops::ControlFlow::Break(())
-    });
-    result
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::config::BrokerConfig;
 use super::put_message::{self, Wishes};
-use super::records::with_record;
 use super::send::{MAX_RECONSUME_TIMES_VERSION, dead_letter_topic, random_queue};
 use super::{Answer, Broker, Refusal, timed, topics};
 use crate::common::message_id::MessageId;
@@ -39,7 +38,7 @@ pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Comm
         // The group wants no retries: the message is dropped, which is what it asked for.
         return Ok(Some(Command::response(code::SUCCESS)));
     }
-    let stored = with_record(&broker.store, header.offset, |record| {
+    let stored = broker.store.with_record(header.offset, |record| {
         store_again(broker, &group, &header, request.version, record)
     });
     let stored = stored.unwrap_or_else(|| {

@@ -21,7 +21,7 @@ use super::ended_transactions::REMEMBERED;
 use super::put_message;
 use super::records::for_each_record;
 use super::send::is_stored;
-use super::transactions::{ENDED_TAG, real_target};
+use super::transactions::{ENDED_TAG, HalfProperties};
 use crate::common::clock::now_ms;
 use crate::common::message_id::MessageId;
 use crate::common::properties::{
@@ -453,7 +453,7 @@ fn send_check(
     copy: &PutResult,
 ) -> Result<(), String> {
     let group = find_property(properties, PRODUCER_GROUP).unwrap_or_default();
-    let (topic, queue_id) = real_target(half)?;
+    let (topic, queue_id) = HalfProperties::of(half).real_target()?;
     let nobody = || format!("no producer of group \"{group}\" is online");
     let producer = broker.producers.pick(group).ok_or_else(nobody)?;
     // As the producer gets it from Java: putting the copy back has left its mark.

@@ -4,40 +4,63 @@
 //! A half message lies in `RMQ_SYS_TRANS_HALF_TOPIC`, where no consumer reads. Its end is written
 //! down in `RMQ_SYS_TRANS_OP_HALF_TOPIC`, as a message whose body is the half message's queue offset:
 //! nothing in the log is ever changed or removed. A commit stores the message once more, under its
-//! real topic, before its end is written down; so a crash in between commits twice rather than
-//! never. Of several ends of one half message the first counts
-//! ([`ended_transactions`](super::ended_transactions)).
+//! real topic, and its end right behind it, with one append: what makes the one durable makes the
+//! other durable, and a commit that was answered is not asked about again. Of several ends of one
+//! half message the first counts ([`ended_transactions`](super::ended_transactions)).
 
 use std::sync::Arc;
 
 use super::ended_transactions::{Begin, End};
 use super::put_message::{self, Wishes};
-use super::records::with_record;
 use super::send::{is_stored, put_status_answer};
 use super::{Answer, Broker, Refusal, timed};
 use crate::common::clock::now_ms;
-use crate::common::properties::{
-    PRODUCER_GROUP, REAL_QUEUE_ID, REAL_TOPIC, TAGS, WAIT, find as find_property,
-};
+use crate::common::properties::{PRODUCER_GROUP, REAL_QUEUE_ID, REAL_TOPIC, find_each};
 use crate::common::record::{RecordFields, RecordView};
 use crate::common::sys_flag::{TRANSACTION_COMMIT, TRANSACTION_MASK, TRANSACTION_ROLLBACK};
 use crate::common::topic::{TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC};
-use crate::remoting::protocol::headers::EndTransactionRequestHeader;
+use crate::remoting::header::{FieldType, HeaderError};
 use crate::remoting::protocol::response_code as code;
-use crate::remoting::{Command, Connection};
+use crate::remoting::{Command, Connection, Fields};
 use crate::store::config::BrokerRole;
-use crate::store::message::{NewMessage, PutResult};
+use crate::store::message::NewMessage;
 
 /// The tag of a message that says that a half message has ended.
 pub const ENDED_TAG: &str = "d";
+/// All properties of such a message: `WAIT` and `TAGS`.
+const END_PROPERTIES: &str = "WAIT\u{1}true\u{2}TAGS\u{1}d";
+
+const COMMIT_LOG_OFFSET: &str = "commitLogOffset";
+
+/// The header of END_TRANSACTION, as far as the broker looks at it, borrowed from the request (whole:
+/// [`EndTransactionRequestHeader`](crate::remoting::protocol::headers::EndTransactionRequestHeader)).
+struct EndHeader<'a> {
+    producer_group: &'a str,
+    tran_state_table_offset: i64,
+    commit_log_offset: i64,
+    commit_or_rollback: i32,
+}
+
+impl<'a> EndHeader<'a> {
+    fn read(fields: &'a Fields) -> Result<Self, HeaderError> {
+        let long = |name| i64::read(fields.get(name), name);
+        let group = "producerGroup";
+        Ok(Self {
+            producer_group: fields.get(group).ok_or(HeaderError::Missing(group))?,
+            tran_state_table_offset: long("tranStateTableOffset")?,
+            commit_log_offset: long(COMMIT_LOG_OFFSET)?,
+            commit_or_rollback: i32::read(fields.get("commitOrRollback"), "commitOrRollback")?,
+        })
+    }
+}
 
 /// Ending a transaction whose half message was just written waits for nothing, where puts do not.
 pub fn is_short(broker: &Broker, request: &Command) -> bool {
     let store = broker.store.config();
-    let offset = request.fields.get("tranStateTableOffset").and_then(|text| text.parse().ok());
+    let offset = request.fields.get(COMMIT_LOG_OFFSET).and_then(|text| text.parse().ok());
     store.broker_role == BrokerRole::AsyncMaster
         && !store.is_sync_flush()
-        && offset.is_some_and(|offset| broker.store.is_in_memory(TRANS_HALF_TOPIC, 0, offset))
+        && offset.is_some_and(|offset| broker.store.is_record_in_memory(offset))
 }
 
 /// Answers END_TRANSACTION.
@@ -48,7 +71,7 @@ pub fn process(broker: &Arc<Broker>, _connection: &Arc<Connection>, request: Com
             "this broker is a slave; the end of a transaction belongs to its master",
         )));
     }
-    let header: EndTransactionRequestHeader = request.header()?;
+    let header = EndHeader::read(&request.fields)?;
     let commits = match header.commit_or_rollback {
         TRANSACTION_COMMIT => true,
         TRANSACTION_ROLLBACK => false,
@@ -62,9 +85,10 @@ pub fn process(broker: &Arc<Broker>, _connection: &Arc<Connection>, request: Com
             return Err(problem.into());
         }
     };
-    let ended = with_record(&broker.store, header.commit_log_offset, |half| {
-        check(&header, half)?;
-        end(broker, half, commits, &header.producer_group)
+    let ended = broker.store.with_record(header.commit_log_offset, |half| {
+        let properties = HalfProperties::of(half);
+        check(&header, half, &properties)?;
+        end(broker, half, &properties, commits, header.producer_group)
     });
     let ended = ended.unwrap_or_else(|| {
         Err(Refusal::new(
@@ -82,7 +106,13 @@ pub fn process(broker: &Arc<Broker>, _connection: &Arc<Connection>, request: Com
 }
 
 /// Carries an end out, if it is the first.
-fn end(broker: &Broker, half: &RecordView<'_>, commits: bool, group: &str) -> Result<(), Refusal> {
+fn end(
+    broker: &Broker,
+    half: &RecordView<'_>,
+    properties: &HalfProperties<'_>,
+    commits: bool,
+    group: &str,
+) -> Result<(), Refusal> {
     let place = (half.queue_id, half.queue_offset);
     let how = if commits { End::Commit } else { End::Rollback };
     let ends = &broker.ended_transactions;
@@ -94,20 +124,30 @@ fn end(broker: &Broker, half: &RecordView<'_>, commits: bool, group: &str) -> Re
             return Err(Refusal::new(code::SYSTEM_BUSY, problem));
         }
     }
-    if commits && let Err(refusal) = commit(broker, half) {
-        ends.give_up(place);
-        return Err(refusal);
+    let body = half.queue_offset.to_string();
+    let end = end_message(broker, half.queue_id, &body);
+    if !commits {
+        ends.finish(place, how);
+        write_down_rollback(broker, end);
+        return Ok(());
     }
-    ends.finish(place, how);
-    write_down_end(broker, half.queue_id, half.queue_offset);
-    Ok(())
+    let committed = commit(broker, half, properties, &end);
+    match committed {
+        Ok(()) => ends.finish(place, how),
+        Err(_) => ends.give_up(place),
+    }
+    committed
 }
 
 /// Whether the request means this half message.
-fn check(header: &EndTransactionRequestHeader, half: &RecordView<'_>) -> Result<(), Refusal> {
+fn check(
+    header: &EndHeader<'_>,
+    half: &RecordView<'_>,
+    properties: &HalfProperties<'_>,
+) -> Result<(), Refusal> {
     let problem = if half.topic != TRANS_HALF_TOPIC {
         "the message is not a half message"
-    } else if find_property(half.properties, PRODUCER_GROUP) != Some(&header.producer_group) {
+    } else if properties.group != Some(header.producer_group) {
         "the producer group is not the half message's"
     } else if half.queue_offset != header.tran_state_table_offset {
         "the transaction state table offset is not the half message's"
@@ -119,22 +159,45 @@ fn check(header: &EndTransactionRequestHeader, half: &RecordView<'_>) -> Result<
     Err(Refusal::new(code::SYSTEM_ERROR, problem))
 }
 
-/// Topic and queue that a half message is meant for.
-pub fn real_target<'a>(half: &RecordView<'a>) -> Result<(&'a str, i32), String> {
-    let topic = find_property(half.properties, REAL_TOPIC)
-        .ok_or_else(|| format!("the half message has no property {REAL_TOPIC}"))?;
-    let queue = find_property(half.properties, REAL_QUEUE_ID).unwrap_or_default();
-    let queue_id = queue.parse().map_err(|_| {
-        format!("the half message's property {REAL_QUEUE_ID} is \"{queue}\", expected an integer")
-    })?;
-    Ok((topic, queue_id))
+/// What a half message's properties say about its transaction.
+pub struct HalfProperties<'a> {
+    group: Option<&'a str>,
+    topic: Option<&'a str>,
+    queue_id: Option<&'a str>,
+}
+
+impl<'a> HalfProperties<'a> {
+    /// Reads them.
+    pub fn of(half: &RecordView<'a>) -> Self {
+        let names = [PRODUCER_GROUP, REAL_TOPIC, REAL_QUEUE_ID];
+        let [group, topic, queue_id] = find_each(half.properties, names);
+        Self { group, topic, queue_id }
+    }
+
+    /// Topic and queue that the message is meant for.
+    pub fn real_target(&self) -> Result<(&'a str, i32), String> {
+        let topic =
+            self.topic.ok_or_else(|| format!("the half message has no property {REAL_TOPIC}"))?;
+        let queue = self.queue_id.unwrap_or_default();
+        let queue_id = queue.parse().map_err(|_| {
+            format!(
+                "the half message's property {REAL_QUEUE_ID} is \"{queue}\", expected an integer"
+            )
+        })?;
+        Ok((topic, queue_id))
+    }
 }
 
 /// Stores a half message under its real topic, with all properties of the half message: clients
-/// need `TRAN_MSG` and the rest.
-fn commit(broker: &Broker, half: &RecordView<'_>) -> Result<(), Refusal> {
+/// need `TRAN_MSG` and the rest. Its end is written down with it.
+fn commit(
+    broker: &Broker,
+    half: &RecordView<'_>,
+    properties: &HalfProperties<'_>,
+    end: &RecordFields<'_>,
+) -> Result<(), Refusal> {
     let refused = |problem| Refusal::new(code::SYSTEM_ERROR, problem);
-    let (topic, queue_id) = real_target(half).map_err(refused)?;
+    let (topic, queue_id) = properties.real_target().map_err(refused)?;
     let sys_flag = (half.sys_flag & !TRANSACTION_MASK) | TRANSACTION_COMMIT;
     let wishes = Wishes::of(half.properties);
     let waiting = timed::waiting_again(broker, &wishes, sys_flag)?;
@@ -145,19 +208,14 @@ fn commit(broker: &Broker, half: &RecordView<'_>) -> Result<(), Refusal> {
         record: RecordFields {
             topic: &placed.topic,
             queue_id: placed.queue_id,
-            flag: half.flag,
             sys_flag: placed.sys_flag,
-            born_timestamp: half.born_timestamp,
-            born_host: half.born_host,
-            store_host: half.store_host,
-            reconsume_times: half.reconsume_times,
             prepared_transaction_offset: half.physical_offset,
-            body: half.body,
             properties: &placed.properties,
+            ..half.again()
         },
         wait_store: wishes.waits(),
     };
-    let result = broker.store.put(&message).wait();
+    let result = broker.store.put_with(&message, Some(end)).wait();
     if is_stored(result.status) {
         return Ok(());
     }
@@ -165,46 +223,34 @@ fn commit(broker: &Broker, half: &RecordView<'_>) -> Result<(), Refusal> {
     Err(Refusal::new(answer, remark.unwrap_or_default()))
 }
 
-/// Writes down that a half message has ended. A failure is logged only: the producer will be asked
-/// once more, and the end written down then.
-fn write_down_end(broker: &Broker, queue_id: i32, queue_offset: i64) {
-    let properties = put_message::rewrite("", &[], &[(WAIT, "true"), (TAGS, ENDED_TAG)]);
-    let body = queue_offset.to_string();
-    let result = put_as_broker(broker, TRANS_OP_HALF_TOPIC, queue_id, &body, &properties);
+/// The message that says that a half message has ended; `body` is its queue offset.
+fn end_message<'a>(broker: &Broker, queue_id: i32, body: &'a str) -> RecordFields<'a> {
+    RecordFields {
+        topic: TRANS_OP_HALF_TOPIC,
+        queue_id,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: now_ms(),
+        born_host: broker.store_host,
+        store_host: broker.store_host,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body: body.as_bytes(),
+        properties: END_PROPERTIES,
+    }
+}
+
+/// Writes down that a half message has ended without being committed. A failure is logged only: the
+/// producer will be asked once more, and the end written down then.
+fn write_down_rollback(broker: &Broker, end: RecordFields<'_>) {
+    let result = broker.store.put(&NewMessage { record: end, wait_store: false }).wait();
     if !is_stored(result.status) {
         log::error!(
-            "the end of the half message {queue_offset} could not be written down: {}; its producer \
+            "the end of a rolled back half message could not be written down: {}; its producer \
              will be asked again",
             result.status.name()
         );
     }
-}
-
-/// Stores a message of the broker's own.
-fn put_as_broker(
-    broker: &Broker,
-    topic: &str,
-    queue_id: i32,
-    body: &str,
-    properties: &str,
-) -> PutResult {
-    let message = NewMessage {
-        record: RecordFields {
-            topic,
-            queue_id,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: now_ms(),
-            born_host: broker.store_host,
-            store_host: broker.store_host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: body.as_bytes(),
-            properties,
-        },
-        wait_store: false,
-    };
-    broker.store.put(&message).wait()
 }
 
 #[cfg(test)]

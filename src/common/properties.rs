@@ -180,9 +180,10 @@ impl Properties {
 }
 
 /// The name and value of a segment that has both.
-fn pair(segment: &str) -> Option<(&str, &str)> {
-    let pair = segment.split_once(NAME_VALUE_SEPARATOR)?;
-    (!pair.0.is_empty() && !pair.1.is_empty()).then_some(pair)
+pub fn pair(segment: &str) -> Option<(&str, &str)> {
+    let middle = position(segment.as_bytes(), 0, NAME_VALUE_SEPARATOR as u8)?;
+    let (name, value) = (&segment[..middle], &segment[middle + 1..]);
+    (!name.is_empty() && !value.is_empty()).then_some((name, value))
 }
 
 /// Names and values of the string form, in order; names may repeat.
@@ -190,27 +191,31 @@ pub fn pairs(text: &str) -> impl DoubleEndedIterator<Item = (&str, &str)> {
     text.split(PROPERTY_SEPARATOR).filter_map(pair)
 }
 
-/// The value of `name` in the string form, without building the map (the last one wins). The store
-/// asks for four names of every message, so this goes from one separator to the next, eight bytes
-/// at a time.
+/// The value of `name` in the string form, without building the map (the last one wins).
 pub fn find<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let bytes = text.as_bytes();
-    let mut found = None;
-    let mut from = 0;
-    while let Some(at) = position(bytes, from, NAME_VALUE_SEPARATOR as u8) {
-        from = at + 1;
-        let named = bytes[..at].strip_suffix(name.as_bytes());
-        if named.is_some_and(|before| before.last().is_none_or(|b| *b == PROPERTY_SEPARATOR as u8))
-        {
-            let end = position(bytes, from, PROPERTY_SEPARATOR as u8).unwrap_or(bytes.len());
-            found = text.get(from..end).filter(|value| !value.is_empty()).or(found);
-            from = end;
-        }
-    }
-    found.filter(|_| !name.is_empty())
+    let [value] = find_each(text, [name]);
+    value
 }
 
-/// The first place of a byte, not before `from`.
+/// The values of several names, found in one pass: the store asks for three of every message.
+pub fn find_each<'a, const N: usize>(text: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
+    let mut found = [None; N];
+    let mut start = 0;
+    while start < text.len() {
+        let end = position(text.as_bytes(), start, PROPERTY_SEPARATOR as u8).unwrap_or(text.len());
+        if let Some((name, value)) = pair(&text[start..end]) {
+            for (found, wanted) in found.iter_mut().zip(names) {
+                if name == wanted {
+                    *found = Some(value);
+                }
+            }
+        }
+        start = end + 1;
+    }
+    found
+}
+
+/// The first place of a byte, not before `from`; eight bytes are looked at at a time.
 pub fn position(bytes: &[u8], from: usize, byte: u8) -> Option<usize> {
     const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
@@ -256,6 +261,7 @@ mod tests {
         assert_eq!(properties.encode(), "a\u{1}3\u{2}b\u{1}2");
         assert_eq!(find(text, "a"), Some("3"));
         assert_eq!(find(text, "c"), None);
+        assert_eq!(find_each(text, ["c", "a", ""]), [None, Some("3"), None]);
     }
 
     /// Whatever the text is: reading is idempotent, and looking up one name agrees with the map.

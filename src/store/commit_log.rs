@@ -17,8 +17,8 @@ use super::message_store::StoreError;
 use crate::common::clock::now_ms;
 use crate::common::config::Live;
 use crate::common::record::{
-    BLANK_MAGIC, PHYSICAL_OFFSET_POSITION, QUEUE_OFFSET_POSITION, RecordError, RecordView,
-    SYS_FLAG_POSITION, patch_record, read_record,
+    BLANK_MAGIC, PHYSICAL_OFFSET_POSITION, QUEUE_OFFSET_POSITION, RecordError, RecordFields,
+    RecordView, SYS_FLAG_POSITION, encode_record, patch_record, read_record,
 };
 use crate::common::sys_flag;
 
@@ -45,13 +45,24 @@ impl EncodedRecords {
         self.ends.clear();
     }
 
-    fn patch(&mut self, queue_offset: i64, step: i64, physical_offset: i64, store_timestamp: i64) {
-        let (mut start, mut index) = (0, queue_offset);
-        for &end in &self.ends {
+    /// Encodes one more.
+    pub fn push(&mut self, record: &RecordFields<'_>) {
+        encode_record(record, &mut self.bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Fills in what an append decides.
+    fn patch(
+        &mut self,
+        queue_offsets: impl Iterator<Item = i64>,
+        physical_offset: i64,
+        store_timestamp: i64,
+    ) {
+        let mut start = 0;
+        for (&end, queue_offset) in self.ends.iter().zip(queue_offsets) {
             let record = &mut self.bytes[start..end];
-            patch_record(record, index, physical_offset + start as i64, store_timestamp);
+            patch_record(record, queue_offset, physical_offset + start as i64, store_timestamp);
             start = end;
-            index += step;
         }
     }
 }
@@ -67,6 +78,8 @@ pub struct AppendTarget<'a> {
     pub counted: bool,
     /// Further queues that each get one offset, for a message that goes into several.
     pub also: &'a [Arc<ConsumeQueue>],
+    /// The queue of the last record, if that is another one.
+    pub last: Option<&'a ConsumeQueue>,
     /// Encodes the record, if its content depends on offsets that are known only under the lock.
     pub encode: Option<&'a LateEncode<'a>>,
 }
@@ -267,7 +280,8 @@ impl CommitLog {
         now: i64,
     ) -> Result<Appended, AppendError> {
         let queue = target.queue;
-        if queue.is_removed() || target.also.iter().any(|queue| queue.is_removed()) {
+        let mut others = target.also.iter().map(|queue| &**queue).chain(target.last);
+        if queue.is_removed() || others.any(|queue| queue.is_removed()) {
             return Err(AppendError::QueueRemoved);
         }
         if let Some(encode) = target.encode {
@@ -283,8 +297,12 @@ impl CommitLog {
         };
         let file_start = appender.file().start();
         let offset = file_start + (appender.file().size() - appender.room()) as i64;
+        let own = (records.ends.len() - usize::from(target.last.is_some())) as i64;
         let queue_offset = if target.counted { queue.next_offset() } else { 0 };
-        records.patch(queue_offset, i64::from(target.counted), offset, now);
+        let step = i64::from(target.counted);
+        let queue_offsets = (0..own).map(|number| queue_offset + number * step);
+        let of_last = target.last.map(|queue| queue.next_offset());
+        records.patch(queue_offsets.chain(of_last), offset, now);
         let at = appender
             .append(&records.bytes)
             .map_err(|error| AppendError::Failed(format!("the append failed: {error}")))?;
@@ -294,8 +312,11 @@ impl CommitLog {
                 self.allocator.populate_ahead(appender.file(), appending.populated.max(end_at));
         }
         if target.counted {
-            queue.set_next_offset(queue_offset + records.ends.len() as i64);
+            queue.set_next_offset(queue_offset + own);
             target.also.iter().for_each(|queue| queue.set_next_offset(queue.next_offset() + 1));
+        }
+        if let Some(last) = target.last {
+            last.set_next_offset(last.next_offset() + 1);
         }
         self.last_store_timestamp.store(now, Ordering::Release);
         Ok(Appended { queue_offset, offset, end: file_start + end_at as i64, store_timestamp: now })

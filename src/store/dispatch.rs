@@ -13,7 +13,7 @@ use super::commit_log::{CommitLog, LogEntry, read_entry};
 use super::config::StoreConfig;
 use super::consume_queue::{ConsumeQueue, Unit};
 use super::delay_levels::DelayLevels;
-use super::index::IndexService;
+use super::index::{IndexService, keys};
 use super::message::ExtUnit;
 use super::message_store::{Arrival, ArrivalListener};
 use super::queue_table::QueueTable;
@@ -67,8 +67,8 @@ pub struct Dispatcher {
 #[derive(Default)]
 pub struct LastQueue(Option<Arc<ConsumeQueue>>);
 
-/// Tags code of a record's unit: the hash of its tag, in the schedule topic its due time.
-pub fn unit_tags_code(record: &RecordView<'_>, levels: &DelayLevels) -> i64 {
+/// Tags code of the unit of a record with those tags: their hash, in the schedule topic its due time.
+fn unit_tags_code(record: &RecordView<'_>, tags: Option<&str>, levels: &DelayLevels) -> i64 {
     if record.topic == SCHEDULE_TOPIC
         && let Some(level) = properties::find(record.properties, properties::DELAY)
         && let Ok(level) = level.parse()
@@ -76,7 +76,7 @@ pub fn unit_tags_code(record: &RecordView<'_>, levels: &DelayLevels) -> i64 {
     {
         return due;
     }
-    tags_code(properties::find(record.properties, properties::TAGS))
+    tags_code(tags)
 }
 
 /// The further queues that a message names, separated by commas; blanks alone are none.
@@ -124,9 +124,11 @@ impl Dispatcher {
     ) -> io::Result<Option<i64>> {
         let kind = record.sys_flag & sys_flag::TRANSACTION_MASK;
         let visible = matches!(kind, sys_flag::TRANSACTION_NOT | sys_flag::TRANSACTION_COMMIT);
-        let code = if visible { self.add_unit(record, config, last)? } else { None };
+        let names = [properties::TAGS, properties::UNIQUE_KEY, properties::KEYS];
+        let [tags, unique, words] = properties::find_each(record.properties, names);
+        let code = if visible { self.add_unit(record, tags, config, last)? } else { None };
         if kind != sys_flag::TRANSACTION_ROLLBACK && config.message_index_enable {
-            self.index.add(record)?;
+            self.index.add(record, keys(unique, words))?;
         }
         Ok(code)
     }
@@ -149,6 +151,7 @@ impl Dispatcher {
     fn add_unit(
         &self,
         record: &RecordView<'_>,
+        tags: Option<&str>,
         config: &StoreConfig,
         last: &mut LastQueue,
     ) -> io::Result<Option<i64>> {
@@ -176,9 +179,9 @@ impl Dispatcher {
         if begins_anew {
             self.begin_anew(record);
             *last = LastQueue::default();
-            return self.add_unit(record, config, last);
+            return self.add_unit(record, tags, config, last);
         }
-        let code = unit_tags_code(record, &self.delay_levels);
+        let code = unit_tags_code(record, tags, &self.delay_levels);
         let mut unit = Unit { offset: record.physical_offset, size, tags_code: code };
         if let Some(ext) = queue.ext().filter(|_| unit.end() > queue.max_physical()) {
             let bit_map = self.filter_bits.get().and_then(|bits| bits.bit_map(record));

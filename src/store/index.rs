@@ -14,7 +14,6 @@ use super::mapped_file::WordFile;
 use super::message_store::StoreError;
 use crate::common::clock::now_ms;
 use crate::common::os::LocalTime;
-use crate::common::properties;
 use crate::common::record::RecordView;
 use crate::common::sync::lock;
 
@@ -45,11 +44,10 @@ pub fn key_hash(topic: &str, key: &str) -> i32 {
     hash.checked_abs().unwrap_or(0)
 }
 
-/// The keys under which a record is found: its unique key, then the words of `KEYS`.
-pub fn keys<'a>(record: &RecordView<'a>) -> impl Iterator<Item = &'a str> {
-    let unique = properties::find(record.properties, properties::UNIQUE_KEY);
-    let keys = properties::find(record.properties, properties::KEYS).unwrap_or_default();
-    unique.into_iter().chain(keys.split(' ').filter(|key| !key.is_empty()))
+/// The keys under which a record is found: its unique key, then the words of its property `KEYS`.
+pub fn keys<'a>(unique: Option<&'a str>, words: Option<&'a str>) -> impl Iterator<Item = &'a str> {
+    let words = words.into_iter().flat_map(|words| words.split(' '));
+    unique.into_iter().chain(words.filter(|word| !word.is_empty()))
 }
 
 /// Bytes of an index file.
@@ -343,10 +341,14 @@ impl IndexService {
         self.files.read().unwrap_or_else(PoisonError::into_inner).last().cloned()
     }
 
-    /// Adds all keys of a record: its unique key, then the words of `KEYS`. A record before the
-    /// newest entry's is skipped, so that dispatching twice is harmless.
-    pub fn add(&self, record: &RecordView<'_>) -> io::Result<()> {
-        let mut keys = keys(record).peekable();
+    /// Adds the [`keys`] of a record. A record before the newest entry's is skipped, so that
+    /// dispatching twice is harmless.
+    pub fn add<'a>(
+        &self,
+        record: &RecordView<'_>,
+        keys: impl Iterator<Item = &'a str>,
+    ) -> io::Result<()> {
+        let mut keys = keys.peekable();
         if keys.peek().is_none() {
             return Ok(());
         }

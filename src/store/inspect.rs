@@ -454,7 +454,9 @@ impl StoreFolder {
 
 /// Whether one of a record's keys has that hash.
 fn has_key_with(record: &RecordView<'_>, hash: i32) -> bool {
-    super::index::keys(record).any(|key| super::index::key_hash(record.topic, key) == hash)
+    let names = [properties::UNIQUE_KEY, properties::KEYS];
+    let [unique, words] = properties::find_each(record.properties, names);
+    super::index::keys(unique, words).any(|key| super::index::key_hash(record.topic, key) == hash)
 }
 
 /// The units of one queue.

@@ -11,7 +11,7 @@ use super::message::*;
 use super::message_store::{MessageStore, QueueUnit};
 use super::read::{self, Get, RecordSlices};
 use crate::common::message::MessageExt;
-use crate::common::record::read_record;
+use crate::common::record::{RecordView, read_record};
 use crate::common::shared_bytes::SharedBytes;
 use crate::common::topic::LMQ_PREFIX;
 
@@ -110,6 +110,18 @@ impl MessageStore {
         first.and_then(|record| commit_log::store_time(&record)).unwrap_or(-1)
     }
 
+    /// Calls `look` with the record at a commit-log offset; `None` if there is none: the offset may be
+    /// anybody's guess.
+    pub fn with_record<R>(
+        &self,
+        commit_log_offset: i64,
+        look: impl FnOnce(&RecordView<'_>) -> R,
+    ) -> Option<R> {
+        let slice = self.log.record_at(commit_log_offset)?;
+        let record = read_record(&slice, false).ok()?;
+        (record.physical_offset == commit_log_offset).then(|| look(&record))
+    }
+
     /// A record by its commit-log offset, as it lies.
     pub fn record_at(&self, commit_log_offset: i64) -> Option<Arc<dyn SharedBytes>> {
         let slice = self.log.record_at(commit_log_offset)?;
@@ -121,9 +133,7 @@ impl MessageStore {
 
     /// A message by its commit-log offset, decoded; the body stays as stored.
     pub fn look_message_by_offset(&self, commit_log_offset: i64) -> Option<MessageExt> {
-        let slice = self.log.record_at(commit_log_offset)?;
-        let record = read_record(&slice, false).ok()?;
-        (record.physical_offset == commit_log_offset).then(|| record.to_message())
+        self.with_record(commit_log_offset, |record| record.to_message())
     }
 
     /// Messages by key and time range.
@@ -162,9 +172,14 @@ impl MessageStore {
 
     /// Whether the message at `offset` of the queue is beyond the memory budget.
     pub fn is_on_disk(&self, topic: &str, queue_id: i32, offset: i64) -> bool {
-        self.unit(topic, queue_id, offset).is_some_and(|unit| {
-            self.log.max_offset() - unit.offset > self.memory_budget(&self.config.get())
-        })
+        let unit = self.unit(topic, queue_id, offset);
+        unit.is_some_and(|unit| !self.is_record_in_memory(unit.offset))
+    }
+
+    /// Whether a commit-log offset is within the memory budget.
+    pub fn is_record_in_memory(&self, commit_log_offset: i64) -> bool {
+        let distance = self.log.max_offset().saturating_sub(commit_log_offset);
+        distance <= self.memory_budget(&self.config.of_thread())
     }
 
     /// The extension of a unit, found by its tags code; `None` if it has none.

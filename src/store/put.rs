@@ -14,7 +14,7 @@ use super::message::*;
 use super::message_store::{MessageStore, StoreError};
 use super::pending::{Part, PutTime};
 use crate::common::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
-use crate::common::record::{RecordFields, encode_record, read_batch, record_size};
+use crate::common::record::{RecordFields, read_batch, record_size};
 use crate::common::sys_flag;
 use crate::common::topic::TOPIC_MAX_LENGTH;
 
@@ -34,6 +34,16 @@ const KEPT_BUFFER_BYTES: usize = 1024 * 1024;
 impl MessageStore {
     /// Stores a message. Never waits for flush or replication.
     pub fn put(&self, message: &NewMessage<'_>) -> PutOutcome {
+        self.put_with(message, None)
+    }
+
+    /// Stores a message and, right behind it and with nothing between them, another one of another
+    /// queue: both are stored or none is.
+    pub fn put_with(
+        &self,
+        message: &NewMessage<'_>,
+        behind: Option<&RecordFields<'_>>,
+    ) -> PutOutcome {
         let started = Instant::now();
         let config = self.config.of_thread();
         if let Err(refused) = self.check_put(&message.record, &config) {
@@ -49,10 +59,11 @@ impl MessageStore {
         };
         with_buffer(|records| {
             if names.is_none() {
-                encode_record(&message.record, &mut records.bytes);
-                records.ends.push(records.bytes.len());
+                records.push(&message.record);
+                behind.into_iter().for_each(|behind| records.push(behind));
             }
-            let put = Put { record: &message.record, names, wait: message.wait_store, started };
+            let (record, wait) = (&message.record, message.wait_store);
+            let put = Put { record, behind, names, wait, started };
             self.append(&put, records, &config)
         })
     }
@@ -92,10 +103,10 @@ impl MessageStore {
                 if let Err(refused) = check_sizes(&record, config.max_message_size) {
                     return Ok(PutOutcome::Done(refused));
                 }
-                encode_record(&record, &mut records.bytes);
-                records.ends.push(records.bytes.len());
+                records.push(&record);
             }
-            let put = Put { record: shared, names: None, wait: batch.wait_store, started };
+            let wait = batch.wait_store;
+            let put = Put { record: shared, behind: None, names: None, wait, started };
             Ok(self.append(&put, records, &config))
         })
     }
@@ -165,11 +176,23 @@ impl MessageStore {
             for name in put.names.into_iter().flat_map(|names| names.split(',')) {
                 also.push(find(name, multi_queue_id(config, name, record.queue_id))?);
             }
-            let late = |records: &mut EncodedRecords| encode_with_offsets(record, &also, records);
+            let last = put.behind.map(|behind| find(behind.topic, behind.queue_id)).transpose()?;
+            if let Some(last) = &last
+                && also.iter().chain([&queue]).any(|queue| Arc::ptr_eq(queue, last))
+            {
+                let reason = format!("a message of topic {} cannot go there", last.topic());
+                return Err(refused(PutStatus::MessageIllegal, reason));
+            }
+            let late = |records: &mut EncodedRecords| {
+                encode_with_offsets(record, &also, records)?;
+                put.behind.into_iter().for_each(|behind| records.push(behind));
+                Ok(())
+            };
             let target = AppendTarget {
                 queue: &queue,
                 counted: is_counted(record.sys_flag),
                 also: &also,
+                last: last.as_deref(),
                 encode: put.names.is_some().then_some(&late),
             };
             let (status, reason) = match self.log.append(records, &target) {
@@ -234,6 +257,8 @@ impl MessageStore {
 struct Put<'a> {
     /// The record, or what the records of a batch share.
     record: &'a RecordFields<'a>,
+    /// What is stored right behind it.
+    behind: Option<&'a RecordFields<'a>>,
     /// Further queues that get the message, separated by commas.
     names: Option<&'a str>,
     /// Wait for flush and replication where the mode asks for it.
@@ -263,8 +288,7 @@ fn encode_with_offsets(
     if text.len() > MAX_PROPERTIES_BYTES {
         return Err(format!("with its queue offsets the properties have {} bytes", text.len()));
     }
-    encode_record(&RecordFields { properties: &text, ..record.clone() }, &mut records.bytes);
-    records.ends.push(records.bytes.len());
+    records.push(&RecordFields { properties: &text, ..record.clone() });
     Ok(())
 }
 

@@ -61,6 +61,37 @@ fn a_synchronous_put_is_acknowledged_when_it_is_flushed() {
     assert_eq!(test.bodies("Topic", 0).len(), 50);
 }
 
+#[test]
+fn two_messages_of_two_queues_are_stored_together() {
+    let folder = Folder::new("together");
+    let both = |store: &MessageStore, behind: &RecordFields<'_>| {
+        let record = record("Topic", 0, b"first", "TAGS\u{1}a");
+        store.put_with(&NewMessage { record, wait_store: true }, Some(behind)).wait()
+    };
+    let behind = record("Other", 1, b"second", "");
+    {
+        let test = TestStore::open(config(folder.path(), &[]));
+        test.put("Other", 1, b"zeroth", "");
+        // Enough to roll to the next file some times.
+        for number in 0..300 {
+            let result = both(&test.store, &behind);
+            assert_eq!(result.status, PutStatus::PutOk, "{}", result.reason);
+            assert_eq!((result.queue_offset, result.messages), (number, 2));
+            let end = result.commit_log_offset + i64::from(result.wrote_bytes);
+            assert_eq!(end, test.store.commit_log_max_offset(), "both lie at the end");
+        }
+        let same_queue = record("Topic", 0, b"second", "");
+        let refused = both(&test.store, &same_queue);
+        assert_eq!(refused.status, PutStatus::MessageIllegal, "{}", refused.reason);
+        test.arrivals.wait_for(601);
+        test.store.shutdown();
+    }
+    let test = TestStore::open(config(folder.path(), &[]));
+    assert_eq!(test.bodies("Topic", 0), vec![b"first".to_vec(); 300]);
+    let others = test.bodies("Other", 1);
+    assert_eq!((others.len(), &*others[0], &*others[300]), (301, &b"zeroth"[..], &b"second"[..]));
+}
+
 /// Messages with one tag.
 struct Tag(&'static str);
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::{answer, done, refuse};
 use crate::broker::filter::{SqlFilter, TagFilter, is_tag_type};
-use crate::broker::records::with_record;
 use crate::broker::{Answer, Broker, put_message, send, transaction_check};
 use crate::common::base64;
 use crate::common::json::{Json, Style};
@@ -123,7 +122,7 @@ fn bits(bit_map: &[u8]) -> String {
 pub fn resume_half_message(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
     let header: ResumeCheckHalfMessageRequestHeader = request.header()?;
     let id: MessageId = header.msg_id.unwrap_or_default().parse()?;
-    let stored = with_record(&broker.store, id.offset, |given_up| {
+    let stored = broker.store.with_record(id.offset, |given_up| {
         if given_up.topic != TRANS_CHECK_MAX_TIME_TOPIC {
             return Err(format!("the message is one of {}", given_up.topic));
         }
