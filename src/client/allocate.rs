@@ -36,6 +36,28 @@ pub struct RoomResolver {
 
 /// How the queues of a topic are divided among the members of a group. All members of a group must
 /// use the same.
+///
+/// ```
+/// use rocketmq::client::allocate::{AllocateStrategy, Division};
+/// use rocketmq::client::{ConsumerOptions, MessageQueue};
+/// use std::sync::Arc;
+///
+/// let queue = |queue_id| MessageQueue { broker_name: "a".into(), queue_id, topic: "Orders".into() };
+/// let queues: Vec<_> = (0..5).map(queue).collect();
+/// let members = ["10.0.0.1@1".to_owned(), "10.0.0.2@1".to_owned()];
+/// let division =
+///     Division { group: "billing", client_id: &members[0], queues: &queues, members: &members };
+/// assert_eq!(AllocateStrategy::Averagely.allocate(&division)?, queues[..3]);
+///
+/// // One of one's own: the first member gets everything, the others stand by.
+/// let first = AllocateStrategy::Custom("FIRST", Arc::new(|division: &Division<'_>| {
+///     let mine = division.members.first().is_some_and(|first| first == division.client_id);
+///     Ok(if mine { division.queues.to_vec() } else { Vec::new() })
+/// }));
+/// assert_eq!(first.allocate(&division)?.len(), 5);
+/// let options = ConsumerOptions::new("billing").strategy(first);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Default)]
 pub enum AllocateStrategy {
     /// Consecutive queues, the first members get one more (`AVG`). Safe in groups with Java and Go.

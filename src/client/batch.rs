@@ -38,6 +38,15 @@ pub fn entry_bytes(message: &Message) -> usize {
 
 /// Cuts a list into batches of at most `max_bytes`, keeping the order. A message that is larger
 /// alone stands alone (and is refused when it is sent).
+///
+/// ```
+/// use rocketmq::client::batch::split;
+/// use rocketmq::common::message::Message;
+///
+/// let lines: Vec<_> = (0..1000).map(|n| Message::new("Lines", format!("line {n}"))).collect();
+/// assert!(split(&lines, 32 * 1024).all(|batch| batch.len() > 100));
+/// assert_eq!(split(&lines, 32 * 1024).flatten().count(), 1000);
+/// ```
 pub fn split(messages: &[Message], max_bytes: usize) -> impl Iterator<Item = &[Message]> {
     let mut rest = messages;
     std::iter::from_fn(move || {

@@ -31,6 +31,22 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) const DEFAULT_RECONSUME_TIMES: i32 = 16;
 
 /// Where to look up an offset of a queue.
+///
+/// ```
+/// use rocketmq::client::{OffsetAt, ProducerOptions};
+/// use rocketmq::common::message::Message;
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # let names = site.name_servers();
+///
+/// let producer = ProducerOptions::new("shop").name_servers(names).start()?;
+/// let queue = producer.send(&Message::new("Orders", "one book"))?.queue;
+/// let (first, end) = (producer.offset_at(&queue, OffsetAt::Min)?, producer.offset_at(&queue, OffsetAt::Max)?);
+/// println!("{first} to {end}; since yesterday {}", {
+///     let yesterday = rocketmq::common::clock::now_ms() - 86_400_000;
+///     producer.offset_at(&queue, OffsetAt::Time(yesterday))?
+/// });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetAt {
     /// The first message.

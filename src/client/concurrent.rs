@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::config::MAX_CONSUME_THREADS;
 use super::message::ReceivedMessage;
 use super::process_queue::ProcessQueue;
 use super::push::{PushInner, Service};
@@ -33,6 +34,26 @@ pub enum ConsumeResult {
 }
 
 /// What a listener is told, and may say, about the messages of a call.
+///
+/// ```
+/// use rocketmq::client::{ConsumeResult, ConsumerOptions};
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # site.create_topic("Orders", 2)?;
+/// # let names = site.name_servers();
+/// # fn bill(_: &[u8]) -> bool { true }
+///
+/// let consumer = ConsumerOptions::new("billing")
+///     .name_servers(names)
+///     .consume_batch(32usize)
+///     .subscribe("Orders", "*")
+///     .start_concurrent(|messages, context| {
+///         // What comes after the first failure is delivered again in 10 s, wherever it came from.
+///         context.succeeded = messages.iter().take_while(|message| bill(message.body())).count();
+///         context.delay_level = 3;
+///         ConsumeResult::Success
+///     })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ConcurrentContext<'a> {
     /// The queue that they came from (of a retried message: of the retry topic).
@@ -65,14 +86,27 @@ struct Pending {
 pub(crate) struct ConcurrentService {
     listener: Arc<ConcurrentListener>,
     pool: Arc<ThreadPool>,
-    threads: usize,
     pending: Mutex<Pending>,
 }
 
 impl ConcurrentService {
     pub fn new(listener: Arc<ConcurrentListener>, threads: usize) -> Self {
-        let pool = ThreadPool::new("ConsumeMsg_", threads, threads);
-        Self { listener, pool, threads, pending: Mutex::default() }
+        let pool = ThreadPool::new("ConsumeMsg_", threads, MAX_CONSUME_THREADS);
+        Self { listener, pool, pending: Mutex::default() }
+    }
+
+    /// Threads that run the listener at most.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Changes their number.
+    pub fn set_threads(&self, consumer: &Arc<PushInner>, threads: usize) {
+        self.pool.set_threads(threads);
+        // One more drainer is enough: it calls the next.
+        if self.may_call(&mut lock(&self.pending)) {
+            self.call_drainer(consumer);
+        }
     }
 
     /// Queues pulled messages.
@@ -104,7 +138,7 @@ impl ConcurrentService {
 
     /// Counts one more drainer in, if there is work and room for it.
     fn may_call(&self, pending: &mut Pending) -> bool {
-        let call = !pending.batches.is_empty() && pending.drainers < self.threads;
+        let call = !pending.batches.is_empty() && pending.drainers < self.threads();
         pending.drainers += usize::from(call);
         call
     }
@@ -127,7 +161,9 @@ impl ConcurrentService {
         loop {
             let (batch, call) = {
                 let mut pending = lock(&self.pending);
-                let Some(batch) = pending.batches.pop_front() else {
+                let surplus = pending.drainers > self.threads();
+                let batch = if surplus { None } else { pending.batches.pop_front() };
+                let Some(batch) = batch else {
                     pending.drainers -= 1;
                     return;
                 };
@@ -144,8 +180,14 @@ impl ConcurrentService {
     }
 
     fn consume(&self, consumer: &Arc<PushInner>, batch: Batch) {
-        let Batch { queue, messages } = batch;
+        let Batch { queue, mut messages } = batch;
         let Some(_work) = queue.work() else { return };
+        if messages.iter().any(|message| consumer.withheld(message).is_some()) {
+            messages = self.give_back_packed(consumer, &queue, messages);
+            if messages.is_empty() {
+                return;
+            }
+        }
         let now = now_ms();
         for message in &messages {
             message.begin_consume(now);
@@ -165,6 +207,26 @@ impl ConcurrentService {
         consumer.stats.consumed(&queue.topic, began.elapsed(), succeeded, failed);
         let level = context.delay_level;
         self.finish(consumer, &queue, messages, succeeded, level);
+    }
+
+    /// Gives back what cannot be unpacked, and leaves the rest.
+    fn give_back_packed(
+        &self,
+        consumer: &Arc<PushInner>,
+        queue: &Arc<ProcessQueue>,
+        messages: Vec<ReceivedMessage>,
+    ) -> Vec<ReceivedMessage> {
+        let (packed, rest): (Vec<_>, _) =
+            messages.into_iter().partition(|message| consumer.withheld(message).is_some());
+        for message in &packed {
+            if let Some(error) = consumer.withheld(message) {
+                let (group, id) = (&consumer.options.group, message.message_id());
+                log::error!("{group}: {id} is given back: {error}");
+            }
+        }
+        consumer.stats.consumed(&queue.topic, Duration::ZERO, 0, packed.len());
+        self.finish(consumer, queue, packed, 0, 0);
+        rest
     }
 
     fn finish(

@@ -19,12 +19,18 @@ use super::allocate::AllocateStrategy;
 use super::error::ClientError;
 use super::hooks::{Hook, Hooks};
 use super::namespace::Namespace;
+use super::offset_store::OffsetStores;
 use super::subscription::Filter;
 use super::validate::{check_group, check_range};
 use crate::common::clock::now_ms;
+use crate::common::sync::catch_panic;
 use crate::common::topic;
 use crate::remoting::Command;
+use crate::remoting::protocol::bodies::MessageQueue;
 pub use crate::remoting::protocol::heartbeat::{ConsumeFromWhere, MessageModel};
+
+/// Most threads that may run a listener.
+pub(crate) const MAX_CONSUME_THREADS: usize = 1000;
 
 /// Declares options: a struct with public fields, their defaults, and a setter for each.
 macro_rules! options {
@@ -83,6 +89,29 @@ impl From<Vec<String>> for NameServerList {
 
 /// Sees every request before it is sent and may add fields to it, such as credentials; and every
 /// answer. What sees messages is a [`Hook`].
+///
+/// ```
+/// use rocketmq::client::ProducerOptions;
+/// use rocketmq::client::config::Interceptor;
+/// use rocketmq::common::message::Message;
+/// use rocketmq::remoting::Command;
+/// use std::sync::Arc;
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # let names = site.name_servers();
+///
+/// struct Named;
+///
+/// impl Interceptor for Named {
+///     fn before_request(&self, _addr: &str, request: &mut Command) {
+///         request.fields.push_str("caller", "shop-7");
+///     }
+/// }
+///
+/// let producer =
+///     ProducerOptions::new("shop").name_servers(names).interceptor(Arc::new(Named)).start()?;
+/// producer.send(&Message::new("Orders", "one book"))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Interceptor: Send + Sync {
     /// `request` goes to `addr`. Nothing is added to it after this; it is called again for every
     /// attempt.
@@ -90,6 +119,46 @@ pub trait Interceptor: Send + Sync {
 
     /// `addr` answered a request with this code. On the thread that learns it: to be short.
     fn after_response(&self, _addr: &str, _request_code: i32, _response: &Command) {}
+}
+
+/// The queues of a topic after a group has divided them anew: what a listener of
+/// `on_assignment` is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Assignment<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// All its queues.
+    pub all: &'a [MessageQueue],
+    /// Those that this member has now.
+    pub own: &'a [MessageQueue],
+}
+
+type AssignmentFn = dyn Fn(&Assignment<'_>) + Send + Sync;
+
+/// An optional listener of [`Assignment`]s.
+#[derive(Clone, Default)]
+pub struct AssignmentListener(Option<Arc<AssignmentFn>>);
+
+impl AssignmentListener {
+    /// Tells it of the queues of a topic, which are named as on the wire.
+    pub(crate) fn tell(
+        &self,
+        namespace: &Namespace,
+        topic: &str,
+        all: Vec<MessageQueue>,
+        own: Vec<MessageQueue>,
+    ) {
+        let Some(listener) = &self.0 else { return };
+        let topic = &*namespace.unwrap(topic);
+        let (all, own) = (&namespace.unwrap_queues(all), &namespace.unwrap_queues(own));
+        catch_panic("a listener of queues", || listener(&Assignment { topic, all, own }));
+    }
+}
+
+impl std::fmt::Debug for AssignmentListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "a listener" } else { "none" })
+    }
 }
 
 /// An optional [`Interceptor`].
@@ -121,6 +190,19 @@ impl PartialEq for Interceptors {
 
 options! {
     /// What every kind of client has in common (Java's `ClientConfig`).
+    ///
+    /// ```
+    /// use rocketmq::client::{ClientOptions, ConsumerOptions, ProducerOptions};
+    /// use std::time::Duration;
+    ///
+    /// // For all clients of a program. Those of one instance name share connections and threads.
+    /// let common = ClientOptions::default()
+    ///     .name_servers("10.0.0.1:9876;10.0.0.2:9876")
+    ///     .instance_name("shop-7")
+    ///     .api_timeout(Duration::from_secs(1));
+    /// let producer = ProducerOptions::new("shop").client(common.clone());
+    /// let consumer = ConsumerOptions::new("billing").client(common);
+    /// ```
     pub struct ClientOptions {
         /// Name servers; by default those of the environment variable `NAMESRV_ADDR`.
         pub name_servers: NameServerList =
@@ -262,6 +344,31 @@ macro_rules! common_setters {
     };
 }
 
+/// The setter of a listener, whose argument Rust could not tell through a conversion.
+macro_rules! assignment_setter {
+    ($name:ident) => {
+        impl $name {
+            /// Sets who is told when the queues of a topic were divided anew: at once, on the thread
+            /// that divides them, before the first message of a new queue is pulled. To be short.
+            ///
+            /// ```
+            #[doc = concat!("use rocketmq::client::", stringify!($name), ";")]
+            ///
+            #[doc = concat!("let options = ", stringify!($name), "::new(\"billing\")")]
+            ///     .on_assignment(|now| println!("{}: {} of {} queues", now.topic, now.own.len(), now.all.len()));
+            /// ```
+            #[must_use]
+            pub fn on_assignment(
+                mut self,
+                listener: impl Fn(&Assignment<'_>) + Send + Sync + 'static,
+            ) -> Self {
+                self.assignment_listener = AssignmentListener(Some(Arc::new(listener)));
+                self
+            }
+        }
+    };
+}
+
 options! {
     /// Options of a producer.
     pub struct ProducerOptions {
@@ -316,6 +423,20 @@ impl ProducerOptions {
 
 options! {
     /// Options of a push consumer. Ranges are checked at the start, as Java does.
+    ///
+    /// ```
+    /// use rocketmq::client::{ConsumeFromWhere, ConsumerOptions, Filter, MessageModel};
+    ///
+    /// let options = ConsumerOptions::new("billing")
+    ///     .name_servers("10.0.0.1:9876")
+    ///     .consume_from(ConsumeFromWhere::FirstOffset)
+    ///     .consume_threads(4usize)
+    ///     .consume_batch(32usize)
+    ///     .max_reconsume_times(5)
+    ///     .subscribe("Orders", "new || paid")
+    ///     .subscribe("Bills", Filter::Sql("amount > 100".into()));
+    /// assert_eq!(options.message_model, MessageModel::Clustering);
+    /// ```
     pub struct ConsumerOptions {
         /// What all clients have in common.
         pub client: ClientOptions = ClientOptions::default();
@@ -331,7 +452,10 @@ options! {
         pub consume_timestamp: i64 = now_ms() - 30 * 60 * 1000;
         /// How queues are divided among members.
         pub strategy: AllocateStrategy = AllocateStrategy::Averagely;
-        /// Threads that run the listener, 1 to 1000.
+        /// Told when queues were divided anew; see [`on_assignment`](Self::on_assignment).
+        pub assignment_listener: AssignmentListener = AssignmentListener::default();
+        /// Threads that run the listener, 1 to 1000; started as there is work for them, and changed
+        /// by [`PushConsumer::set_consume_threads`](super::PushConsumer::set_consume_threads).
         pub consume_threads: usize = 20;
         /// Messages for one call of the listener at most, 1 to 1024.
         pub consume_batch: usize = 1;
@@ -356,6 +480,9 @@ options! {
         pub suspend_time: Duration = Duration::from_secs(1);
         /// A message that is consumed for so long is given to the retry topic.
         pub consume_timeout: Duration = Duration::from_secs(15 * 60);
+        /// Show the listener messages whose bodies cannot be unpacked; else they are given back (see
+        /// [`unpack_error`](super::ReceivedMessage::unpack_error)).
+        pub packed_bodies: bool = false;
         /// Send the subscription with every pull.
         pub post_subscription: bool = false;
         /// Pause after a failed pull.
@@ -366,13 +493,17 @@ options! {
         pub pull_timeout: Duration = Duration::from_secs(30);
         /// How long a shutdown waits for listeners that run.
         pub shutdown_wait: Duration = Duration::from_secs(5);
-        /// Where broadcasting keeps its offsets.
+        /// Where offsets are kept; by default at the brokers (clustering), or in a file
+        /// (broadcasting). See [`offset_store`](super::offset_store).
+        pub offset_store: OffsetStores = OffsetStores::default();
+        /// Where broadcasting keeps its offsets, in a file for each client id and group.
         pub offset_directory: PathBuf = std::env::var_os("HOME")
             .map_or_else(std::env::temp_dir, PathBuf::from)
             .join(".rocketmq_offsets");
     }
 }
 common_setters!(ConsumerOptions);
+assignment_setter!(ConsumerOptions);
 
 impl ConsumerOptions {
     /// Adds a topic: tags (`a || b`, `*` for all), or an SQL92 expression.
@@ -386,7 +517,7 @@ impl ConsumerOptions {
     pub(crate) fn check(&self) -> Result<(), ClientError> {
         check_group(&self.group)?;
         for (option, value, last) in [
-            ("consume_threads", self.consume_threads as i64, 1000),
+            ("consume_threads", self.consume_threads as i64, MAX_CONSUME_THREADS as i64),
             ("consume_batch", self.consume_batch as i64, 1024),
             ("pull_batch", i64::from(self.pull_batch), 1024),
             ("cached_messages_per_queue", self.cached_messages_per_queue as i64, 65_535),
@@ -422,6 +553,11 @@ options! {
         pub consume_timestamp: i64 = now_ms() - 30 * 60 * 1000;
         /// How queues are divided among members.
         pub strategy: AllocateStrategy = AllocateStrategy::Averagely;
+        /// Told when queues were divided anew; see [`on_assignment`](Self::on_assignment).
+        pub assignment_listener: AssignmentListener = AssignmentListener::default();
+        /// How often topics are looked at that
+        /// [`on_topic_change`](super::LitePullConsumer::on_topic_change) watches.
+        pub topic_check_interval: Duration = Duration::from_secs(30);
         /// Commit what was polled, at the next poll after `auto_commit_interval`.
         pub auto_commit: bool = true;
         /// See `auto_commit`; at least 1 s.
@@ -444,11 +580,15 @@ options! {
         pub pull_timeout: Duration = Duration::from_secs(30);
         /// Pause after a failed pull.
         pub pull_error_delay: Duration = Duration::from_secs(1);
-        /// Where broadcasting keeps its offsets.
+        /// Where offsets are kept; by default at the brokers (clustering), or in a file
+        /// (broadcasting). See [`offset_store`](super::offset_store).
+        pub offset_store: OffsetStores = OffsetStores::default();
+        /// Where broadcasting keeps its offsets, in a file for each client id and group.
         pub offset_directory: PathBuf = ConsumerOptions::default().offset_directory;
     }
 }
 common_setters!(LitePullOptions);
+assignment_setter!(LitePullOptions);
 
 impl LitePullOptions {
     /// What can be said without asking anybody.
@@ -471,6 +611,39 @@ impl LitePullOptions {
             ));
         }
         Ok(())
+    }
+}
+
+options! {
+    /// Options of a pull consumer, and of a pull schedule.
+    pub struct PullOptions {
+        /// What all clients have in common.
+        pub client: ClientOptions = ClientOptions::default();
+        /// Consumer group.
+        pub group: String = String::new();
+        /// Every queue to one member of the group, or to every member.
+        pub message_model: MessageModel = MessageModel::Clustering;
+        /// How queues are divided among members.
+        pub strategy: AllocateStrategy = AllocateStrategy::Averagely;
+        /// Told when queues were divided anew; see [`on_assignment`](Self::on_assignment).
+        pub assignment_listener: AssignmentListener = AssignmentListener::default();
+        /// Threads that run the callbacks of a schedule, 1 to 1000.
+        pub schedule_threads: usize = 20;
+        /// Where offsets are kept; by default at the brokers (clustering), or in a file
+        /// (broadcasting). See [`offset_store`](super::offset_store).
+        pub offset_store: OffsetStores = OffsetStores::default();
+        /// Where broadcasting keeps its offsets, in a file for each client id and group.
+        pub offset_directory: PathBuf = ConsumerOptions::default().offset_directory;
+    }
+}
+common_setters!(PullOptions);
+assignment_setter!(PullOptions);
+
+impl PullOptions {
+    /// What can be said without asking anybody.
+    pub(crate) fn check(&self) -> Result<(), ClientError> {
+        check_group(&self.group)?;
+        check_range("schedule_threads", self.schedule_threads as i64, 1..=1000)
     }
 }
 

@@ -12,16 +12,17 @@ use std::time::Duration;
 
 use super::broker_calls::OffsetAt;
 use super::concurrent::{ConcurrentContext, ConcurrentService, ConsumeResult};
-use super::config::{ConsumerOptions, MessageModel, ProducerOptions};
+use super::config::{ConsumerOptions, MAX_CONSUME_THREADS, MessageModel, ProducerOptions};
 use super::error::ClientError;
 use super::instance::{ConsumerRole, Instance};
 use super::message::ReceivedMessage;
-use super::offset_store::OffsetStore;
+use super::offset_store::Offsets;
 use super::orderly::{OrderlyContext, OrderlyResult, OrderlyService};
 use super::push::{PushInner, PushParts, Service};
 use super::sender::{INNER_PRODUCER_GROUP, Sender};
 use super::stats::SAMPLE_INTERVAL;
 use super::subscription::Filter;
+use super::validate::check_range;
 use crate::common::scheduler::Scheduler;
 use crate::common::topic::retry_topic;
 use crate::remoting::protocol::bodies::MessageQueue;
@@ -147,7 +148,8 @@ impl PushConsumer {
         service: impl FnOnce() -> Service,
     ) -> Result<Arc<PushInner>, ClientError> {
         let (group, model) = (options.group.clone(), options.message_model);
-        let offsets = OffsetStore::of_model(model, &group, instance, &options.offset_directory)?;
+        let (chosen, directory) = (&options.offset_store, &options.offset_directory);
+        let offsets = Offsets::new(chosen, model, &group, instance, directory)?;
         let scheduler = Scheduler::new("ConsumeSched")
             .map_err(|error| ClientError::Io(format!("no thread: {error}")))?;
         let inner_producer = ProducerOptions {
@@ -214,6 +216,23 @@ impl PushConsumer {
     }
 
     /// Adds or changes a subscription while running. All members of the group must do the same.
+    ///
+    /// ```
+    /// use rocketmq::client::{ConsumeResult, ConsumerOptions};
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # site.create_topic("Bills", 2)?;
+    /// # let names = site.name_servers();
+    ///
+    /// let options = ConsumerOptions::new("billing").name_servers(names).subscribe("Orders", "*");
+    /// let consumer = options.start_concurrent(|_, _| ConsumeResult::Success)?;
+    /// consumer.subscribe("Bills", "*")?;
+    /// consumer.suspend(); // Nothing more is pulled.
+    /// consumer.resume();
+    /// consumer.unsubscribe("Bills");
+    /// consumer.reset_to_time(0)?; // Everything again.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn subscribe(&self, topic: &str, filter: impl Into<Filter>) -> Result<(), ClientError> {
         let inner = &self.inner;
         if inner.is_closed() {
@@ -243,6 +262,36 @@ impl PushConsumer {
         self.inner.instance.rebalance_soon();
     }
 
+    /// How many threads run the listener at most.
+    pub fn consume_threads(&self) -> usize {
+        self.inner.service.threads()
+    }
+
+    /// Changes how many threads run the listener at most, 1 to 1000. Calls that run are not
+    /// interrupted: with fewer threads, surplus ones end when their listener returns.
+    ///
+    /// ```
+    /// use rocketmq::client::{ConsumeResult, ConsumerOptions};
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 1)?;
+    /// # let names = site.name_servers();
+    ///
+    /// let options = ConsumerOptions::new("billing").name_servers(names).subscribe("Orders", "*");
+    /// let consumer = options.start_concurrent(|_, _| ConsumeResult::Success)?;
+    /// assert_eq!(consumer.consume_threads(), 20);
+    /// consumer.set_consume_threads(64)?;
+    /// assert!(consumer.set_consume_threads(0).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_consume_threads(&self, threads: usize) -> Result<(), ClientError> {
+        check_range("consume_threads", threads as i64, 1..=MAX_CONSUME_THREADS as i64)?;
+        match &self.inner.service {
+            Service::Concurrent(service) => service.set_threads(&self.inner, threads),
+            Service::Orderly(service) => service.set_threads(threads),
+        }
+        Ok(())
+    }
+
     /// Gives a message back to the group: delivered again after a delay (level 0: the broker
     /// chooses; negative: to the dead-letter topic).
     pub fn send_back(
@@ -261,7 +310,19 @@ impl PushConsumer {
         self.inner.options.client.namespace.unwrap_queues(self.wire_queues())
     }
 
-    /// The same, as they are on the wire.
+    /// All queues of a topic, as the name server knows them now.
+    pub fn topic_queues(&self, topic: &str) -> Result<Vec<MessageQueue>, ClientError> {
+        let inner = &self.inner;
+        if inner.is_closed() {
+            return Err(ClientError::NotRunning);
+        }
+        let namespace = &inner.options.client.namespace;
+        let topic = namespace.wrap(topic);
+        inner.instance.update_route(&topic)?;
+        Ok(namespace.unwrap_queues(inner.instance.subscribe_queues(&topic)?))
+    }
+
+    /// Those that this member has, as they are on the wire.
     fn wire_queues(&self) -> Vec<MessageQueue> {
         let queues = self.inner.queues().all();
         queues.iter().filter(|q| !q.is_dropped()).map(|q| q.queue.clone()).collect()

@@ -33,6 +33,22 @@ pub struct Attempt {
 /// | `RequestTimeout` | nobody replied to a request | try again |
 /// | `NoReplyAddress` | the message is not a request of a request-reply exchange | reply to requests only |
 /// | `Io` | the local offset file | see the reason |
+///
+/// ```
+/// use rocketmq::client::{ClientError, ProducerOptions};
+/// use rocketmq::common::message::Message;
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # let names = site.name_servers();
+///
+/// let producer = ProducerOptions::new("shop").name_servers(names).start()?;
+/// match producer.send(&Message::new("a topic", "x")) {
+///     Ok(result) => println!("{}", result.message_id),
+///     Err(ClientError::Invalid(what)) => println!("to be corrected: {what}"),
+///     Err(error) if error.is_transient() => println!("again later: {error}"),
+///     Err(error) => println!("Java's code {}: {error}", error.code()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientError {
     /// An argument or option is not legal. The sentence says what would be right.

@@ -9,8 +9,9 @@
 //! | `DefaultMQPushConsumer` with `MessageListenerConcurrently` | [`ConsumerOptions::start_concurrent`](super::ConsumerOptions::start_concurrent) → [`PushConsumer`](super::PushConsumer) |
 //! | the same with `MessageListenerOrderly` | [`ConsumerOptions::start_orderly`](super::ConsumerOptions::start_orderly) |
 //! | `DefaultLitePullConsumer` | [`LitePullOptions`](super::LitePullOptions)`::start` → [`LitePullConsumer`](super::LitePullConsumer) |
-//! | `DefaultMQPullConsumer` | [`PullConsumer`](super::PullConsumer) |
-//! | `MQPullConsumerScheduleService` | [`PullSchedule`](super::PullSchedule) |
+//! | `DefaultMQPullConsumer` | [`PullOptions`](super::PullOptions)`::start` → [`PullConsumer`](super::PullConsumer) |
+//! | `MQPullConsumerScheduleService` | [`PullOptions::start_schedule`](super::PullOptions::start_schedule) → [`PullSchedule`](super::PullSchedule) |
+//! | `OffsetStore`, `RemoteBrokerOffsetStore`, `LocalFileOffsetStore` | [`OffsetStore`](super::OffsetStore), what is used without one, [`OffsetFile`](super::OffsetFile) |
 //! | `DefaultMQAdminExt` | [`AdminClient`](super::admin::AdminClient) |
 //! | `ClientConfig` | [`ClientOptions`](super::ClientOptions), the field `client` of all options |
 //! | `Message`, `MessageExt` | [`Message`](crate::common::message::Message), [`ReceivedMessage`](super::ReceivedMessage) |
@@ -19,27 +20,146 @@
 //! | `MQClientException`, `MQBrokerException`, `RemotingException` | [`ClientError`](super::ClientError); `code()` is Java's number |
 //! | `NamespaceUtil` | [`Namespace`](super::Namespace) |
 //!
-//! # Calls
+//! # Methods, class by class
+//!
+//! The public methods of 4.9.8, in its order. In all classes:
+//!
+//! - Constructors, and getters and setters of options, are fields of the options and their chained
+//!   setters, under names that [`config`](super::config) lists; there is no getter, as the fields are public.
+//!   After the start nothing of it changes, but for what has a method of its own.
+//! - `start()` is the options' `start…`; `shutdown()` has its name, and happens when the client is dropped;
+//!   `isRunning()`: whoever has a client that was not shut down has one that runs.
+//! - `setUnitMode`, `setLanguage`, `setAccessChannel`, `setUseTLS`, message traces
+//!   (`getTraceDispatcher`, `setEnableMsgTrace`, `setCustomizedTraceTopic`) are not had.
+//! - `setCallbackExecutor`, `setAsyncSenderExecutor`, `setExecutorService`: the pools are the client's own;
+//!   [`callback_threads`](super::ClientOptions::callback_threads) says how large.
+//! - Timeouts are [`Duration`](std::time::Duration)s. What has `_to` in its name takes a
+//!   [`Target`](super::Target): a queue, a key (Java's `SelectMessageQueueByHash`), any, or a closure that
+//!   chooses. What has `_within` takes a limit as well.
+//!
+//! ## `ClientConfig`
 //!
 //! | Java | here |
 //! |---|---|
-//! | `send(msg)` | [`send`](super::Producer::send) |
-//! | `send(msg, timeout)` | [`send_within`](super::Producer::send_within) |
-//! | `send(msg, queue)` | `send_to(&message, Target::Queue(&queue))` |
-//! | `send(msg, new SelectMessageQueueByHash(), key)` | `send_to(&message, Target::Key("key"))`: the same queue |
-//! | `send(msg, selector, arg)` | `send_to(&message, Target::Select(&closure))` |
-//! | `send(msg, callback)` | [`send_async`](super::Producer::send_async) |
-//! | `sendOneway(msg)` | [`send_oneway`](super::Producer::send_oneway) |
-//! | `send(collection)` | [`send_batch`](super::Producer::send_batch); of any length: [`send_batches`](super::Producer::send_batches) |
-//! | `sendMessageInTransaction(msg, arg)` | [`send_in_transaction`](super::TransactionProducer::send_in_transaction) |
-//! | `request(msg, timeout)`, `MessageUtil.createReplyMessage` | [`request`](super::Producer::request), [`reply_to`](super::reply_to) |
-//! | `setDelayTimeLevel(3)` | `message.with_delay_level(3)` |
-//! | `subscribe(topic, "a \|\| b")`, `MessageSelector.bySql(...)` | `subscribe(topic, "a \|\| b")`, [`Filter::Sql`](super::Filter::Sql) |
+//! | `setNamesrvAddr`, `-Drocketmq.namesrv.addr` | `name_servers`, `NAMESRV_ADDR` |
+//! | `-Drocketmq.namesrv.domain` | `name_server_domain`, `ROCKETMQ_NAMESRV_DOMAIN` |
+//! | `setClientIP`, `setInstanceName`, `setUnitName` | `client_ip`, `instance_name`, `unit_name` |
+//! | `changeInstanceNameToPID`, `buildMQClientId` | done at the start; the client's `client_id()` |
+//! | `setNamespace`, `withNamespace`, `withoutNamespace`, `queueWithNamespace` | `namespace`, [`Namespace::wrap`](super::Namespace::wrap), [`unwrap`](super::Namespace::unwrap); whoever calls the client need not |
+//! | `setClientCallbackExecutorThreads` | `callback_threads` |
+//! | `setPollNameServerInterval`, `setHeartbeatBrokerInterval`, `setPersistConsumerOffsetInterval` | `route_interval`, `heartbeat_interval`, `persist_interval` |
+//! | `setPullTimeDelayMillsWhenException` | `pull_error_delay` of the consumer |
+//! | `setVipChannelEnabled`, `setMqClientApiTimeout` | `vip_channel`, `api_timeout` |
+//! | `setEnableStreamRequestType` | always on for lite pull and pull consumers |
+//! | `cloneClientConfig`, `resetClientConfig` | options are `Clone` |
+//!
+//! ## `DefaultMQProducer`
+//!
+//! | Java | here |
+//! |---|---|
+//! | `fetchPublishMessageQueues(topic)` | [`queues`](super::Producer::queues) |
+//! | `send(msg)`, `send(msg, timeout)` | [`send`](super::Producer::send), [`send_within`](super::Producer::send_within) |
+//! | `send(msg, queue)`, `send(msg, selector, arg)`, with a timeout | [`send_to`](super::Producer::send_to), [`send_within`](super::Producer::send_within) |
+//! | `send(msg, callback)`, and with queue, selector, timeout | [`send_async`](super::Producer::send_async), [`send_async_to`](super::Producer::send_async_to), [`send_async_within`](super::Producer::send_async_within) |
+//! | `sendOneway(msg)`, and with queue, selector | [`send_oneway`](super::Producer::send_oneway), [`send_oneway_to`](super::Producer::send_oneway_to) |
+//! | `request(msg, timeout)`, and with queue, selector | [`request`](super::Producer::request), [`request_to`](super::Producer::request_to) |
+//! | `request(msg, callback, timeout)`, and with queue, selector | [`request_async`](super::Producer::request_async), [`request_async_to`](super::Producer::request_async_to) |
+//! | `MessageUtil.createReplyMessage` | [`reply_to`](super::reply_to) |
+//! | `send(collection)`, and with queue, timeout | [`send_batch`](super::Producer::send_batch), [`send_batch_to`](super::Producer::send_batch_to), [`send_batch_within`](super::Producer::send_batch_within); of any length: [`send_batches`](super::Producer::send_batches) |
+//! | `send(collection, callback)`, and with queue | [`send_batch_async`](super::Producer::send_batch_async), [`send_batch_async_to`](super::Producer::send_batch_async_to) |
+//! | `sendMessageInTransaction` | of the transaction producer |
+//! | `searchOffset`, `maxOffset`, `minOffset` | [`offset_at`](super::Producer::offset_at) |
+//! | `earliestMsgStoreTime` | the time of the message at [`OffsetAt::Min`](super::OffsetAt::Min) |
+//! | `createTopic`, `viewMessage`, `queryMessage` | [`AdminClient`](super::admin::AdminClient): `create_topic`, `view_message`, `query_messages` |
+//! | `addRetryResponseCode` | `retry_codes` |
+//! | `setSendMsgTimeout`, `setRetryTimesWhenSendFailed`, `setRetryTimesWhenSendAsyncFailed` | `send_timeout`, `retries`, `async_retries` |
+//! | `setRetryAnotherBrokerWhenNotStoreOK` | `retry_when_not_ok` |
+//! | `setCompressMsgBodyOverHowmuch`, `setMaxMessageSize` | `compress_over`, `max_message_bytes` |
+//! | `setCreateTopicKey`, `setDefaultTopicQueueNums` | `create_topic_key`, `default_topic_queues` |
+//! | `setSendLatencyFaultEnable` | `avoid_slow_brokers` |
+//! | `setLatencyMax`, `setNotAvailableDuration` | not had: the tables are Java's |
+//! | 5.x: `setStartDetectorEnable` | not had: a broker that failed is tried again when its time is over (ten minutes), or at once when all others are avoided too |
+//!
+//! ## `TransactionMQProducer`
+//!
+//! | Java | here |
+//! |---|---|
+//! | `sendMessageInTransaction(msg, arg)` with the listener's `executeLocalTransaction` | [`send_in_transaction`](super::TransactionProducer::send_in_transaction) with a closure |
+//! | `setTransactionListener`, its `checkLocalTransaction` | the closure of [`start_transactional`](super::ProducerOptions::start_transactional) |
+//! | `setCheckThreadPoolMinSize`, `…MaxSize`, `setCheckRequestHoldMax` | one thread, and 2000 checks that wait, as by default in Java |
+//!
+//! ## `DefaultMQPushConsumer`
+//!
+//! | Java | here |
+//! |---|---|
+//! | `registerMessageListener(…)`, `start()` | [`start_concurrent`](super::ConsumerOptions::start_concurrent), [`start_orderly`](super::ConsumerOptions::start_orderly) |
 //! | `RECONSUME_LATER`, `setAckIndex(i)` | [`ConsumeResult::Later`](super::ConsumeResult::Later), `context.succeeded = i + 1` |
 //! | `SUSPEND_CURRENT_QUEUE_A_MOMENT` | [`OrderlyResult::Suspend`](super::OrderlyResult::Suspend) |
-//! | `poll()`, `commitSync()` | [`poll`](super::LitePullConsumer::poll), [`commit_sync`](super::LitePullConsumer::commit_sync), or [`messages`](super::LitePullConsumer::messages) |
-//! | `allocateMessageQueueStrategy` | [`AllocateStrategy`](super::AllocateStrategy): bit for bit Java's |
-//! | `-Drocketmq.namesrv.addr`, `-Drocketmq.namesrv.domain` | `NAMESRV_ADDR`, `ROCKETMQ_NAMESRV_DOMAIN`, or the options |
+//! | `subscribe(topic, expression)`, `subscribe(topic, selector)` | [`ConsumerOptions::subscribe`](super::ConsumerOptions::subscribe), or while it runs [`subscribe`](super::PushConsumer::subscribe); `MessageSelector.bySql` is [`Filter::Sql`](super::Filter::Sql) |
+//! | `subscribe(topic, class, source)` | not had: filter servers are gone |
+//! | `unsubscribe`, `suspend`, `resume` | [`unsubscribe`](super::PushConsumer::unsubscribe), [`suspend`](super::PushConsumer::suspend), [`resume`](super::PushConsumer::resume) |
+//! | `updateCorePoolSize`, `setConsumeThreadMin`, `setConsumeThreadMax` | [`set_consume_threads`](super::PushConsumer::set_consume_threads), `consume_threads`: one number, as Java never runs more than the first of its two |
+//! | `setAdjustThreadPoolNumsThreshold` | without effect in Java too |
+//! | `sendMessageBack` | [`send_back`](super::PushConsumer::send_back) |
+//! | `fetchSubscribeMessageQueues(topic)` | [`topic_queues`](super::PushConsumer::topic_queues); its own ones: [`queues`](super::PushConsumer::queues) |
+//! | `setOffsetStore` | `offset_store` |
+//! | `setAllocateMessageQueueStrategy`; 5.x: `setMessageQueueListener` | `strategy`: [`AllocateStrategy`](super::AllocateStrategy), bit for bit Java's; [`on_assignment`](super::ConsumerOptions::on_assignment) |
+//! | `setConsumeConcurrentlyMaxSpan`, `setPullThresholdForQueue`, `setPullThresholdSizeForQueue`, `…ForTopic` | `max_span`, `cached_messages_per_queue`, `cached_mib_per_queue`, `…_per_topic` |
+//! | `setConsumeMessageBatchMaxSize`, `setPullBatchSize`, `setPullInterval` | `consume_batch`, `pull_batch`, `pull_interval` |
+//! | `setPostSubscriptionWhenPull` | `post_subscription` |
+//! | `setMaxReconsumeTimes`, `setSuspendCurrentQueueTimeMillis`, `setConsumeTimeout` | `max_reconsume_times`, `suspend_time`, `consume_timeout` |
+//! | `setAwaitTerminationMillisWhenShutdown` | `shutdown_wait` |
+//! | `createTopic`, `searchOffset`, `maxOffset`, `minOffset`, `earliestMsgStoreTime`, `viewMessage`, `queryMessage` | as of a producer |
+//!
+//! ## `DefaultLitePullConsumer`
+//!
+//! | Java | here |
+//! |---|---|
+//! | `subscribe(topic, expression or selector)`, `unsubscribe` | [`subscribe`](super::LitePullConsumer::subscribe), [`unsubscribe`](super::LitePullConsumer::unsubscribe) |
+//! | `subscribe(topic, expression, listener)`, `setMessageQueueListener` | [`on_assignment`](super::LitePullOptions::on_assignment) |
+//! | `assign(queues)`, `setSubExpressionForAssign` | [`assign`](super::LitePullConsumer::assign) with a filter |
+//! | `assignment()` | [`assignment`](super::LitePullConsumer::assignment) |
+//! | `poll()`, `poll(timeout)` | [`poll`](super::LitePullConsumer::poll), [`poll_for`](super::LitePullConsumer::poll_for), or [`messages`](super::LitePullConsumer::messages) |
+//! | `seek`, `seekToBegin`, `seekToEnd` | [`seek`](super::LitePullConsumer::seek), [`seek_to`](super::LitePullConsumer::seek_to) |
+//! | `pause`, `resume` | [`pause`](super::LitePullConsumer::pause), [`resume`](super::LitePullConsumer::resume) |
+//! | `fetchMessageQueues(topic)`, `offsetForTimestamp` | [`queues`](super::LitePullConsumer::queues), [`offset_at`](super::LitePullConsumer::offset_at) |
+//! | `registerTopicMessageQueueChangeListener`, `setTopicMetadataCheckIntervalMillis` | [`on_topic_change`](super::LitePullConsumer::on_topic_change), `topic_check_interval` |
+//! | `commitSync()` | [`commit_sync`](super::LitePullConsumer::commit_sync); in memory only, as Java's: [`commit`](super::LitePullConsumer::commit) |
+//! | `commitSync(offsets, persist)`, `commit(queues, persist)` | [`commit_offsets`](super::LitePullConsumer::commit_offsets), [`commit_queues`](super::LitePullConsumer::commit_queues) |
+//! | `committed` | [`committed`](super::LitePullConsumer::committed) |
+//! | `updateNameServerAddress` | [`set_name_servers`](super::LitePullConsumer::set_name_servers) |
+//! | `setAutoCommit`, `setAutoCommitIntervalMillis` | `auto_commit`, `auto_commit_interval` |
+//! | `setConnectBrokerByUser`, `setDefaultBrokerId` | not had: what the broker suggests is followed |
+//! | `setPullThreadNums`, `setConsumerPullTimeoutMillis` | not needed: no thread waits for a pull |
+//! | `setPullBatchSize`, `setPullThresholdForAll`, `setConsumeMaxSpan`, `setPullThresholdForQueue`, `setPullThresholdSizeForQueue` | `pull_batch`, `cached_messages`, `max_span`, `cached_messages_per_queue`, `cached_mib_per_queue` |
+//! | `setBrokerSuspendMaxTimeMillis`, `setConsumerTimeoutMillisWhenSuspend`, `setPollTimeoutMillis` | `suspend_pull`, `pull_timeout`, `poll_timeout` |
+//!
+//! ## `DefaultMQPullConsumer`
+//!
+//! | Java | here |
+//! |---|---|
+//! | `pull(queue, expression or selector, offset, max)` | [`pull`](super::PullConsumer::pull) without a wait |
+//! | `pullBlockIfNotFound` | [`pull`](super::PullConsumer::pull) with one |
+//! | both with a `PullCallback` | [`pull_async`](super::PullConsumer::pull_async) |
+//! | `updateConsumeOffset`, `persist` | [`commit`](super::PullConsumer::commit), which tells the broker at once |
+//! | `fetchConsumeOffset(queue, fromStore)` | [`committed`](super::PullConsumer::committed) |
+//! | `fetchSubscribeMessageQueues(topic)` | [`queues`](super::PullConsumer::queues) |
+//! | `setRegisterTopics`, `fetchMessageQueuesInBalance(topic)` | [`join`](super::PullConsumer::join), [`assignment`](super::PullConsumer::assignment) |
+//! | `registerMessageQueueListener`, `setMessageQueueListener` | [`on_assignment`](super::PullOptions::on_assignment) |
+//! | `sendMessageBack` | [`send_back`](super::PullConsumer::send_back) |
+//! | `searchOffset`, `maxOffset`, `minOffset` | [`offset_at`](super::PullConsumer::offset_at) |
+//! | `setMaxReconsumeTimes` | 16, as by default in Java |
+//! | `setBrokerSuspendMaxTimeMillis`, `setConsumerTimeoutMillisWhenSuspend`, `setConsumerPullTimeoutMillis` | the wait of each pull |
+//!
+//! ## `MQPullConsumerScheduleService`
+//!
+//! | Java | here |
+//! |---|---|
+//! | `registerPullTaskCallback(topic, callback)` | [`register`](super::PullSchedule::register); [`unregister`](super::PullSchedule::unregister) ends it |
+//! | `PullTaskContext.setPullNextDelayTimeMillis` | what the callback returns |
+//! | `putTask(topic, queues)` | not had: the group's division decides |
+//! | `setPullThreadNums`, `setMessageModel` | `schedule_threads`, `message_model` |
+//! | `getDefaultMQPullConsumer` | [`consumer`](super::PullSchedule::consumer) |
 //!
 //! # What is different
 //!
@@ -49,7 +169,10 @@
 //!   (`shutdown_wait`), persists offsets and leaves the group; Java's default interrupts them.
 //! - A listener is a closure. A panic in it is a failure, as an exception is in Java.
 //! - A received message shares the bytes of the answer that brought it; cloning it copies nothing.
-//! - `commit_sync` tells the broker before it returns; Java's only changes its memory.
+//! - `commit_sync` tells the broker before it returns, and fails if it cannot; Java's only changes its
+//!   memory.
+//! - A message whose body cannot be unpacked is given back, not shown and not lost (see
+//!   [`unpack_error`](super::ReceivedMessage::unpack_error)). Java drops it, and all after it in the same answer.
 //! - A failed query for an offset is an error, tried again; Java takes it for "no offset" and starts
 //!   over. A broker that is busy (code 2) is a reason to try another one, as in Java 5.
 //! - An asynchronous send that is tried again names its new queue; Java's still names the first.

@@ -14,10 +14,11 @@ use super::error::ClientError;
 use super::instance::{ConsumerRole, Instance};
 use super::message::ReceivedMessage;
 use super::namespace::Namespace;
-use super::offset_store::OffsetStore;
+use super::offset_store::Offsets;
 use super::polling::{LiteInner, Mode, Ready};
 use super::rebalance;
 use super::subscription::Filter;
+use super::validate::check_topic;
 use crate::remoting::protocol::bodies::MessageQueue;
 
 /// How long an iterator without a limit waits at a time.
@@ -67,7 +68,8 @@ impl LitePullOptions {
 impl LitePullConsumer {
     fn assemble(options: LitePullOptions, instance: &Arc<Instance>) -> Result<Self, ClientError> {
         let (group, model) = (options.group.clone(), options.message_model);
-        let offsets = OffsetStore::of_model(model, &group, instance, &options.offset_directory)?;
+        let (chosen, directory) = (&options.offset_store, &options.offset_directory);
+        let offsets = Offsets::new(chosen, model, &group, instance, directory)?;
         let inner = LiteInner::new(options, instance, offsets);
         let role: Arc<dyn ConsumerRole> = Arc::<LiteInner>::clone(&inner);
         instance.add_consumer(&group, Arc::downgrade(&role))?;
@@ -102,6 +104,30 @@ impl LitePullConsumer {
     }
 
     /// Reads exactly these queues, whoever else reads them.
+    ///
+    /// ```
+    /// use rocketmq::client::{LitePullOptions, OffsetAt, ProducerOptions};
+    /// use rocketmq::common::message::Message;
+    /// use std::time::Duration;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 1)?;
+    /// # let names = site.name_servers();
+    ///
+    /// let producer = ProducerOptions::new("shop").name_servers(names.as_str()).start()?;
+    /// producer.send_batch(&["one", "two", "three"].map(|body| Message::new("Orders", body)))?;
+    /// let consumer = LitePullOptions::new("audit").name_servers(names).start()?;
+    /// let queues = consumer.queues("Orders")?;
+    /// consumer.assign(queues.clone(), "*")?;
+    /// # while consumer.offset_at(&queues[0], OffsetAt::Max)? < 3 {}
+    /// consumer.seek_to(&queues[0], OffsetAt::Min)?;
+    /// let first = consumer.messages().next().ok_or("it was shut down")??;
+    /// assert_eq!(first.body(), b"one");
+    /// consumer.seek(&queues[0], 2)?;
+    /// let last = consumer.messages().next().ok_or("it was shut down")??;
+    /// assert_eq!(last.body(), b"three");
+    /// consumer.pause(&queues); // Until `resume`.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn assign(
         &self,
         queues: impl IntoIterator<Item = MessageQueue>,
@@ -186,12 +212,78 @@ impl LitePullConsumer {
         self.inner.commit();
     }
 
-    /// Commits all messages that were polled, and waits until brokers were told.
+    /// Commits all messages that were polled, and waits until brokers were told. After an error they
+    /// are told again at intervals.
     pub fn commit_sync(&self) -> Result<(), ClientError> {
         self.inner.check_open()?;
         self.inner.commit();
-        self.inner.offsets.persist_now(&self.inner.queues.names());
-        Ok(())
+        self.inner.offsets.persist_now(&self.inner.queues.names())
+    }
+
+    /// Commits the messages of these queues that were polled, and waits until brokers were told.
+    ///
+    /// ```
+    /// # use rocketmq::client::LitePullOptions;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # let names = site.name_servers();
+    /// # let consumer = LitePullOptions::new("audit").name_servers(names).start()?;
+    /// # consumer.assign(consumer.queues("Orders")?, "*")?;
+    /// for message in consumer.poll_for(std::time::Duration::from_millis(10))? {
+    ///     println!("{:?}", message.body());
+    /// }
+    /// consumer.commit_queues(&consumer.assignment())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn commit_queues(&self, queues: &[MessageQueue]) -> Result<(), ClientError> {
+        let wire: Vec<_> =
+            queues.iter().map(|queue| self.namespace().wrap_queue(queue).into_owned()).collect();
+        self.inner.check_open()?;
+        for queue in &wire {
+            let state = self.inner.state(queue)?;
+            self.inner.commit_one(&state);
+        }
+        self.inner.offsets.persist_now(&wire)
+    }
+
+    /// Commits these offsets, each that of the first message that is not consumed yet, and waits until
+    /// brokers were told. What is polled next does not change by it; a later commit of what was polled
+    /// overwrites it.
+    ///
+    /// ```
+    /// use rocketmq::client::{LitePullOptions, OffsetAt};
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 1)?;
+    /// # let names = site.name_servers();
+    ///
+    /// let consumer = LitePullOptions::new("audit").name_servers(names).auto_commit(false).start()?;
+    /// let queues = consumer.queues("Orders")?;
+    /// consumer.assign(queues.clone(), "*")?;
+    /// let end = consumer.offset_at(&queues[0], OffsetAt::Max)?;
+    /// consumer.commit_offsets([(queues[0].clone(), end)])?;
+    /// assert_eq!(consumer.committed(&queues[0])?, Some(end));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn commit_offsets(
+        &self,
+        offsets: impl IntoIterator<Item = (MessageQueue, i64)>,
+    ) -> Result<(), ClientError> {
+        let inner = &self.inner;
+        inner.check_open()?;
+        let mut queues = Vec::new();
+        for (queue, offset) in offsets {
+            let queue = self.namespace().wrap_queue(&queue).into_owned();
+            inner.state(&queue)?;
+            if offset < 0 {
+                return Err(ClientError::Invalid(format!("{offset} is no offset of {queue:?}")));
+            }
+            queues.push((queue, offset));
+        }
+        for (queue, offset) in &queues {
+            inner.offsets.update(queue, *offset, false);
+        }
+        let queues: Vec<_> = queues.into_iter().map(|(queue, _)| queue).collect();
+        inner.offsets.persist_now(&queues)
     }
 
     /// Gives a message back to the group: it comes again after a delay (level 0: the broker chooses;
@@ -254,6 +346,48 @@ impl LitePullConsumer {
         self.inner.instance.update_route(&topic)?;
         let queues = self.inner.instance.subscribe_queues(&topic)?;
         Ok(self.namespace().unwrap_queues(queues))
+    }
+
+    /// Tells `listener` whenever the queues of a topic are others than before, on a thread of its own
+    /// that looks every [`topic_check_interval`](super::LitePullOptions::topic_check_interval): for
+    /// who [assigns](Self::assign) queues to itself. There is one listener a topic, the last one.
+    ///
+    /// ```
+    /// use rocketmq::client::LitePullOptions;
+    /// use std::sync::Arc;
+    /// # use std::sync::mpsc::channel;
+    /// # use std::time::Duration;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # let names = site.name_servers();
+    /// # let (to, news) = channel();
+    ///
+    /// let options = LitePullOptions::new("audit").name_servers(names);
+    /// # let options = options.topic_check_interval(Duration::from_millis(100));
+    /// let consumer = Arc::new(options.start()?);
+    /// consumer.assign(consumer.queues("Orders")?, "*")?;
+    /// let weak = Arc::downgrade(&consumer);
+    /// consumer.on_topic_change("Orders", move |_topic, queues| {
+    ///     if let Some(consumer) = weak.upgrade() {
+    ///         let assigned = consumer.assign(queues.to_vec(), "*");
+    ///         println!("{} queues: {assigned:?}", queues.len());
+    ///     }
+    /// #   let _ = to.send(queues.len());
+    /// })?;
+    /// # site.create_topic("Orders", 3)?;
+    /// # assert_eq!(news.recv()?, 3);
+    /// # assert_eq!(consumer.assignment().len(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_topic_change(
+        &self,
+        topic: &str,
+        listener: impl Fn(&str, &[MessageQueue]) + Send + Sync + 'static,
+    ) -> Result<(), ClientError> {
+        self.inner.check_open()?;
+        let topic = self.namespace().wrap(topic);
+        check_topic(&topic)?;
+        self.inner.watch.add(&self.inner.instance, &topic, Arc::new(listener))
     }
 
     /// Replaces the list of name servers.

@@ -11,16 +11,40 @@ use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::namespace::Namespace;
-use crate::common::compression;
+use crate::common::compression::{self, CompressionError};
 use crate::common::message::{Message, MessageExt};
 use crate::common::message_id::MessageId;
 use crate::common::properties::{self, Properties};
 use crate::common::record::{RecordView, read_record};
 
-/// A compressed body may unpack to so many bytes; a larger one is handed out as it is.
+/// A compressed body may unpack to so many bytes; a larger one stays packed.
 const INFLATE_LIMIT: usize = 64 * 1024 * 1024;
 
 /// A message that a broker stored, received by a consumer.
+///
+/// ```
+/// use rocketmq::client::{ConsumeFromWhere, LitePullOptions, ProducerOptions};
+/// use rocketmq::common::message::Message;
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # site.create_topic("Orders", 1)?;
+/// # let names = site.name_servers();
+///
+/// let producer = ProducerOptions::new("shop").name_servers(names.as_str()).start()?;
+/// let sent = producer.send(
+///     &Message::new("Orders", "one book").with_tag("new").with_keys("order-17").with_property("city", "Ulm"),
+/// )?;
+/// let reader = LitePullOptions::new("audit").name_servers(names);
+/// let reader = reader.consume_from(ConsumeFromWhere::FirstOffset).start()?;
+/// reader.subscribe("Orders", "*")?;
+/// let message = reader.messages().next().ok_or("it was shut down")??;
+/// assert_eq!((message.topic(), message.body()), ("Orders", &b"one book"[..]));
+/// assert_eq!((message.tag(), message.keys()), (Some("new"), Some("order-17")));
+/// assert_eq!(message.property("city"), Some("Ulm"));
+/// assert_eq!(message.message_id(), sent.message_id);
+/// assert_eq!(message.facts().queue_offset, sent.queue_offset);
+/// assert!(message.unpack_error().is_none() && message.reconsume_times() == 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct ReceivedMessage {
     pulled: Arc<Pulled>,
@@ -41,9 +65,8 @@ struct Pulled {
 #[derive(Debug)]
 struct Item {
     body: Range<usize>,
-    /// The body if it is compressed in a way that we read; made when it is asked for, by the thread
-    /// of the listener.
-    inflated: OnceLock<Option<Vec<u8>>>,
+    /// Made when it is asked for, by the thread of the listener.
+    unpacked: OnceLock<Unpacked>,
     properties: Range<usize>,
     /// If it is not that of the answer.
     topic: Option<Arc<str>>,
@@ -113,13 +136,26 @@ fn span(whole: &[u8], part: &[u8]) -> Range<usize> {
     start..start + part.len()
 }
 
-/// The unpacked body, if it is compressed in a way that we read.
-fn inflate(sys_flags: i32, body: &[u8]) -> Option<Vec<u8>> {
-    match compression::decompress(sys_flags, body, INFLATE_LIMIT) {
-        Ok(plain) => plain,
-        Err(error) => {
-            log::warn!("a body of {} bytes stays packed: {error}", body.len());
-            None
+/// What a body is beside the bytes that the broker stored.
+#[derive(Debug)]
+enum Unpacked {
+    /// It was not compressed.
+    Same,
+    /// What it was before.
+    Plain(Vec<u8>),
+    /// It was compressed, and cannot be read here.
+    Not(CompressionError),
+}
+
+impl Unpacked {
+    fn of(sys_flags: i32, body: &[u8]) -> Self {
+        match compression::decompress(sys_flags, body, INFLATE_LIMIT) {
+            Ok(None) => Self::Same,
+            Ok(Some(plain)) => Self::Plain(plain),
+            Err(error) => {
+                log::warn!("a body of {} bytes stays packed: {error}", body.len());
+                Self::Not(error)
+            }
         }
     }
 }
@@ -144,7 +180,7 @@ impl Item {
         };
         Self {
             body: span(buffer, view.body),
-            inflated: OnceLock::new(),
+            unpacked: OnceLock::new(),
             properties: span(buffer, view.properties.as_bytes()),
             topic: own_topic(view, origin),
             facts,
@@ -231,7 +267,7 @@ impl ReceivedMessage {
         };
         let item = Item {
             body: 0..body_end,
-            inflated: OnceLock::new(),
+            unpacked: OnceLock::new(),
             properties: body_end..buffer.len(),
             topic: None,
             facts,
@@ -251,13 +287,34 @@ impl ReceivedMessage {
         self.item().topic.as_deref().unwrap_or(&self.pulled.topic)
     }
 
-    /// Payload, unpacked if it was compressed in a way that we read: with zlib; with LZ4 and zstd if the
-    /// features of these names are on.
+    /// Payload, unpacked if it was compressed: with zlib; with LZ4 and zstd if the features of these
+    /// names are on. What cannot be unpacked ([`unpack_error`](Self::unpack_error)) is as stored.
     pub fn body(&self) -> &[u8] {
+        match self.unpacked() {
+            Unpacked::Plain(plain) => plain,
+            Unpacked::Same | Unpacked::Not(_) => self.stored_body(),
+        }
+    }
+
+    fn unpacked(&self) -> &Unpacked {
         let item = self.item();
-        let inflated =
-            item.inflated.get_or_init(|| inflate(item.facts.sys_flag, self.stored_body()));
-        inflated.as_deref().unwrap_or_else(|| self.stored_body())
+        item.unpacked.get_or_init(|| Unpacked::of(item.facts.sys_flag, self.stored_body()))
+    }
+
+    /// Why the body is still packed, if it was compressed and could not be unpacked: with a method whose
+    /// feature is off or that nobody knows, damaged, or to more than 64 MiB.
+    ///
+    /// Such a message is not lost. A push consumer does not show it to its listener, unless the
+    /// option [`packed_bodies`](super::ConsumerOptions::packed_bodies) is on, but gives it back:
+    /// it comes again later, perhaps to a member that can read it, and at last goes to the group's
+    /// dead-letter topic (at once if the listener is orderly: its queue goes on). Its bytes stay as
+    /// they are. Whoever has nobody to give it back to gets it packed: listeners in broadcasting, and
+    /// pull consumers.
+    pub fn unpack_error(&self) -> Option<&CompressionError> {
+        match self.unpacked() {
+            Unpacked::Not(error) => Some(error),
+            Unpacked::Same | Unpacked::Plain(_) => None,
+        }
     }
 
     /// Payload as the broker stored it.
@@ -458,8 +515,13 @@ pub(crate) mod tests {
     #[test]
     fn what_does_not_unpack_stays_packed() {
         let body = record("T", 0, "", b"not zlib", 0x301);
-        assert_eq!(ReceivedMessage::read_all(body, &origin("T"))[0].body(), b"not zlib");
-        let lz4 = record("T", 0, "", b"lz4", 0x101);
-        assert_eq!(ReceivedMessage::read_all(lz4, &origin("T"))[0].body(), b"lz4");
+        let damaged = &ReceivedMessage::read_all(body, &origin("T"))[0];
+        assert_eq!(damaged.body(), b"not zlib");
+        assert_eq!(damaged.unpack_error(), Some(&CompressionError::Damaged));
+        let lz4 = &ReceivedMessage::read_all(record("T", 0, "", b"lz4", 0x101), &origin("T"))[0];
+        assert_eq!(lz4.body(), b"lz4");
+        assert!(lz4.unpack_error().is_some());
+        let plain = &ReceivedMessage::read_all(record("T", 0, "", b"x", 0), &origin("T"))[0];
+        assert_eq!(plain.unpack_error(), None);
     }
 }

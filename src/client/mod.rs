@@ -50,7 +50,8 @@
 //! | any consumer | `PullMessageSvc`, `RebalanceSvc` |
 //! | push consumer | `ConsumeSched`, up to `consume_threads` × `ConsumeMsg_n` |
 //! | transaction producer | `TransCheck_0` |
-//! | pull schedule | `PullSchedule`, up to 20 × `PullSched_n` |
+//! | lite pull consumer that watches topics | `QueueMonitor` |
+//! | pull schedule | `PullSchedule`, up to `schedule_threads` × `PullSched_n` |
 //!
 //! # What is promised
 //!
@@ -67,7 +68,7 @@
 //! [`request_reply`]. To
 //! consume: [`allocate`] and `rebalance` (who gets which queue), [`process_queue`] (what is between
 //! pull and commit), [`pull`] and `push` (the pull loop), [`concurrent`], [`orderly`],
-//! `offset_store`; then [`lite_pull`] (its works are `polling`),
+//! [`offset_store`]; then [`lite_pull`] (its works are `polling`),
 //! [`pull_consumer`] and [`pull_schedule`].
 
 pub mod admin;
@@ -89,7 +90,7 @@ mod lane;
 pub mod lite_pull;
 pub mod message;
 pub mod namespace;
-mod offset_store;
+pub mod offset_store;
 pub mod orderly;
 mod polling;
 mod presence;
@@ -107,6 +108,7 @@ mod running_info;
 pub mod sender;
 mod stats;
 pub mod subscription;
+mod topic_watch;
 pub mod transaction;
 mod unreachable;
 pub mod validate;
@@ -116,14 +118,15 @@ pub use allocate::AllocateStrategy;
 pub use broker_calls::OffsetAt;
 pub use concurrent::{ConcurrentContext, ConsumeResult};
 pub use config::{
-    ClientOptions, ConsumeFromWhere, ConsumerOptions, LitePullOptions, MessageModel,
-    ProducerOptions,
+    Assignment, ClientOptions, ConsumeFromWhere, ConsumerOptions, LitePullOptions, MessageModel,
+    ProducerOptions, PullOptions,
 };
 pub use consumer::PushConsumer;
 pub use error::ClientError;
 pub use lite_pull::{LitePullConsumer, Messages};
 pub use message::ReceivedMessage;
 pub use namespace::Namespace;
+pub use offset_store::{OffsetFile, OffsetStore};
 pub use orderly::{OrderlyContext, OrderlyResult};
 pub use producer::Producer;
 pub use pull::{PullResult, PullStatus};

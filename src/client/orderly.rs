@@ -12,6 +12,7 @@ use super::message::ReceivedMessage;
 use super::process_queue::ProcessQueue;
 use super::push::{PushInner, Service};
 use crate::common::clock::now_ms;
+use crate::common::compression::CompressionError;
 use crate::common::sync::catch_panic;
 use crate::common::thread_pool::ThreadPool;
 use crate::remoting::protocol::bodies::{ConsumeDirectlyResult, MessageQueue};
@@ -26,6 +27,8 @@ const YIELD_DELAY: Duration = Duration::from_millis(10);
 const LOCK_DELAY: Duration = Duration::from_millis(100);
 /// Pause after which a queue whose lock was refused goes on.
 const REFUSED_DELAY: Duration = Duration::from_secs(3);
+/// Delay level with which a broker sends a message to the dead-letter topic at once.
+const TO_DEAD_LETTERS: i32 = -1;
 /// Tasks that may wait: one a queue.
 const TASK_LIMIT: usize = 1 << 20;
 
@@ -43,6 +46,28 @@ pub enum OrderlyResult {
 }
 
 /// What a listener is told, and may say, about the messages of a call.
+///
+/// ```
+/// use rocketmq::client::{ConsumerOptions, OrderlyResult};
+/// use std::time::Duration;
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # site.create_topic("Steps", 2)?;
+/// # let names = site.name_servers();
+/// # fn book(_: &[u8]) -> bool { true }
+///
+/// let consumer = ConsumerOptions::new("ledger")
+///     .name_servers(names)
+///     .subscribe("Steps", "*")
+///     .start_orderly(|messages, context| match messages.iter().all(|m| book(m.body())) {
+///         true => OrderlyResult::Success,
+///         false => {
+///             // The queue waits; nothing in it overtakes.
+///             context.suspend_time = Some(Duration::from_secs(3));
+///             OrderlyResult::Suspend
+///         }
+///     })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct OrderlyContext<'a> {
     /// The queue that they came from.
@@ -72,6 +97,16 @@ enum Next {
 impl OrderlyService {
     pub fn new(listener: Arc<OrderlyListener>, threads: usize) -> Self {
         Self { listener, pool: ThreadPool::new("ConsumeMsg_", threads, TASK_LIMIT) }
+    }
+
+    /// Threads that run the listener at most.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Changes their number.
+    pub fn set_threads(&self, threads: usize) {
+        self.pool.set_threads(threads);
     }
 
     /// Starts the task of a queue.
@@ -129,11 +164,18 @@ impl OrderlyService {
             }
             // Given up: whoever has the queue next consumes the rest.
             let Some(_work) = queue.work() else { return };
-            let messages = queue.take(consumer.options.consume_batch);
-            if messages.is_empty() {
-                return;
+            let mut messages = queue.take(consumer.options.consume_batch);
+            if messages.iter().any(|message| consumer.withheld(message).is_some()) {
+                // What cannot be unpacked is not shown: one by one up to there.
+                queue.make_again(messages.len());
+                messages = queue.take(1);
             }
-            if let Next::Rest(delay) = self.consume(consumer, queue, &messages) {
+            let Some(first) = messages.first() else { return };
+            let next = match consumer.withheld(first) {
+                Some(error) => bury(consumer, queue, first, error),
+                None => self.consume(consumer, queue, &messages),
+            };
+            if let Next::Rest(delay) = next {
                 return self.submit_later(consumer, queue, delay);
             }
         }
@@ -234,6 +276,32 @@ impl OrderlyService {
     }
 }
 
+/// Sends a message that cannot be unpacked to the dead-letter topic, as it is: it would hold up its
+/// queue for ever. The broker does it, who keeps what says how it is packed.
+fn bury(
+    consumer: &PushInner,
+    queue: &ProcessQueue,
+    message: &ReceivedMessage,
+    error: &CompressionError,
+) -> Next {
+    let (group, id) = (&consumer.options.group, message.message_id());
+    if let Err(failure) = consumer.give_back(message, TO_DEAD_LETTERS) {
+        log::warn!("{group}: {id} is kept: {failure}");
+        queue.make_again(1);
+        return Next::Rest(consumer.options.suspend_time);
+    }
+    log::error!("{group}: {id} is sent to the dead letters: {error}");
+    consumer.stats.consumed(&queue.topic, Duration::ZERO, 0, 1);
+    // With others that were not committed yet, it is committed with them.
+    if queue.taken() == 1
+        && let Some(offset) = queue.commit()
+        && !queue.is_dropped()
+    {
+        consumer.offsets.update(&queue.queue, offset, false);
+    }
+    Next::GoOn
+}
+
 /// Whether messages are consumed again. Those that were tried often enough go to the dead-letter
 /// topic instead, by way of the retry topic.
 fn must_repeat(consumer: &PushInner, messages: &[ReceivedMessage]) -> bool {
@@ -242,7 +310,11 @@ fn must_repeat(consumer: &PushInner, messages: &[ReceivedMessage]) -> bool {
     for message in messages {
         let times = message.reconsume_times();
         if times >= max {
-            match consumer.send_to_retry_topic(message, times) {
+            let sent = match message.unpack_error() {
+                None => consumer.send_to_retry_topic(message, times),
+                Some(_) => consumer.give_back(message, TO_DEAD_LETTERS),
+            };
+            match sent {
                 Ok(()) => continue,
                 Err(error) => {
                     let group = &consumer.options.group;

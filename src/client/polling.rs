@@ -14,11 +14,12 @@ use super::error::ClientError;
 use super::hooks::{self, ConsumeCall, Consumed};
 use super::instance::{ConsumerRole, Instance};
 use super::message::ReceivedMessage;
-use super::offset_store::OffsetStore;
+use super::offset_store::Offsets;
 use super::process_queue::ProcessQueue;
 use super::pull::{Pull, PullResult, PullStatus};
 use super::rebalance::{self, QueueOwner, QueueTable, Rules, first_offset};
 use super::subscription::Subscriptions;
+use super::topic_watch::TopicWatch;
 use crate::common::clock::now_ms;
 use crate::common::sync::lock;
 use crate::common::topic::retry_topic;
@@ -88,7 +89,7 @@ impl Turn {
 pub(crate) struct LiteInner {
     pub options: LitePullOptions,
     pub instance: Arc<Instance>,
-    pub offsets: OffsetStore,
+    pub offsets: Offsets,
     /// The group's own: its messages show the topic that they were first sent to.
     retry_topic: Arc<str>,
     mode: Mutex<Mode>,
@@ -100,19 +101,17 @@ pub(crate) struct LiteInner {
     /// Messages in `ready`.
     cached: AtomicUsize,
     next_commit: Mutex<Instant>,
+    pub watch: TopicWatch,
     started_ms: i64,
     closed: AtomicBool,
     myself: Weak<Self>,
 }
 
 impl LiteInner {
-    pub fn new(
-        options: LitePullOptions,
-        instance: &Arc<Instance>,
-        offsets: OffsetStore,
-    ) -> Arc<Self> {
+    pub fn new(options: LitePullOptions, instance: &Arc<Instance>, offsets: Offsets) -> Arc<Self> {
         Arc::new_cyclic(|myself| Self {
             retry_topic: retry_topic(&options.group).into(),
+            watch: TopicWatch::new(options.topic_check_interval),
             options,
             instance: Arc::clone(instance),
             offsets,
@@ -353,12 +352,17 @@ impl LiteInner {
 
     pub fn commit(&self) {
         for state in self.all_states() {
-            let consumed = *lock(&state.consumed);
-            if let Some(offset) = consumed
-                && !state.process.is_dropped()
-            {
-                self.offsets.update(&state.process.queue, offset, false);
-            }
+            self.commit_one(&state);
+        }
+    }
+
+    /// The same for one queue.
+    pub fn commit_one(&self, state: &QueueState) {
+        let consumed = *lock(&state.consumed);
+        if let Some(offset) = consumed
+            && !state.process.is_dropped()
+        {
+            self.offsets.update(&state.process.queue, offset, false);
         }
     }
 
@@ -423,7 +427,9 @@ impl LiteInner {
             return;
         }
         self.arrived.notify_all();
-        self.offsets.persist_now(&self.queues.names());
+        self.watch.stop();
+        // A failure is logged; what was consumed since comes again.
+        let _ = self.offsets.persist_now(&self.queues.names());
         self.queues.drop_all();
         self.instance.remove_consumer(&self.options.group);
         self.instance.close();
@@ -482,8 +488,13 @@ impl ConsumerRole for LiteInner {
         };
         let topics = self.topics();
         for topic in &topics {
-            let Some((_, target)) = rules.target(topic) else { continue };
-            let (new, _) = rebalance::apply(self, topic, &target);
+            let Some((all, target)) = rules.target(topic) else { continue };
+            let (new, changed) = rebalance::apply(self, topic, &target);
+            if changed {
+                let options = &self.options;
+                let own = self.queues.names_of(topic);
+                options.assignment_listener.tell(&options.client.namespace, topic, all, own);
+            }
             for process in new {
                 if let Ok(state) = self.state(&process.queue) {
                     self.start_turn(&state, None);

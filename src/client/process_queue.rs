@@ -221,6 +221,11 @@ impl ProcessQueue {
         taken.back().map(|last| last.queue_offset() + 1)
     }
 
+    /// Orderly: messages taken that are not committed.
+    pub fn taken(&self) -> usize {
+        self.cache().taken.len()
+    }
+
     /// Orderly: everything taken waits again.
     pub fn roll_back(&self) {
         self.cache().give_back(0);

@@ -139,6 +139,18 @@ impl Producer {
     }
 
     /// Sends with another limit than the options'.
+    ///
+    /// ```
+    /// # use rocketmq::client::{ProducerOptions, Target};
+    /// # use rocketmq::common::message::Message;
+    /// # use std::time::Duration;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # let names = site.name_servers();
+    /// # let producer = ProducerOptions::new("shop").name_servers(names).start()?;
+    /// let limit = Duration::from_secs(10);
+    /// producer.send_within(&Message::new("Orders", "one book"), Target::InTurn, limit)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_within(
         &self,
         message: &Message,
@@ -152,6 +164,19 @@ impl Producer {
     }
 
     /// Sends several messages of one topic in one request. All are stored, or none.
+    ///
+    /// ```
+    /// use rocketmq::client::ProducerOptions;
+    /// use rocketmq::common::message::Message;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # let names = site.name_servers();
+    ///
+    /// let producer = ProducerOptions::new("shop").name_servers(names).start()?;
+    /// let batch = ["one", "two", "three"].map(|body| Message::new("Orders", body));
+    /// let result = producer.send_batch(&batch)?;
+    /// assert_eq!(result.message_id.split(',').count(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_batch(&self, messages: &[Message]) -> Result<SendResult, ClientError> {
         self.send_batch_to(messages, Target::InTurn)
     }
@@ -162,10 +187,20 @@ impl Producer {
         messages: &[Message],
         to: Target<'_>,
     ) -> Result<SendResult, ClientError> {
+        self.send_batch_within(messages, to, self.inner.sender.options.send_timeout)
+    }
+
+    /// The same with another limit than the options'.
+    pub fn send_batch_within(
+        &self,
+        messages: &[Message],
+        to: Target<'_>,
+        timeout: Duration,
+    ) -> Result<SendResult, ClientError> {
         let sender = self.inner.sender()?;
         let prepared = sender.prepare_batch(messages)?;
         let queue = messages.first().map(|first| sender.fixed_queue(first, to));
-        sender.send(&prepared, queue.transpose()?.flatten(), sender.options.send_timeout)
+        sender.send(&prepared, queue.transpose()?.flatten(), timeout)
     }
 
     /// Sends a list of any length as batches of at most `max_bytes` (a broker takes 4 MiB).
@@ -200,6 +235,26 @@ impl Producer {
     /// Starts a send and returns. `done` learns the outcome exactly once, on a callback thread,
     /// unless this call fails. The first send of a topic asks for its route, and the first to a
     /// broker connects: both on the caller's thread.
+    ///
+    /// ```
+    /// use rocketmq::client::ProducerOptions;
+    /// use rocketmq::common::message::Message;
+    /// use std::sync::mpsc::channel;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # let names = site.name_servers();
+    ///
+    /// let producer = ProducerOptions::new("shop").name_servers(names).start()?;
+    /// let (to, outcomes) = channel();
+    /// for number in 0..100 {
+    ///     let to = to.clone();
+    ///     // Waits only when too many are on their way.
+    ///     producer.send_async(&Message::new("Orders", format!("{number}")), move |result| {
+    ///         let _ = to.send(result);
+    ///     })?;
+    /// }
+    /// assert_eq!(outcomes.iter().take(100).filter(Result::is_ok).count(), 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_async(
         &self,
         message: &Message,
@@ -215,10 +270,21 @@ impl Producer {
         to: Target<'_>,
         done: impl FnOnce(Result<SendResult, ClientError>) + Send + 'static,
     ) -> Result<(), ClientError> {
+        self.send_async_within(message, to, self.inner.sender.options.send_timeout, done)
+    }
+
+    /// The same with another limit than the options'.
+    pub fn send_async_within(
+        &self,
+        message: &Message,
+        to: Target<'_>,
+        timeout: Duration,
+        done: impl FnOnce(Result<SendResult, ClientError>) + Send + 'static,
+    ) -> Result<(), ClientError> {
         let sender = self.inner.sender()?;
         let prepared = sender.prepare(message)?;
         let queue = sender.fixed_queue(message, to)?;
-        sender.send_async(prepared, queue, sender.options.send_timeout, done)
+        sender.send_async(prepared, queue, timeout, done)
     }
 
     /// Starts a send of several messages in one request.
@@ -227,12 +293,34 @@ impl Producer {
         messages: &[Message],
         done: impl FnOnce(Result<SendResult, ClientError>) + Send + 'static,
     ) -> Result<(), ClientError> {
+        self.send_batch_async_to(messages, Target::InTurn, done)
+    }
+
+    /// The same, to a queue of choice: a selector chooses by the first message.
+    pub fn send_batch_async_to(
+        &self,
+        messages: &[Message],
+        to: Target<'_>,
+        done: impl FnOnce(Result<SendResult, ClientError>) + Send + 'static,
+    ) -> Result<(), ClientError> {
         let sender = self.inner.sender()?;
         let prepared = sender.prepare_batch(messages)?;
-        sender.send_async(prepared, None, sender.options.send_timeout, done)
+        let queue = messages.first().map(|first| sender.fixed_queue(first, to));
+        let queue = queue.transpose()?.flatten();
+        sender.send_async(prepared, queue, sender.options.send_timeout, done)
     }
 
     /// Sends without an answer: fast, and nobody knows whether it arrived.
+    ///
+    /// ```
+    /// # use rocketmq::client::ProducerOptions;
+    /// # use rocketmq::common::message::Message;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # let names = site.name_servers();
+    /// # let producer = ProducerOptions::new("shop").name_servers(names).start()?;
+    /// producer.send_oneway(&Message::new("Metrics", "17"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_oneway(&self, message: &Message) -> Result<(), ClientError> {
         self.send_oneway_to(message, Target::InTurn)
     }
@@ -246,6 +334,16 @@ impl Producer {
     }
 
     /// The queues of a topic, as the name server knows them now.
+    ///
+    /// ```
+    /// # use rocketmq::client::ProducerOptions;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 4)?;
+    /// # let names = site.name_servers();
+    /// # let producer = ProducerOptions::new("shop").name_servers(names).start()?;
+    /// assert_eq!(producer.queues("Orders")?.len(), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>, ClientError> {
         let sender = self.inner.sender()?;
         let namespace = &sender.options.client.namespace;

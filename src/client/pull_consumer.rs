@@ -6,19 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::allocate::AllocateStrategy;
 use super::broker_calls::{OffsetAt, SendBack};
-use super::config::{ClientOptions, MessageModel};
+use super::config::{ClientOptions, MessageModel, PullOptions};
 use super::error::ClientError;
 use super::hooks::{self, ConsumeCall, Consumed};
 use super::instance::{ConsumerRole, Instance};
 use super::message::ReceivedMessage;
 use super::namespace::Namespace;
+use super::offset_store::Offsets;
 use super::process_queue::ProcessQueue;
 use super::pull::{Pull, PullResult};
 use super::rebalance::{self, QueueOwner, QueueTable, Rules};
 use super::subscription::{Filter, Subscriptions};
-use super::validate::check_group;
 use crate::common::clock::now_ms;
 use crate::common::sync::lock;
 use crate::remoting::protocol::bodies::{ConsumerRunningInfo, MessageQueue};
@@ -33,16 +32,44 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 type TakenFn = Box<dyn Fn(Arc<ProcessQueue>) + Send>;
 
 /// What the instance knows of a pull consumer. It takes part in the division of queues for the topics
-/// that a [`PullSchedule`](super::pull_schedule::PullSchedule) registered, and for no others.
+/// that it joined, or that a [`PullSchedule`](super::pull_schedule::PullSchedule) registered.
 pub(super) struct PullRole {
     pub group: String,
     started_ms: i64,
     instance: Arc<Instance>,
     pub subscriptions: Subscriptions,
     pub queues: QueueTable,
-    strategy: AllocateStrategy,
+    options: PullOptions,
+    offsets: Offsets,
     /// Told of queues that were taken.
     pub taken: Mutex<Option<TakenFn>>,
+}
+
+impl PullOptions {
+    /// Starts a consumer.
+    pub fn start(mut self) -> Result<PullConsumer, ClientError> {
+        self.client.enter_namespace(&mut self.group);
+        self.check()?;
+        let broadcasting = self.message_model == MessageModel::Broadcasting;
+        let client_id = self.client.client_id(broadcasting, true);
+        let instance = Instance::open(&self.client, client_id, true)?;
+        let result = PullConsumer::assemble(self, &instance);
+        if result.is_err() {
+            instance.close();
+        }
+        result
+    }
+}
+
+impl PullRole {
+    fn tell_hooks(&self, queue: &MessageQueue, result: &PullResult) {
+        let hooks = &self.options.client.hooks;
+        if !hooks.is_empty() && !result.messages.is_empty() {
+            let (group, messages) = (&*self.group, &*result.messages);
+            let after = hooks.consume(&ConsumeCall { group, queue, messages });
+            hooks::consumed(after, &Consumed::new(Some(true), Duration::ZERO, Duration::MAX));
+        }
+    }
 }
 
 impl QueueOwner for PullRole {
@@ -69,7 +96,7 @@ impl ConsumerRole for PullRole {
             consume_from_where: Some(ConsumeFromWhere::LastOffset),
             consume_type: Some(ConsumeType::Actively),
             group_name: Some(self.group.clone()),
-            message_model: Some(MessageModel::Clustering),
+            message_model: Some(self.options.message_model),
             subscription_data_set: self.subscriptions.all(),
             unit_mode: false,
         }
@@ -83,12 +110,17 @@ impl ConsumerRole for PullRole {
         let rules = Rules {
             instance: &self.instance,
             group: &self.group,
-            model: MessageModel::Clustering,
-            strategy: &self.strategy,
+            model: self.options.message_model,
+            strategy: &self.options.strategy,
         };
         for topic in self.topics() {
-            let Some((_, target)) = rules.target(&topic) else { continue };
-            let (new, _) = rebalance::apply(self, &topic, &target);
+            let Some((all, target)) = rules.target(&topic) else { continue };
+            let (new, changed) = rebalance::apply(self, &topic, &target);
+            if changed {
+                let options = &self.options;
+                let own = self.queues.names_of(&topic);
+                options.assignment_listener.tell(&options.client.namespace, &topic, all, own);
+            }
             if let Some(taken) = &*lock(&self.taken) {
                 new.into_iter().for_each(taken);
             }
@@ -147,35 +179,72 @@ pub struct PullConsumer {
 }
 
 impl PullConsumer {
-    /// Starts a consumer of a group.
+    /// Starts a consumer of a group; [`PullOptions::start`] with no more than this.
     pub fn start(group: &str, options: ClientOptions) -> Result<Self, ClientError> {
-        Self::with_strategy(group, options, AllocateStrategy::default())
+        PullOptions::new(group).client(options).start()
     }
 
-    pub(super) fn with_strategy(
-        group: &str,
-        mut options: ClientOptions,
-        strategy: AllocateStrategy,
-    ) -> Result<Self, ClientError> {
-        let mut group = group.to_owned();
-        options.enter_namespace(&mut group);
-        check_group(&group)?;
-        let instance = Instance::open(&options, options.client_id(false, true), true)?;
+    fn assemble(options: PullOptions, instance: &Arc<Instance>) -> Result<Self, ClientError> {
+        let (group, model) = (options.group.clone(), options.message_model);
+        let (chosen, directory) = (&options.offset_store, &options.offset_directory);
         let role = Arc::new(PullRole {
             group: group.clone(),
             started_ms: now_ms(),
-            instance: Arc::clone(&instance),
+            instance: Arc::clone(instance),
             subscriptions: Subscriptions::default(),
             queues: QueueTable::default(),
-            strategy,
+            offsets: Offsets::new(chosen, model, &group, instance, directory)?,
+            options,
             taken: Mutex::default(),
         });
         let shared: Arc<dyn ConsumerRole> = Arc::<PullRole>::clone(&role);
-        if let Err(error) = instance.add_consumer(&group, Arc::downgrade(&shared)) {
-            instance.close();
-            return Err(error);
-        }
+        instance.add_consumer(&group, Arc::downgrade(&shared))?;
+        let instance = Arc::clone(instance);
         Ok(Self { role, instance, queues: Mutex::default(), closed: AtomicBool::new(false) })
+    }
+
+    /// Takes part in the division of a topic's queues among the members of the group: those that are
+    /// this member's show in [`assignment`](Self::assignment), and are told to the listener of
+    /// [`on_assignment`](PullOptions::on_assignment). Pulls are not limited to them.
+    ///
+    /// ```
+    /// use rocketmq::client::PullOptions;
+    /// # use std::sync::mpsc::channel;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # let names = site.name_servers();
+    /// # let (to, told) = channel();
+    ///
+    /// let consumer = PullOptions::new("export")
+    ///     .name_servers(names)
+    ///     .on_assignment(move |now| {
+    ///         println!("now to be read: {:?}", now.own);
+    /// #       let _ = to.send(now.own.len());
+    ///     })
+    ///     .start()?;
+    /// consumer.join("Orders")?;
+    /// # assert_eq!(told.recv()?, 2);
+    /// # assert_eq!(consumer.assignment().len(), 2);
+    /// consumer.leave("Orders");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn join(&self, topic: &str) -> Result<(), ClientError> {
+        let instance = self.instance()?;
+        let topic = self.namespace().wrap(topic);
+        instance.update_route(&topic)?;
+        self.role.subscriptions.add(instance, &self.role.group, &topic, &Filter::all())
+    }
+
+    /// Ends [`join`](Self::join).
+    pub fn leave(&self, topic: &str) {
+        let topic = self.namespace().wrap(topic);
+        self.role.subscriptions.remove(&topic);
+        rebalance::remove(&*self.role, self.role.queues.of_topic(&topic));
+    }
+
+    /// The queues of joined topics that this member has now.
+    pub fn assignment(&self) -> Vec<MessageQueue> {
+        self.namespace().unwrap_queues(self.role.queues.names())
     }
 
     pub(super) fn instance(&self) -> Result<&Arc<Instance>, ClientError> {
@@ -207,6 +276,66 @@ impl PullConsumer {
         max: i32,
         wait: Option<Duration>,
     ) -> Result<PullResult, ClientError> {
+        let result = self.prepare(queue, filter.into(), offset, max, wait, |instance, pull| {
+            pull.call(instance)
+        })?;
+        self.role.tell_hooks(&self.namespace().wrap_queue(queue), &result);
+        Ok(result)
+    }
+
+    /// Starts a pull and returns. `done` learns the outcome exactly once, on a callback thread,
+    /// unless this call fails.
+    ///
+    /// ```
+    /// use rocketmq::client::{ClientOptions, PullConsumer};
+    /// # use std::sync::mpsc::channel;
+    /// use std::time::Duration;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 1)?;
+    /// # let names = site.name_servers();
+    ///
+    /// let consumer = PullConsumer::start("export", ClientOptions::default().name_servers(names))?;
+    /// # let (to, told) = channel();
+    /// for queue in consumer.queues("Orders")? {
+    /// #   let to = to.clone();
+    ///     consumer.pull_async(&queue, "*", 0, 32, Some(Duration::from_millis(50)), move |result| {
+    ///         println!("{result:?}");
+    /// #       let _ = to.send(result.is_ok());
+    ///     })?;
+    /// }
+    /// # assert!(told.recv()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn pull_async(
+        &self,
+        queue: &MessageQueue,
+        filter: impl Into<Filter>,
+        offset: i64,
+        max: i32,
+        wait: Option<Duration>,
+        done: impl FnOnce(Result<PullResult, ClientError>) + Send + 'static,
+    ) -> Result<(), ClientError> {
+        let (role, name) =
+            (Arc::clone(&self.role), self.namespace().wrap_queue(queue).into_owned());
+        self.prepare(queue, filter.into(), offset, max, wait, |instance, pull| {
+            pull.call_async(instance, move |result| {
+                if let Ok(result) = &result {
+                    role.tell_hooks(&name, result);
+                }
+                done(result);
+            })
+        })
+    }
+
+    fn prepare<R>(
+        &self,
+        queue: &MessageQueue,
+        filter: Filter,
+        offset: i64,
+        max: i32,
+        wait: Option<Duration>,
+        issue: impl FnOnce(&Arc<Instance>, &Pull<'_>) -> Result<R, ClientError>,
+    ) -> Result<R, ClientError> {
         let instance = self.instance()?;
         if offset < 0 || max <= 0 {
             return Err(ClientError::Invalid(format!(
@@ -214,7 +343,7 @@ impl PullConsumer {
             )));
         }
         let queue = &*self.namespace().wrap_queue(queue);
-        let subscription = Arc::new(filter.into().subscription(&queue.topic)?);
+        let subscription = Arc::new(filter.subscription(&queue.topic)?);
         let process = {
             let mut queues = lock(&self.queues);
             let fresh = || Arc::new(ProcessQueue::new(queue.clone(), true));
@@ -234,14 +363,7 @@ impl PullConsumer {
             retry_topic: None,
             client: &instance.options,
         };
-        let result = pull.call(instance)?;
-        let hooks = &instance.options.hooks;
-        if !hooks.is_empty() && !result.messages.is_empty() {
-            let (group, messages) = (&*self.role.group, &*result.messages);
-            let after = hooks.consume(&ConsumeCall { group, queue, messages });
-            hooks::consumed(after, &Consumed::new(Some(true), Duration::ZERO, Duration::MAX));
-        }
-        Ok(result)
+        issue(instance, &pull)
     }
 
     /// An offset of a queue.
@@ -249,18 +371,18 @@ impl PullConsumer {
         self.instance()?.offset_at(&self.namespace().wrap_queue(queue), at)
     }
 
-    /// The group's offset at the broker; `None` if it has none.
+    /// The group's offset in its store; `None` if it has none.
     pub fn committed(&self, queue: &MessageQueue) -> Result<Option<i64>, ClientError> {
-        let queue = self.namespace().wrap_queue(queue);
-        self.instance()?.query_consumer_offset(&self.role.group, &queue)
+        self.instance()?;
+        self.role.offsets.stored(&self.namespace().wrap_queue(queue))
     }
 
-    /// Tells the broker the group's offset, and waits until it knows.
+    /// Stores the group's offset; by default tells the broker, and waits until it knows.
     pub fn commit(&self, queue: &MessageQueue, offset: i64) -> Result<(), ClientError> {
-        let instance = self.instance()?;
-        let queue = self.namespace().wrap_queue(queue);
-        let (addr, request) = instance.offset_update(&self.role.group, &queue, offset)?;
-        instance.call_ok(&addr, request, instance.options.api_timeout).map(drop)
+        self.instance()?;
+        let queue = self.namespace().wrap_queue(queue).into_owned();
+        self.role.offsets.update(&queue, offset, false);
+        self.role.offsets.persist_now(&[queue])
     }
 
     /// Gives a message back to the group: delivered again after a delay (level 0: the broker

@@ -5,19 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use super::allocate::AllocateStrategy;
-use super::config::ClientOptions;
+use super::config::{ClientOptions, PullOptions};
 use super::error::ClientError;
 use super::process_queue::ProcessQueue;
 use super::pull_consumer::PullConsumer;
-use super::subscription::Filter;
+use super::validate::check_topic;
 use crate::common::scheduler::Scheduler;
 use crate::common::sync::{catch_panic, lock};
 use crate::common::thread_pool::ThreadPool;
 use crate::remoting::protocol::bodies::MessageQueue;
 
-/// Threads that run callbacks, as in Java.
-const THREADS: usize = 20;
 /// Queues that may wait for a thread.
 const QUEUE_LIMIT: usize = 100_000;
 /// Pause after a callback that panicked.
@@ -61,22 +58,25 @@ struct Works {
     pool: Arc<ThreadPool>,
 }
 
+impl PullOptions {
+    /// Starts a schedule, without a topic yet.
+    pub fn start_schedule(self) -> Result<PullSchedule, ClientError> {
+        PullSchedule::assemble(self)
+    }
+}
+
 impl PullSchedule {
-    /// Joins a group, without a topic yet.
+    /// Joins a group, without a topic yet; [`PullOptions::start_schedule`] with no more than this.
     pub fn start(group: &str, options: ClientOptions) -> Result<Self, ClientError> {
-        Self::with_strategy(group, options, AllocateStrategy::default())
+        PullOptions::new(group).client(options).start_schedule()
     }
 
-    /// The same with another division of queues than the average one.
-    pub fn with_strategy(
-        group: &str,
-        options: ClientOptions,
-        strategy: AllocateStrategy,
-    ) -> Result<Self, ClientError> {
-        let consumer = PullConsumer::with_strategy(group, options, strategy)?;
+    fn assemble(options: PullOptions) -> Result<Self, ClientError> {
+        let threads = options.schedule_threads;
+        let consumer = options.start()?;
         let scheduler = Scheduler::new("PullSchedule")
             .map_err(|error| ClientError::Io(format!("no thread: {error}")))?;
-        let pool = ThreadPool::new("PullSched_", THREADS, QUEUE_LIMIT);
+        let pool = ThreadPool::new("PullSched_", threads, QUEUE_LIMIT);
         let works = Arc::new(Works { consumer, tasks: Mutex::default(), scheduler, pool });
         let weak = Arc::downgrade(&works);
         let taken = move |queue| {
@@ -96,12 +96,18 @@ impl PullSchedule {
         task: impl Fn(&PullConsumer, &MessageQueue) -> Duration + Send + Sync + 'static,
     ) -> Result<(), ClientError> {
         let consumer = &self.works.consumer;
-        let instance = consumer.instance()?;
-        let topic = consumer.namespace().wrap(topic);
-        instance.update_route(&topic)?;
-        lock(&self.works.tasks).insert(topic.clone().into_owned(), Arc::new(task));
-        let role = &consumer.role;
-        role.subscriptions.add(instance, &role.group, &topic, &Filter::all())
+        let wire = consumer.namespace().wrap(topic).into_owned();
+        check_topic(&wire)?;
+        lock(&self.works.tasks).insert(wire, Arc::new(task));
+        consumer.join(topic)
+    }
+
+    /// Ends [`register`](Self::register): the topic's queues go to other members. A call that runs
+    /// comes to its end.
+    pub fn unregister(&self, topic: &str) {
+        let consumer = &self.works.consumer;
+        consumer.leave(topic);
+        lock(&self.works.tasks).remove(&*consumer.namespace().wrap(topic));
     }
 
     /// The consumer that callbacks pull with.

@@ -18,7 +18,7 @@ use super::error::ClientError;
 use super::hooks::{self, AfterConsume, ConsumeCall, Consumed};
 use super::instance::{ConsumerRole, Instance};
 use super::message::ReceivedMessage;
-use super::offset_store::OffsetStore;
+use super::offset_store::Offsets;
 use super::orderly::OrderlyService;
 use super::process_queue::{Activity, ProcessQueue};
 use super::pull::{Pull, PullResult, PullStatus};
@@ -27,6 +27,7 @@ use super::sender::Sender;
 use super::stats::ConsumeStats;
 use super::subscription::Subscriptions;
 use crate::common::clock::now_ms;
+use crate::common::compression::CompressionError;
 use crate::common::properties;
 use crate::common::scheduler::Scheduler;
 use crate::remoting::protocol::bodies::{ConsumeDirectlyResult, ConsumerRunningInfo, MessageQueue};
@@ -54,11 +55,21 @@ pub(crate) enum Service {
     Orderly(OrderlyService),
 }
 
+impl Service {
+    /// Threads that run the listener at most.
+    pub fn threads(&self) -> usize {
+        match self {
+            Self::Concurrent(service) => service.threads(),
+            Self::Orderly(service) => service.threads(),
+        }
+    }
+}
+
 /// What the threads of a push consumer share.
 pub(crate) struct PushInner {
     pub options: ConsumerOptions,
     pub instance: Arc<Instance>,
-    pub offsets: OffsetStore,
+    pub offsets: Offsets,
     pub stats: ConsumeStats,
     pub scheduler: Arc<Scheduler>,
     pub subscriptions: Subscriptions,
@@ -86,7 +97,7 @@ pub(crate) struct PushInner {
 pub(crate) struct PushParts {
     pub options: ConsumerOptions,
     pub instance: Arc<Instance>,
-    pub offsets: OffsetStore,
+    pub offsets: Offsets,
     pub scheduler: Arc<Scheduler>,
     pub subscriptions: BTreeMap<String, Arc<SubscriptionData>>,
     pub service: Service,
@@ -354,6 +365,12 @@ impl PushInner {
 
     // Giving back.
 
+    /// Why a message is not shown to the listener, but given back.
+    pub fn withheld<'a>(&self, message: &'a ReceivedMessage) -> Option<&'a CompressionError> {
+        let shows = self.options.packed_bodies || !self.is_clustering();
+        message.unpack_error().filter(|_| !shows)
+    }
+
     /// Gives a message back to the group: by the broker, else by an ordinary send to the retry
     /// topic.
     pub fn give_back(
@@ -366,6 +383,8 @@ impl PushInner {
         match self.instance.send_back(message, &how) {
             Ok(()) => Ok(()),
             Err(ClientError::NotRunning) => Err(ClientError::NotRunning),
+            // A send would say that it is not packed.
+            Err(error) if message.unpack_error().is_some() => Err(error),
             Err(error) => {
                 let id = message.message_id();
                 log::warn!("{}: {id} is sent, not given back: {error}", self.options.group);
@@ -398,8 +417,13 @@ impl PushInner {
     // Rebalancing.
 
     fn rebalance_topic(&self, rules: &Rules<'_>, topic: &str) -> Vec<Arc<ProcessQueue>> {
-        let Some((_, target)) = rules.target(topic) else { return Vec::new() };
+        let Some((all, target)) = rules.target(topic) else { return Vec::new() };
         let (new, changed) = rebalance::apply(self, topic, &target);
+        if changed && *topic != *self.retry_topic {
+            let options = &self.options;
+            let own = self.queues.names_of(topic);
+            options.assignment_listener.tell(&options.client.namespace, topic, all, own);
+        }
         if changed {
             log::info!(
                 "{} {topic}: {} queues, {} of them new",
@@ -467,7 +491,8 @@ impl PushInner {
             Service::Concurrent(service) => service.stop(self.options.shutdown_wait),
             Service::Orderly(service) => service.stop(self, self.options.shutdown_wait),
         }
-        self.offsets.persist_now(&self.queues.names());
+        // A failure is logged; what was consumed since comes again.
+        let _ = self.offsets.persist_now(&self.queues.names());
         self.queues.drop_all();
         self.instance.remove_consumer(&self.options.group);
         self.instance.close();
@@ -604,6 +629,15 @@ impl ConsumerRole for PushInner {
 
     fn consume_directly(&self, message: ReceivedMessage) -> Option<ConsumeDirectlyResult> {
         let began = Instant::now();
+        if let Some(error) = self.withheld(&message) {
+            return Some(ConsumeDirectlyResult {
+                auto_commit: true,
+                consume_result: Some("CR_LATER".to_owned()),
+                order: self.is_orderly(),
+                remark: Some(error.to_string()),
+                spent_time_millis: 0,
+            });
+        }
         let messages = [message];
         let mut result = match &self.service {
             Service::Concurrent(service) => service.consume_directly(&messages),

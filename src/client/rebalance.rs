@@ -12,7 +12,7 @@ use super::broker_calls::OffsetAt;
 use super::config::{ConsumeFromWhere, MessageModel};
 use super::error::ClientError;
 use super::instance::Instance;
-use super::offset_store::OffsetStore;
+use super::offset_store::Offsets;
 use super::process_queue::ProcessQueue;
 use crate::common::sync::lock;
 use crate::common::topic::RETRY_PREFIX;
@@ -37,6 +37,11 @@ impl QueueTable {
     pub fn of_topic(&self, topic: &str) -> Vec<Arc<ProcessQueue>> {
         let table = lock(&self.0);
         table.values().filter(|queue| queue.queue.topic == topic).cloned().collect()
+    }
+
+    /// The names of those of a topic.
+    pub fn names_of(&self, topic: &str) -> Vec<MessageQueue> {
+        lock(&self.0).keys().filter(|queue| queue.topic == topic).cloned().collect()
     }
 
     /// One of them.
@@ -206,9 +211,10 @@ pub(crate) fn first_offset(
 }
 
 /// Persists and forgets the offsets of queues that are given up.
-pub(crate) fn settle(store: &OffsetStore, queues: &[Arc<ProcessQueue>]) {
+pub(crate) fn settle(store: &Offsets, queues: &[Arc<ProcessQueue>]) {
     let names: Vec<_> = queues.iter().map(|queue| queue.queue.clone()).collect();
-    store.persist_now(&names);
+    // A failure is logged; whoever gets the queues next reads some messages again.
+    let _ = store.persist_now(&names);
     for queue in &names {
         store.forget(queue);
     }

@@ -13,6 +13,7 @@ use super::config::Deadline;
 use super::error::ClientError;
 use super::message::ReceivedMessage;
 use super::producer::Producer;
+use super::sender::Target;
 use crate::common::message::Message;
 use crate::common::properties;
 use crate::common::sync::lock;
@@ -123,8 +124,18 @@ impl Producer {
         message: &Message,
         timeout: Duration,
     ) -> Result<ReceivedMessage, ClientError> {
+        self.request_to(message, Target::InTurn, timeout)
+    }
+
+    /// The same, with the request sent to a queue of choice.
+    pub fn request_to(
+        &self,
+        message: &Message,
+        to: Target<'_>,
+        timeout: Duration,
+    ) -> Result<ReceivedMessage, ClientError> {
         let (sender, receiver) = crossbeam::channel::bounded(1);
-        let id = self.request_async(message, timeout, move |result| {
+        let id = self.request_async_to(message, to, timeout, move |result| {
             // The requester may have given up; then nobody listens.
             let _ = sender.send(result);
         })?;
@@ -136,9 +147,42 @@ impl Producer {
 
     /// Sends a request; `done` gets the reply, or why there is none, exactly once. Returns the
     /// correlation id.
+    ///
+    /// ```
+    /// # use rocketmq::client::ProducerOptions;
+    /// # use rocketmq::common::message::Message;
+    /// # use std::sync::mpsc::channel;
+    /// # use std::time::Duration;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Questions", 1)?;
+    /// # let names = site.name_servers();
+    /// # let producer = ProducerOptions::new("asking").name_servers(names).start()?;
+    /// # let (to, told) = channel();
+    /// let question = Message::new("Questions", "?");
+    /// producer.request_async(&question, Duration::from_millis(100), move |result| {
+    ///     match result {
+    ///         Ok(reply) => println!("{:?}", reply.body()),
+    ///         Err(error) => println!("nobody answered: {error}"),
+    ///     }
+    /// #   let _ = to.send(());
+    /// })?;
+    /// # told.recv()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn request_async(
         &self,
         message: &Message,
+        timeout: Duration,
+        done: impl FnOnce(Result<ReceivedMessage, ClientError>) + Send + 'static,
+    ) -> Result<String, ClientError> {
+        self.request_async_to(message, Target::InTurn, timeout, done)
+    }
+
+    /// The same, with the request sent to a queue of choice.
+    pub fn request_async_to(
+        &self,
+        message: &Message,
+        to: Target<'_>,
         timeout: Duration,
         done: impl FnOnce(Result<ReceivedMessage, ClientError>) + Send + 'static,
     ) -> Result<String, ClientError> {
@@ -151,6 +195,7 @@ impl Producer {
         request.properties.set(properties::REPLY_TO_CLIENT, instance.client_id.as_str());
         request.properties.set(properties::TTL, timeout.as_millis().to_string());
         let prepared = sender.prepare(&request)?;
+        let queue = sender.fixed_queue(&request, to)?;
         // The broker finds the requester by its heartbeat.
         for queue in &sender.route(&request.topic)?.publish {
             instance.introduce(&queue.broker_name);
@@ -160,7 +205,7 @@ impl Producer {
             .ok_or(ClientError::RequestTimeout { correlation_id: id.clone(), timeout })?;
         instance.replies.insert(&id, left, Box::new(done));
         let (waiting, weak) = (id.clone(), std::sync::Arc::downgrade(instance));
-        let sent = sender.send_async(prepared, None, left, move |result| {
+        let sent = sender.send_async(prepared, queue, left, move |result| {
             if let (Err(error), Some(instance)) = (result, weak.upgrade()) {
                 instance.replies.complete(&waiting, Err(error));
             }

@@ -35,8 +35,8 @@ impl PushInner {
             ("consumerGroup", options.group.clone()),
             ("messageModel", options.message_model.name().to_owned()),
             ("consumeFromWhere", options.consume_from.name().to_owned()),
-            ("consumeThreadMin", options.consume_threads.to_string()),
-            ("consumeThreadMax", options.consume_threads.to_string()),
+            ("consumeThreadMin", self.service.threads().to_string()),
+            ("consumeThreadMax", self.service.threads().to_string()),
             ("consumeMessageBatchMaxSize", options.consume_batch.to_string()),
             ("pullBatchSize", options.pull_batch.to_string()),
             ("pullInterval", options.pull_interval.as_millis().to_string()),
@@ -51,7 +51,7 @@ impl PushInner {
             ("allocateMessageQueueStrategy", options.strategy.name()),
             ("PROP_CONSUMEORDERLY", self.is_orderly().to_string()),
             ("PROP_CONSUME_TYPE", ConsumeType::Passively.name().to_owned()),
-            ("PROP_THREADPOOL_CORE_SIZE", options.consume_threads.to_string()),
+            ("PROP_THREADPOOL_CORE_SIZE", self.service.threads().to_string()),
             ("PROP_CONSUMER_START_TIMESTAMP", self.started_ms.to_string()),
         ]
         .into_iter()

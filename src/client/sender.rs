@@ -54,6 +54,20 @@ pub enum SendStatus {
 }
 
 /// Where a message was stored.
+///
+/// ```
+/// use rocketmq::client::{ProducerOptions, SendStatus};
+/// use rocketmq::common::message::Message;
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # let names = site.name_servers();
+///
+/// let producer = ProducerOptions::new("shop").name_servers(names).start()?;
+/// let result = producer.send(&Message::new("Orders", "one book"))?;
+/// // Anything else is stored as well, but not flushed or replicated in time.
+/// assert_eq!(result.status, SendStatus::Ok);
+/// println!("{} at {} of {:?}", result.message_id, result.queue_offset, result.queue);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendResult {
     /// How well.
@@ -75,6 +89,24 @@ pub struct SendResult {
 }
 
 /// Which queue a message goes to.
+///
+/// ```
+/// use rocketmq::client::{MessageQueue, ProducerOptions, Target};
+/// use rocketmq::common::message::Message;
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # let names = site.name_servers();
+///
+/// let producer = ProducerOptions::new("shop").name_servers(names).start()?;
+/// let message = Message::new("Orders", "one book");
+/// // What has one key stays in order.
+/// let one = producer.send_to(&message, Target::Key("customer-5"))?;
+/// let two = producer.send_to(&message, Target::Key("customer-5"))?;
+/// assert_eq!(one.queue, two.queue);
+/// let last = |queues: &[MessageQueue], _: &Message| queues.len() - 1;
+/// producer.send_to(&message, Target::Select(&last))?;
+/// producer.send_to(&message, Target::Queue(&one.queue))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Default)]
 pub enum Target<'a> {
     /// All in turn; retries go to another broker.

@@ -12,6 +12,16 @@ use crate::common::clock::now_ms;
 use crate::remoting::protocol::heartbeat::SubscriptionData;
 
 /// Which messages of a topic are wanted. From text: tags, `a || b`, or `*` for all.
+///
+/// ```
+/// use rocketmq::client::{ConsumerOptions, Filter};
+///
+/// assert_eq!(Filter::from("new || paid"), Filter::Tags("new || paid".into()));
+/// let options = ConsumerOptions::new("billing")
+///     .subscribe("Orders", "new || paid")
+///     .subscribe("Returns", Filter::all())
+///     .subscribe("Bills", Filter::Sql("amount BETWEEN 100 AND 1000 OR city = 'Ulm'".into()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
     /// Messages with one of these tags, separated by `||`; `*` or nothing is all.

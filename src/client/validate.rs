@@ -64,6 +64,14 @@ pub fn check_group(group: &str) -> Result<(), ClientError> {
 }
 
 /// A topic name: not blank, at most 127 characters of `%|a-zA-Z0-9_-`.
+///
+/// ```
+/// use rocketmq::client::validate::check_topic;
+///
+/// assert!(check_topic("Orders_2").is_ok());
+/// let error = check_topic("a topic").unwrap_err();
+/// assert_eq!(error.to_string(), r#"the topic "a topic" contains ' '; allowed are letters, digits and %|-_"#);
+/// ```
 pub fn check_topic(name: &str) -> Result<(), ClientError> {
     check_name("topic", name, topic::TOPIC_MAX_LENGTH)
 }

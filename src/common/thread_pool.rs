@@ -77,7 +77,8 @@ pub struct Permit<'a> {
 #[derive(Debug)]
 struct Shared {
     name: String,
-    threads: usize,
+    /// Changed under the lock, read without.
+    threads: AtomicUsize,
     /// Permits given to readers stop at this number.
     readers: usize,
     capacity: usize,
@@ -142,7 +143,7 @@ impl ThreadPool {
         Arc::new(Self {
             shared: Arc::new(Shared {
                 name: name.to_owned(),
-                threads: threads.max(1),
+                threads: AtomicUsize::new(threads.max(1)),
                 readers: readers.max(1),
                 capacity,
                 epoch: Instant::now(),
@@ -160,6 +161,26 @@ impl ThreadPool {
     /// The pool's name.
     pub fn name(&self) -> &str {
         &self.shared.name
+    }
+
+    /// How many threads it may have.
+    pub fn threads(&self) -> usize {
+        self.shared.threads()
+    }
+
+    /// Changes how many threads it may have, at least 1. Further ones are started when there is work
+    /// for them; surplus ones end when what they run is done.
+    pub fn set_threads(&self, threads: usize) {
+        let shared = &self.shared;
+        let threads = threads.max(1);
+        let state = lock(&shared.state);
+        let before = shared.threads.swap(threads, Ordering::SeqCst);
+        drop(state);
+        for _ in before..threads {
+            shared.call_threads(lock(&shared.state));
+        }
+        // Those that sleep see whether they are still wanted.
+        shared.work.notify_all();
     }
 
     /// Queues a task; gives it back when the queue is full or the pool stopped.
@@ -318,6 +339,10 @@ impl Shared {
         }
     }
 
+    fn threads(&self) -> usize {
+        self.threads.load(Ordering::SeqCst)
+    }
+
     /// Makes the unlocked copies follow the queue, in which `requests` are left.
     fn note_queue(&self, state: &State, requests: usize) {
         self.waiting.store(requests, Ordering::SeqCst);
@@ -330,7 +355,7 @@ impl Shared {
     ///
     /// One is enough: it is called for each task that is queued and for each permit that returns.
     fn call_threads(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        let permits = self.threads.saturating_sub(self.running.load(Ordering::SeqCst));
+        let permits = self.threads().saturating_sub(self.running.load(Ordering::SeqCst));
         if state.called >= state.queue.len().min(permits) {
             return;
         }
@@ -338,7 +363,7 @@ impl Shared {
             state.called += 1;
             drop(state);
             self.work.notify_one();
-        } else if state.started < self.threads {
+        } else if state.started < self.threads() {
             state.started += 1;
             state.names += 1;
             let name = format!("{}{}", self.name, state.names);
@@ -359,7 +384,7 @@ impl Shared {
         CURRENT.with(|current| current.set(Arc::as_ptr(self)));
         let mut state = lock(&self.state);
         loop {
-            if !state.queue.is_empty() && self.take_permit(self.threads) {
+            if !state.queue.is_empty() && self.take_permit(self.threads()) {
                 if let Some(waiting) = state.queue.pop_front() {
                     let left = self.waiting.load(Ordering::Relaxed) - waiting.requests;
                     self.note_queue(&state, left);
@@ -381,8 +406,15 @@ impl Shared {
                 self.work.notify_all(); // Others sleep because there was no permit.
                 return;
             }
+            if state.started > self.threads() {
+                // Too many since the limit was lowered. What waits is taken by those that run.
+                state.started -= 1;
+                self.quiet.notify_all();
+                return;
+            }
             state.asleep += 1;
             while state.called == 0
+                && state.started <= self.threads()
                 && !(self.stopping.load(Ordering::SeqCst) && state.queue.is_empty())
             {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -454,6 +486,44 @@ mod tests {
             let expected = (number, Some("Pool_1".to_owned()));
             assert_eq!(receiver.recv_timeout(LONG), Ok(expected));
         }
+    }
+
+    #[test]
+    fn the_number_of_threads_may_change() {
+        let pool = ThreadPool::new("Pool_", 1, 100);
+        let count = |wanted: usize| {
+            let deadline = Instant::now() + LONG;
+            while lock(&pool.shared.state).started != wanted {
+                assert!(Instant::now() < deadline, "{pool:?}, not {wanted}");
+                std::thread::yield_now();
+            }
+        };
+        let (sender, started) = mpsc::channel();
+        let (release, wait) = mpsc::channel::<()>();
+        let wait = Arc::new(Mutex::new(wait));
+        for _ in 0..4 {
+            let (sender, wait) = (sender.clone(), wait.clone());
+            submit(&pool, move || {
+                let _ = sender.send(());
+                let _ = lock(&wait).recv_timeout(LONG);
+            });
+        }
+        started.recv_timeout(LONG).unwrap();
+        assert_eq!((pool.queue_len(), pool.threads()), (3, 1));
+        pool.set_threads(4);
+        (0..3).for_each(|_| started.recv_timeout(LONG).unwrap());
+        count(4);
+        pool.set_threads(2);
+        (0..4).for_each(|_| release.send(()).unwrap());
+        count(2);
+        // Those that sleep leave at once, and the last one goes on working.
+        pool.set_threads(0);
+        count(1);
+        submit(&pool, move || {
+            let _ = sender.send(());
+        });
+        started.recv_timeout(LONG).unwrap();
+        pool.stop(LONG);
     }
 
     #[test]

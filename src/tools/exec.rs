@@ -73,7 +73,9 @@ fn run_all(
             consumer.send_back(&message, 0)?;
             call.note(format_args!("{}: the command failed; it comes again", message.message_id()));
         }
-        consumer.commit_sync()?;
+        if let Err(error) = consumer.commit_sync() {
+            call.note(format_args!("the offset is told to the broker again: {error}"));
+        }
         last_news = Instant::now();
     }
     Ok(count)

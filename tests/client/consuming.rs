@@ -6,15 +6,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rocketmq::client::admin::AdminClient;
+use rocketmq::client::offset_store::StoreError;
 use rocketmq::client::{
-    ClientError, ConsumeFromWhere, ConsumeResult, Filter, MessageModel, OrderlyResult, Producer,
-    Target,
+    ClientError, ClientOptions, ConsumeFromWhere, ConsumeResult, Filter, LitePullOptions,
+    MessageModel, MessageQueue, OrderlyResult, Producer, PullConsumer, Target,
 };
 use rocketmq::common::clock::now_ms;
 use rocketmq::common::message::Message;
 
 use crate::site::{Ledger, SOON, Site};
 use crate::support::until;
+use crate::support::wire::{borrowed, code, send_fields};
 
 const QUERY_CONSUMER_OFFSET: i32 = 14;
 
@@ -395,4 +398,211 @@ fn a_broker_that_crashes_and_comes_back_loses_nobody() {
     }
     concurrent.shutdown();
     orderly.shutdown();
+}
+
+#[test]
+fn the_number_of_consume_threads_changes_while_messages_come() {
+    let site = Site::start("Resized", 4);
+    let ledger = Ledger::default();
+    let (notes, running, most) = (ledger.clone(), Arc::default(), Arc::new(AtomicUsize::new(0)));
+    let (now, peak): (Arc<AtomicUsize>, _) = (running, Arc::clone(&most));
+    let consumer = site
+        .consumer_options("resized")
+        .consume_threads(1usize)
+        .subscribe("Resized", "*")
+        .start_concurrent(move |messages, _| {
+            peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(5));
+            notes.note(messages);
+            now.fetch_sub(1, Ordering::SeqCst);
+            ConsumeResult::Success
+        })
+        .unwrap();
+    let producer = site.producer();
+    let sent = send_many(&producer, "Resized", 300);
+    until("messages come", SOON, || (ledger.distinct() > 20).then_some(()));
+    assert_eq!(most.load(Ordering::SeqCst), 1);
+    consumer.set_consume_threads(8).unwrap();
+    until("eight at a time", SOON, || (most.load(Ordering::SeqCst) == 8).then_some(()));
+    consumer.set_consume_threads(2).unwrap();
+    assert!(consumer.set_consume_threads(1001).is_err());
+    ledger.wait_for(300);
+    // Whoever began under the old number is done: these never run more than two at a time.
+    most.store(0, Ordering::SeqCst);
+    let more = send_many(&producer, "Resized", 60);
+    ledger.wait_for(360);
+    assert!(most.load(Ordering::SeqCst) <= 2, "{most:?}");
+    let all: BTreeSet<_> = sent.union(&more).cloned().collect();
+    assert_eq!(ledger.bodies().into_keys().collect::<BTreeSet<_>>(), all);
+    let admin = AdminClient::new(vec![site.names()]);
+    let (addr, id) = (site.broker.addr(), consumer.client_id());
+    let info = admin.consumer_running_info(&addr, "resized", id, false);
+    assert_eq!(info.unwrap().properties["PROP_THREADPOOL_CORE_SIZE"], "2");
+}
+
+#[test]
+fn offsets_are_read_from_and_written_to_a_store_of_ones_own() {
+    type Table = Arc<Mutex<BTreeMap<(String, MessageQueue), i64>>>;
+    let site = Site::start("Stored", 3);
+    let producer = site.producer();
+    let table: Table = Arc::default();
+    let store = |table: &Table| {
+        let (reads, writes) = (Arc::clone(table), Arc::clone(table));
+        (
+            move |group: &str, queue: &MessageQueue| -> Result<_, StoreError> {
+                Ok(reads.lock().unwrap().get(&(group.to_owned(), queue.clone())).copied())
+            },
+            move |group: &str, offsets: &[(MessageQueue, i64)]| -> Result<(), StoreError> {
+                let of_group = |(queue, offset): &(MessageQueue, i64)| {
+                    ((group.to_owned(), queue.clone()), *offset)
+                };
+                writes.lock().unwrap().extend(offsets.iter().map(of_group));
+                Ok(())
+            },
+        )
+    };
+    let total = |table: &Table, group: &str| -> i64 {
+        let table = table.lock().unwrap();
+        let own = |name: &(String, MessageQueue)| name.0 == group && name.1.topic == "Stored";
+        table.iter().filter(|(name, _)| own(name)).map(|(_, offset)| offset).sum()
+    };
+    send_many(&producer, "Stored", 50);
+    for expected in [50, 0, 20] {
+        if expected == 20 {
+            send_many(&producer, "Stored", 20);
+        }
+        let ledger = Ledger::default();
+        let consumer = site
+            .consumer_options("stored")
+            .offset_store(store(&table))
+            .subscribe("Stored", "*")
+            .start_concurrent(ledger.listener())
+            .unwrap();
+        until("the queues", SOON, || (consumer.queues().len() >= 3).then_some(()));
+        ledger.wait_for(expected);
+        consumer.shutdown();
+        assert_eq!(ledger.deliveries(), expected);
+    }
+    assert_eq!(total(&table, "stored"), 70);
+
+    // One store may serve several groups, and a pull consumer.
+    let lite = LitePullOptions::new("stored-lite")
+        .name_servers(site.names())
+        .consume_from(ConsumeFromWhere::FirstOffset)
+        .offset_store(store(&table))
+        .start()
+        .unwrap();
+    lite.subscribe("Stored", "*").unwrap();
+    let mut count = 0;
+    until("all", SOON, || {
+        count += lite.poll_for(Duration::from_millis(100)).unwrap().len();
+        (count == 70).then_some(())
+    });
+    lite.commit_sync().unwrap();
+    assert_eq!(total(&table, "stored-lite"), 70);
+    let queue = lite.assignment().remove(0);
+    lite.commit_offsets([(queue.clone(), 1)]).unwrap();
+    assert_eq!(lite.committed(&queue), Ok(Some(1)));
+    lite.commit_queues(std::slice::from_ref(&queue)).unwrap();
+    assert_eq!(total(&table, "stored-lite"), 70);
+    assert!(lite.commit_offsets([(queue, -1)]).is_err());
+
+    // A store that fails: the consumer does not begin anywhere else, and goes on when it works again.
+    let broken = Arc::new(AtomicBool::new(true));
+    let (fails, ledger) = (Arc::clone(&broken), Ledger::default());
+    let (read, write) = store(&table);
+    let consumer = site
+        .consumer_options("stored-late")
+        .offset_store((
+            move |group: &str, queue: &MessageQueue| -> Result<_, StoreError> {
+                if fails.load(Ordering::SeqCst) { Err("down".into()) } else { read(group, queue) }
+            },
+            write,
+        ))
+        .subscribe("Stored", "*")
+        .start_concurrent(ledger.listener())
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!((ledger.distinct(), consumer.queues().len()), (0, 0));
+    broken.store(false, Ordering::SeqCst);
+    ledger.wait_for(70);
+}
+
+/// Bodies packed in a way that nobody knows: as they would be without the feature that they need.
+#[test]
+fn what_cannot_be_unpacked_is_neither_lost_nor_shown_nor_in_the_way() {
+    const UNKNOWN: i32 = 0x401;
+    let site = Site::start("Packed", 1);
+    let mut wire = site.broker.wire();
+    for number in 0..9 {
+        let mut fields = send_fields("Packed", 0, &format!("k{number}"));
+        let packed = number % 3 == 1;
+        let flag = fields.iter_mut().find(|(name, _)| *name == "f").unwrap();
+        flag.1 = if packed { UNKNOWN.to_string() } else { "0".to_owned() };
+        wire.must(code::SEND, &borrowed(&fields), format!("body {number}").as_bytes());
+    }
+    let dead = |group: &str| {
+        let admin = PullConsumer::start(
+            &format!("{group}-looks"),
+            ClientOptions::default().name_servers(site.names()),
+        )
+        .unwrap();
+        let queues = admin.queues(&format!("%DLQ%{group}")).unwrap_or_default();
+        let pull = |queue| admin.pull(queue, "*", 0, 32, None).map(|result| result.messages);
+        queues.iter().filter_map(|queue| pull(queue).ok()).flatten().collect::<Vec<_>>()
+    };
+    let check_dead = |group: &str| {
+        let dead = until("the dead letters", SOON, || Some(dead(group)).filter(|d| d.len() == 3));
+        for message in dead {
+            assert!(message.stored_body().starts_with(b"body "), "as they were");
+            assert_eq!(message.facts().sys_flag & 0x701, UNKNOWN, "{message:?}");
+            assert!(message.unpack_error().unwrap().to_string().contains("number 4"));
+        }
+    };
+
+    let ledger = Ledger::default();
+    let orderly = ledger.clone();
+    let consumer = site
+        .consumer_options("packed-orderly")
+        .consume_batch(4usize)
+        .subscribe("Packed", "*")
+        .start_orderly(move |messages, _| {
+            orderly.note(messages);
+            OrderlyResult::Success
+        })
+        .unwrap();
+    ledger.wait_for(6);
+    check_dead("packed-orderly");
+    consumer.shutdown();
+    let mut read = |group: &str| {
+        let of = [("consumerGroup", group), ("topic", "Packed"), ("queueId", "0")];
+        wire.must(QUERY_CONSUMER_OFFSET, &of, b"").number("offset").unwrap()
+    };
+    assert_eq!(read("packed-orderly"), 9, "the queue went on");
+
+    let ledger = Ledger::default();
+    let consumer = site
+        .consumer_options("packed")
+        .consume_batch(4usize)
+        .max_reconsume_times(0)
+        .subscribe("Packed", "*")
+        .start_concurrent(ledger.listener())
+        .unwrap();
+    ledger.wait_for(6);
+    check_dead("packed");
+    consumer.shutdown();
+    assert_eq!((read("packed"), ledger.distinct()), (9, 6));
+
+    // Who asks for it gets everything, and so does everybody in broadcasting.
+    for model in [MessageModel::Clustering, MessageModel::Broadcasting] {
+        let ledger = Ledger::default();
+        let _consumer = site
+            .consumer_options("packed-shown")
+            .message_model(model)
+            .packed_bodies(model == MessageModel::Clustering)
+            .subscribe("Packed", "*")
+            .start_concurrent(ledger.listener())
+            .unwrap();
+        ledger.wait_for(9);
+    }
 }

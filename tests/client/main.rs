@@ -5,6 +5,7 @@ mod support;
 
 mod consuming;
 mod false_server;
+mod garbage;
 mod groups;
 mod hostile;
 mod operator;

@@ -1,15 +1,17 @@
 //! Lite pull and pull consumers.
 
 use std::collections::BTreeSet;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rocketmq::client::{
-    ClientError, ClientOptions, ConsumeFromWhere, LitePullConsumer, LitePullOptions, OffsetAt,
-    PullConsumer, PullStatus, Target,
+    Assignment, ClientError, ClientOptions, ConsumeFromWhere, LitePullConsumer, LitePullOptions,
+    MessageModel, OffsetAt, PullConsumer, PullOptions, PullResult, PullStatus, Target,
 };
 use rocketmq::common::message::Message;
 
-use crate::site::{SOON, Site};
+use crate::site::{Ledger, SOON, Site};
 use crate::support::until;
 
 fn options(site: &Site, group: &str) -> LitePullOptions {
@@ -111,4 +113,63 @@ fn single_pulls_say_what_they_found() {
     assert_eq!(consumer.committed(&queue), Ok(Some(7)));
     consumer.shutdown();
     assert_eq!(consumer.committed(&queue), Err(ClientError::NotRunning));
+}
+
+#[test]
+fn listeners_are_told_of_queues_and_pull_consumers_divide_them() {
+    let site = Site::start("Divided", 4);
+    let told: Arc<Mutex<Vec<(String, usize, usize)>>> = Arc::default();
+    let notes = Arc::clone(&told);
+    let note = move |now: &Assignment<'_>| {
+        notes.lock().unwrap().push((now.topic.to_owned(), now.own.len(), now.all.len()));
+    };
+    let last = || told.lock().unwrap().last().cloned();
+    let now = |own| move || (last() == Some(("Divided".to_owned(), own, 4))).then_some(());
+    let lite = options(&site, "divided").on_assignment(note.clone()).start().unwrap();
+    lite.subscribe("Divided", "*").unwrap();
+    until("all queues", SOON, now(4));
+    let second = options(&site, "divided").start().unwrap();
+    second.subscribe("Divided", "*").unwrap();
+    until("half of them", SOON, now(2));
+    drop((lite, second));
+
+    let ledger = Ledger::default();
+    let push = site
+        .consumer_options("divided-push")
+        .on_assignment(note.clone())
+        .subscribe("Divided", "*")
+        .start_concurrent(ledger.listener())
+        .unwrap();
+    until("all queues", SOON, now(4));
+    assert_eq!(push.topic_queues("Divided").unwrap().len(), 4);
+    drop(push);
+
+    // A pull consumer joins when it is told to; in broadcasting it has all, and offsets of its own.
+    let pulls = |name: &str, model| {
+        let options = PullOptions::new("divided-pull").name_servers(site.names());
+        let options = options.instance_name(name).message_model(model);
+        options.offset_directory(site.dir.join(name)).on_assignment(note.clone()).start().unwrap()
+    };
+    let pair = [pulls("a", MessageModel::Clustering), pulls("b", MessageModel::Clustering)];
+    assert!(pair[0].assignment().is_empty());
+    pair.iter().for_each(|consumer| consumer.join("Divided").unwrap());
+    let shares = || [pair[0].assignment().len(), pair[1].assignment().len()];
+    until("two shares", SOON, || (shares() == [2, 2]).then_some(()));
+    pair[0].leave("Divided");
+    until("nothing is left", SOON, || pair[0].assignment().is_empty().then_some(()));
+    drop(pair);
+    send(&site, "Divided", 8);
+    let alone = pulls("c", MessageModel::Broadcasting);
+    alone.join("Divided").unwrap();
+    until("all queues", SOON, || (alone.assignment().len() == 4).then_some(()));
+    let queue = alone.assignment().remove(0);
+    let (to, came) = channel();
+    let pulled = move |result: Result<PullResult, ClientError>| drop(to.send(result));
+    alone.pull_async(&queue, "*", 0, 32, Some(SOON), pulled).unwrap();
+    let result = came.recv_timeout(SOON).unwrap().unwrap();
+    assert_eq!((result.status, result.messages.is_empty()), (PullStatus::Found, false));
+    alone.commit(&queue, result.next_offset).unwrap();
+    assert_eq!(alone.committed(&queue), Ok(Some(result.next_offset)));
+    let clustering = pulls("d", MessageModel::Clustering);
+    assert_eq!(clustering.committed(&queue), Ok(None), "the broker knows nothing of it");
 }

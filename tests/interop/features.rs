@@ -13,6 +13,7 @@
 //! | `delayed MS…` | one of each delay level; the body is the time it is due at, in ms |
 //! | `timed` | one for each way to ask for a time; the body as above |
 //! | `recalled` | two timed ones, `gone` and `stays`, and takes the first back |
+//! | `packed METHOD…` | of each compression method one: its name, 5000 times |
 //! | `batch N` | `plain N` as one batch |
 //! | `transaction WORD…` | `commit`, `rollback`, `unknown-commit`, …: what is said first, and to a check; `vanish` ends the process (`vanishes`) before it says anything |
 //! | `request N` | prints a `reply` line for each answer |
@@ -38,6 +39,8 @@ use std::process::{Child, ChildStdin};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rocketmq::client::{ConsumeFromWhere, LitePullOptions};
 
 use crate::clients::{Client, Prepared};
 use crate::matrix::Site;
@@ -319,6 +322,40 @@ fn a_timed_message_that_is_recalled_does_not_come() {
         let got = consumer.exactly(1);
         assert_eq!(got[0].body, "stays", "{got:?}");
         consumer.end();
+    });
+}
+
+/// Our client reads what it was built for, and says of the rest what it needs.
+#[test]
+fn packed_bodies_are_read() {
+    const METHODS: [(&str, i32, bool); 3] = [
+        ("ZLIB", 0x301, true),
+        ("LZ4", 0x101, cfg!(feature = "lz4")),
+        ("ZSTD", 0x201, cfg!(feature = "zstd")),
+    ];
+    with_each(&[Client::Java533], "Packed", 1, |scene| {
+        scene.send("packed", &METHODS.map(|(name, ..)| name)).end();
+        let reader = LitePullOptions::new("packed-readers")
+            .name_servers(scene.site.namesrv.addr())
+            .consume_from(ConsumeFromWhere::FirstOffset)
+            .start()
+            .unwrap();
+        reader.subscribe(&scene.topic, "*").unwrap();
+        let messages = reader.messages().until_idle_for(LONG).take(METHODS.len());
+        let messages: Vec<_> = messages.map(Result::unwrap).collect();
+        assert_eq!(messages.len(), METHODS.len());
+        for (message, (name, flag, readable)) in messages.iter().zip(METHODS) {
+            assert_eq!(message.facts().sys_flag & 0x701, flag, "{message:?}");
+            assert!(message.stored_body().len() < 1000, "{message:?}");
+            match message.unpack_error() {
+                None => assert_eq!(message.body(), name.repeat(5000).as_bytes(), "{name}"),
+                Some(why) => {
+                    assert!(why.to_string().to_uppercase().contains(name), "{why}");
+                    assert_eq!(message.body(), message.stored_body());
+                }
+            }
+            assert_eq!(message.unpack_error().is_none(), readable, "{name}");
+        }
     });
 }
 

@@ -35,6 +35,26 @@ const LONG_LIMIT: Duration = Duration::from_secs(15);
 pub type AdminResult<T> = Result<T, ClientError>;
 
 /// An operator's client.
+///
+/// ```
+/// use rocketmq::client::admin::{AdminClient, address_of};
+/// use rocketmq::remoting::protocol::bodies::TopicConfig;
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # site.create_topic("Orders", 2)?;
+/// # let names = site.name_servers();
+///
+/// let admin = AdminClient::new(vec![names]);
+/// let route = admin.route("Orders")?;
+/// let broker = address_of(&route.broker_datas[0]).ok_or("no address")?;
+/// for (queue, extent) in admin.topic_stats(broker, "Orders")?.offset_table {
+///     println!("{queue:?}: {} to {}", extent.min_offset, extent.max_offset);
+/// }
+/// let bills = TopicConfig { topic_name: "Bills".into(), ..TopicConfig::default() };
+/// admin.create_topic(broker, &bills)?;
+/// assert!(admin.topic_configs(broker)?.topic_config_table.contains_key("Bills"));
+/// println!("{:?}", admin.cluster_info()?.cluster_addr_table);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct AdminClient {
     remoting: Arc<RemotingClient>,
     name_servers: Vec<String>,

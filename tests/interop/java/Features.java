@@ -64,6 +64,11 @@ public class Features {
             case "recalled":
                 recalled(producer, topic);
                 break;
+            case "packed":
+                for (String method : words) {
+                    packed(producer, topic, method);
+                }
+                break;
             case "batch":
                 List<Message> batch = new ArrayList<>();
                 for (int i = 0; i < Integer.parseInt(words[0]); i++) {
@@ -133,6 +138,14 @@ public class Features {
         if (!results[0].getMsgId().equals(id)) {
             throw new IllegalStateException("recalled " + id + ", not " + results[0].getMsgId());
         }
+    }
+
+    /** The name of the method 5000 times, packed with it; 5.x only. */
+    static void packed(DefaultMQProducer producer, String topic, String method) throws Exception {
+        Class<?> type = Class.forName("org.apache.rocketmq.common.compression.CompressionType");
+        Object chosen = type.getMethod("of", String.class).invoke(null, method);
+        DefaultMQProducer.class.getMethod("setCompressType", type).invoke(producer, chosen);
+        sent(producer.send(message(topic, "A", String.join("", java.util.Collections.nCopies(5000, method)))));
     }
 
     /** A body is what happens at first, and what a check finds: commit, rollback, unknown-commit, vanish-rollback. */
