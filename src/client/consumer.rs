@@ -22,7 +22,7 @@ use super::push::{PushInner, PushParts, Service};
 use super::sender::{INNER_PRODUCER_GROUP, Sender};
 use super::stats::SAMPLE_INTERVAL;
 use super::subscription::Filter;
-use super::validate::check_range;
+use super::validate::{check_range, check_topic};
 use crate::common::scheduler::Scheduler;
 use crate::common::topic::retry_topic;
 use crate::remoting::protocol::bodies::MessageQueue;
@@ -239,6 +239,7 @@ impl PushConsumer {
             return Err(ClientError::NotRunning);
         }
         let topic = inner.options.client.namespace.wrap(topic);
+        check_topic(&topic)?;
         inner.instance.update_route(&topic)?;
         let group = &inner.options.group;
         inner.subscriptions.add(&inner.instance, group, &topic, &filter.into())

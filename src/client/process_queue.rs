@@ -93,7 +93,7 @@ impl Cache {
         }
         self.count += 1;
         self.bytes += message.cached_bytes();
-        self.end_offset = self.end_offset.max(offset + 1);
+        self.end_offset = self.end_offset.max(offset.saturating_add(1));
         true
     }
 
@@ -218,7 +218,7 @@ impl ProcessQueue {
         for message in &taken {
             cache.forget(message);
         }
-        taken.back().map(|last| last.queue_offset() + 1)
+        taken.back().map(|last| last.queue_offset().saturating_add(1))
     }
 
     /// Orderly: messages taken that are not committed.
@@ -247,7 +247,7 @@ impl ProcessQueue {
     pub fn load(&self) -> Load {
         let cache = self.cache();
         let span = match (cache.waiting.front(), cache.waiting.back()) {
-            (Some(first), Some(last)) => last.offset - first.offset,
+            (Some(first), Some(last)) => last.offset.saturating_sub(first.offset),
             _ => 0,
         };
         Load { count: cache.count, bytes: cache.bytes, span }

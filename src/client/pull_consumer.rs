@@ -18,6 +18,7 @@ use super::process_queue::ProcessQueue;
 use super::pull::{Pull, PullResult};
 use super::rebalance::{self, QueueOwner, QueueTable, Rules};
 use super::subscription::{Filter, Subscriptions};
+use super::validate::check_topic;
 use crate::common::clock::now_ms;
 use crate::common::sync::lock;
 use crate::remoting::protocol::bodies::{ConsumerRunningInfo, MessageQueue};
@@ -231,6 +232,7 @@ impl PullConsumer {
     pub fn join(&self, topic: &str) -> Result<(), ClientError> {
         let instance = self.instance()?;
         let topic = self.namespace().wrap(topic);
+        check_topic(&topic)?;
         instance.update_route(&topic)?;
         self.role.subscriptions.add(instance, &self.role.group, &topic, &Filter::all())
     }

@@ -170,7 +170,8 @@ impl BrokerTable {
     /// Where to read: the wanted id, else the next one, else any. Also whether it is a slave.
     pub fn reader(&self, name: &str, wanted: i64) -> Option<(&str, bool)> {
         let addrs = self.0.get(name)?;
-        let next = || addrs.get_key_value(&(wanted + 1)).filter(|_| wanted != MASTER_ID);
+        let next =
+            || addrs.get_key_value(&wanted.saturating_add(1)).filter(|_| wanted != MASTER_ID);
         addrs
             .get_key_value(&wanted)
             .or_else(next)

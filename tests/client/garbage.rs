@@ -255,6 +255,11 @@ fn illegal_calls_of_consumers_and_batches_are_refused() {
     invalid("not assigned", lite.commit_offsets([(queue.clone(), 0)]));
     invalid("not assigned", lite.commit_queues(std::slice::from_ref(&queue)));
 
+    let consumer = ConsumerOptions::new("g3").client(client.clone()).subscribe("T", "*");
+    let consumer = consumer.start_concurrent(|_, _| ConsumeResult::Success).unwrap();
+    invalid("topic", consumer.subscribe("a topic", "*"));
+    invalid("threads", consumer.set_consume_threads(0));
+
     let pull = PullOptions::new("g2").client(client.clone()).start().unwrap();
     invalid("offset", pull.pull(&queue, "*", -1, 1, None).map(drop));
     invalid("number", pull.pull(&queue, "*", 0, 0, None).map(drop));
