@@ -320,7 +320,7 @@ impl PullConsumer {
         let (role, name) =
             (Arc::clone(&self.role), self.namespace().wrap_queue(queue).into_owned());
         self.prepare(queue, filter.into(), offset, max, wait, |instance, pull| {
-            pull.call_async(instance, move |result| {
+            pull.call_async(instance, false, move |result| {
                 if let Ok(result) = &result {
                     role.tell_hooks(&name, result);
                 }

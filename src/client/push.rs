@@ -367,8 +367,10 @@ impl PushInner {
 
     /// Why a message is not shown to the listener, but given back.
     pub fn withheld<'a>(&self, message: &'a ReceivedMessage) -> Option<&'a CompressionError> {
-        let shows = self.options.packed_bodies || !self.is_clustering();
-        message.unpack_error().filter(|_| !shows)
+        if self.options.packed_bodies || !self.is_clustering() {
+            return None;
+        }
+        message.unpack_error()
     }
 
     /// Gives a message back to the group: by the broker, else by an ordinary send to the retry
