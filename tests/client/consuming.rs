@@ -406,6 +406,8 @@ fn the_number_of_consume_threads_changes_while_messages_come() {
     let ledger = Ledger::default();
     let (notes, running, most) = (ledger.clone(), Arc::default(), Arc::new(AtomicUsize::new(0)));
     let (now, peak): (Arc<AtomicUsize>, _) = (running, Arc::clone(&most));
+    let hold = Arc::new(AtomicBool::new(false));
+    let held = Arc::clone(&hold);
     let consumer = site
         .consumer_options("resized")
         .consume_threads(1usize)
@@ -413,24 +415,29 @@ fn the_number_of_consume_threads_changes_while_messages_come() {
         .start_concurrent(move |messages, _| {
             peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(5));
+            while held.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             notes.note(messages);
             now.fetch_sub(1, Ordering::SeqCst);
             ConsumeResult::Success
         })
         .unwrap();
     let producer = site.producer();
-    let sent = send_many(&producer, "Resized", 300);
+    let sent = send_many(&producer, "Resized", 1000);
     until("messages come", SOON, || (ledger.distinct() > 20).then_some(()));
     assert_eq!(most.load(Ordering::SeqCst), 1);
+    hold.store(true, Ordering::SeqCst);
     consumer.set_consume_threads(8).unwrap();
     until("eight at a time", SOON, || (most.load(Ordering::SeqCst) == 8).then_some(()));
+    hold.store(false, Ordering::SeqCst);
     consumer.set_consume_threads(2).unwrap();
     assert!(consumer.set_consume_threads(1001).is_err());
-    ledger.wait_for(300);
+    ledger.wait_for(1000);
     // Whoever began under the old number is done: these never run more than two at a time.
     most.store(0, Ordering::SeqCst);
     let more = send_many(&producer, "Resized", 60);
-    ledger.wait_for(360);
+    ledger.wait_for(1060);
     assert!(most.load(Ordering::SeqCst) <= 2, "{most:?}");
     let all: BTreeSet<_> = sent.union(&more).cloned().collect();
     assert_eq!(ledger.bodies().into_keys().collect::<BTreeSet<_>>(), all);
