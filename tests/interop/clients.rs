@@ -361,6 +361,8 @@ fn java(folder: &Path, version: &str) -> Result<Vec<String>, String> {
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
         "-Duser.home=.",
+        // Three seconds by default; the machine may be busy.
+        "-Dcom.rocketmq.remoting.client.connect.timeout=30000",
         "-cp",
         &class_path,
         "Interop",

@@ -33,7 +33,7 @@ public class Features {
     static final String[] TAGS = {"A", "B", "C"};
 
     static void send(String namesrv, String topic, String group, String kind, String[] words) throws Exception {
-        DefaultMQProducer producer = kind.equals("transaction") ? transactional(group) : new DefaultMQProducer(group);
+        DefaultMQProducer producer = Interop.patient(kind.equals("transaction") ? transactional(group) : new DefaultMQProducer(group));
         producer.setNamesrvAddr(namesrv);
         producer.setSendMsgTimeout(10_000);
         // Brokers learn of a group by its heartbeats, and check with whom they know.
@@ -193,7 +193,7 @@ public class Features {
     }
 
     static void push(String namesrv, String topic, String group, String kind, String filter) throws Exception {
-        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
+        DefaultMQPushConsumer consumer = Interop.patient(new DefaultMQPushConsumer(group));
         consumer.setNamesrvAddr(namesrv);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.subscribe(topic, filter);
@@ -203,7 +203,7 @@ public class Features {
         if (kind.equals("broadcast")) {
             broadcasting(consumer);
         }
-        DefaultMQProducer replier = new DefaultMQProducer(group + "_replies");
+        DefaultMQProducer replier = Interop.patient(new DefaultMQProducer(group + "_replies"));
         replier.setNamesrvAddr(namesrv);
         replier.start();
         if (kind.equals("orderly")) {
@@ -252,7 +252,7 @@ public class Features {
     }
 
     static void pull(String namesrv, String topic, String group, String filter) throws Exception {
-        DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(group);
+        DefaultMQPullConsumer consumer = Interop.patient(new DefaultMQPullConsumer(group));
         consumer.setNamesrvAddr(namesrv);
         consumer.start();
         Interop.line("ready");
@@ -271,7 +271,7 @@ public class Features {
     }
 
     static void lite(String namesrv, String topic, String group, String filter) throws Exception {
-        DefaultLitePullConsumer consumer = new DefaultLitePullConsumer(group);
+        DefaultLitePullConsumer consumer = Interop.patient(new DefaultLitePullConsumer(group));
         consumer.setNamesrvAddr(namesrv);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.subscribe(topic, filter);

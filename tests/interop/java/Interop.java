@@ -3,6 +3,7 @@ import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.util.Arrays;
 import java.util.concurrent.Semaphore;
+import org.apache.rocketmq.client.ClientConfig;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
@@ -39,7 +40,7 @@ public class Interop {
 
     static void produce(String namesrv, String topic, String group, int count, int seed, int retries)
         throws Exception {
-        DefaultMQProducer producer = new DefaultMQProducer(group);
+        DefaultMQProducer producer = patient(new DefaultMQProducer(group));
         producer.setNamesrvAddr(namesrv);
         producer.setRetryTimesWhenSendFailed(retries);
         producer.setRetryTimesWhenSendAsyncFailed(retries);
@@ -98,7 +99,7 @@ public class Interop {
     }
 
     static void consume(String namesrv, String topic, String group, MessageSelector selector) throws Exception {
-        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
+        DefaultMQPushConsumer consumer = patient(new DefaultMQPushConsumer(group));
         consumer.setNamesrvAddr(namesrv);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.subscribe(topic, selector);
@@ -119,6 +120,12 @@ public class Interop {
         while (System.in.read() >= 0) {
         }
         consumer.shutdown();
+    }
+
+    /** A client that does not give up after three seconds: the machine may be busy. */
+    static <T extends ClientConfig> T patient(T client) {
+        client.setMqClientApiTimeout(30_000);
+        return client;
     }
 
     static void sent(SendResult result, String key, byte[] body) {
