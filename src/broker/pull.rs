@@ -301,10 +301,13 @@ fn check(broker: &Broker, config: &BrokerConfig, header: &PullHeader<'_>) -> Res
             format!("the broker[{}] pulling message is forbidden", config.broker_ip1),
         ));
     }
-    let group = broker
-        .subscription_groups
-        .find_or_create(config, header.group)
-        .ok_or_else(|| Refusal::group_not_exist(header.group))?;
+    let group =
+        broker.subscription_groups.find_or_create(config, header.group).ok_or_else(|| {
+            Refusal::new(
+                code::SUBSCRIPTION_GROUP_NOT_EXIST,
+                format!("subscription group [{}] does not exist, {FAQ}", header.group),
+            )
+        })?;
     if !group.consume_enable {
         return Err(Refusal::new(
             code::NO_PERMISSION,
@@ -314,7 +317,7 @@ fn check(broker: &Broker, config: &BrokerConfig, header: &PullHeader<'_>) -> Res
     let topic = broker.topics.get(header.topic).ok_or_else(|| {
         Refusal::new(
             code::TOPIC_NOT_EXIST,
-            format!("topic[{}] not exist, apply first please!{FAQ}", header.topic),
+            format!("topic[{}] not exist, apply first please! {FAQ}", header.topic),
         )
     })?;
     if topic.perm & PERM_READ == 0 {
@@ -391,11 +394,7 @@ fn heartbeat_filter(
     header: &PullHeader<'_>,
 ) -> Wanted {
     let not_exist = |what: &str| {
-        let group = header.group;
-        Refusal::new(
-            code::SUBSCRIPTION_NOT_EXIST,
-            format!("the consumer's {what} not exist, group: {group}{FAQ}"),
-        )
+        Refusal::new(code::SUBSCRIPTION_NOT_EXIST, format!("the consumer's {what} not exist{FAQ}"))
     };
     let group = broker.consumers.get(header.group).ok_or_else(|| not_exist("group info"))?;
     let broadcasting = group.profile().message_model == Some(MessageModel::Broadcasting);

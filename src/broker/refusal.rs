@@ -25,7 +25,7 @@ impl Refusal {
     pub fn group_not_exist(group: &str) -> Self {
         Self::new(
             code::SUBSCRIPTION_GROUP_NOT_EXIST,
-            format!("subscription group [{group}] does not exist{FAQ}"),
+            format!("subscription group not exist, {group} {FAQ}"),
         )
     }
 

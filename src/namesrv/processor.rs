@@ -131,7 +131,7 @@ impl NameServer {
                 response_code::TOPIC_NOT_EXIST,
                 format!(
                     "No topic route info in name server for the topic: {topic}\n\
-                     No broker has registered it: create it, or look whether its brokers run"
+                     See http://rocketmq.apache.org/docs/faq/ for further details."
                 ),
             ),
         })
