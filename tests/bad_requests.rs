@@ -337,7 +337,7 @@ const ROWS: &[Row] = &[
     (11, PULL, &[("topic", "RO")], "", 16, &["the topic[RO] pulling message is forbidden"]),
     (11, PULL, &[("queueId", "2")], "", 1, &["queueId[2] is illegal", "readQueueNums:[2]"]),
     (11, PULL, &[("queueId", "-1")], "", 1, &["queueId[-1] is illegal"]),
-    (11, PULL, &[("sysFlag", "0")], "", 24, &["group info not exist", "g"]),
+    (11, PULL, &[("sysFlag", "0")], "", 24, &["group info not exist"]),
     (11, PULL, &[("subscription", "||")], "", 23, &["parse the consumer's subscription failed"]),
     (11, PULL, &[("expressionType", "SQL92"), ("subscription", "")], "", 23, &["empty"]),
     (11, PULL, &[("expressionType", "SQL92"), ("subscription", "a >")], "", 23, &["column 4"]),
