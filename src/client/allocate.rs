@@ -26,6 +26,19 @@ pub struct Division<'a> {
 pub type AllocateFn = dyn Fn(&Division<'_>) -> Result<Vec<MessageQueue>, String> + Send + Sync;
 
 /// Tells the machine room of queues and of clients.
+///
+/// ```
+/// use rocketmq::client::allocate::{AllocateStrategy, RoomResolver};
+/// use std::sync::Arc;
+///
+/// // Brokers are named `ulm-1`, clients have addresses of their room.
+/// let rooms = RoomResolver {
+///     of_queue: Arc::new(|queue| queue.broker_name.split('-').next().unwrap_or_default().to_owned()),
+///     of_client: Arc::new(|id| if id.starts_with("10.1.") { "ulm" } else { "bonn" }.to_owned()),
+/// };
+/// let nearby = AllocateStrategy::MachineRoomNearby(Box::default(), rooms);
+/// assert_eq!(nearby.name(), "MACHINE_ROOM_NEARBY-AVG");
+/// ```
 #[derive(Clone)]
 pub struct RoomResolver {
     /// Room of a queue's broker.

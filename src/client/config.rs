@@ -61,6 +61,12 @@ macro_rules! options {
 
 /// Addresses of name servers. From text: separated by `;`, spaces around them ignored; of an endpoint
 /// `http://host:port` what follows the last `/`.
+///
+/// ```
+/// use rocketmq::client::config::NameServerList;
+///
+/// assert_eq!(NameServerList::from("10.0.0.1:9876; 10.0.0.2:9876").0.len(), 2);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameServerList(pub Vec<String>);
 
@@ -540,6 +546,18 @@ impl ConsumerOptions {
 
 options! {
     /// Options of a lite pull consumer.
+    ///
+    /// ```
+    /// use rocketmq::client::{ConsumeFromWhere, LitePullOptions};
+    /// use std::time::Duration;
+    ///
+    /// let options = LitePullOptions::new("audit")
+    ///     .name_servers("10.0.0.1:9876")
+    ///     .consume_from(ConsumeFromWhere::FirstOffset)
+    ///     .auto_commit(false)
+    ///     .pull_batch(100)
+    ///     .poll_timeout(Duration::from_secs(1));
+    /// ```
     pub struct LitePullOptions {
         /// What all clients have in common.
         pub client: ClientOptions = ClientOptions::default();
@@ -616,6 +634,15 @@ impl LitePullOptions {
 
 options! {
     /// Options of a pull consumer, and of a pull schedule.
+    ///
+    /// ```
+    /// use rocketmq::client::{MessageModel, PullOptions};
+    ///
+    /// let options = PullOptions::new("export")
+    ///     .name_servers("10.0.0.1:9876")
+    ///     .message_model(MessageModel::Broadcasting)
+    ///     .schedule_threads(4usize);
+    /// ```
     pub struct PullOptions {
         /// What all clients have in common.
         pub client: ClientOptions = ClientOptions::default();
