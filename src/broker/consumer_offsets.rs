@@ -236,6 +236,11 @@ impl ConsumerOffsets {
         }
     }
 
+    /// Whether there is, or was, another broker that compares.
+    pub fn has_stamps(&self) -> bool {
+        self.keeps_stamps.load(Ordering::Relaxed)
+    }
+
     /// Sets the offset of a queue.
     pub fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
         let queue_id = self.queue_of(group, queue_id);

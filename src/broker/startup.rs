@@ -397,7 +397,12 @@ fn start_servers(
     if let Some(timer) = &broker.timer {
         timer.recover(now_ms()).map_err(|error| StartError::Load(error.to_string()))?;
     }
-    if !broker.store.config().is_slave() && broker.store.dispatch_behind_bytes() == 0 {
+    // After a clean stop of a broker that stood alone, the log is the one that groups committed to.
+    let may_be_another = broker.store.had_crashed() || broker.consumer_offsets.has_stamps();
+    if may_be_another
+        && !broker.store.config().is_slave()
+        && broker.store.dispatch_behind_bytes() == 0
+    {
         broker.consumer_offsets.bring_back(|topic, queue| broker.store.max_offset(topic, queue));
     }
     Replication::start(broker).map_err(|error| StartError::Start(error.to_string()))?;

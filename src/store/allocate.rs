@@ -1,6 +1,5 @@
 //! [`AllocateMappedFileService`]: makes the commit log's next file while the current one is being
-//! written, and readies blocks and pages ahead of the write position. So an append waits neither
-//! for
+//! written, and readies blocks and pages ahead of the write position. So an append waits neither for
 //! a file nor for page faults, and a full disk is an error and not a signal.
 
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::config::StoreConfig;
 use super::disk;
-use super::mapped_file::{MappedFile, TransientStorePool, flush_folder};
+use super::mapped_file::{MappedFile, PAGE_BYTES, TransientStorePool, flush_folder, make_folder};
 use super::mapped_file_queue::file_name;
 use crate::common::config::Live;
 use crate::common::service_thread::{ServiceThread, Signal};
@@ -244,6 +243,26 @@ impl AllocateMappedFileService {
         self.done.notify_all();
     }
 
+    /// Readies and locks all pages of a new file. That marks them as changed: in SYNC_FLUSH, where a
+    /// put would wait for all of them, they are forced to the disk piece by piece.
+    fn warm(&self, file: &MappedFile, config: &StoreConfig) {
+        if file.reserve(self.file_size).is_err() {
+            return;
+        }
+        let pages = config.flush_least_pages_when_warm_maped_file.max(1) as usize;
+        let piece = if config.is_sync_flush() { pages * PAGE_BYTES } else { self.file_size };
+        for from in (0..self.file_size).step_by(piece.max(PAGE_BYTES)) {
+            let to = self.file_size.min(from + piece);
+            file.populate(from, to);
+            if config.is_sync_flush()
+                && let Err(error) = file.flush_part(from, to)
+            {
+                log::warn!("{} cannot be flushed while it is new: {error}", file.path().display());
+            }
+        }
+        file.lock_in_memory();
+    }
+
     fn make_file(&self, start: i64) -> Result<Arc<MappedFile>, String> {
         let config = self.config.get();
         let folder = folder_for(&config, start / self.file_size as i64);
@@ -251,11 +270,13 @@ impl AllocateMappedFileService {
         let failed = |what: &str, error: std::io::Error| {
             format!("commit-log file {} cannot be {what}: {error}", path.display())
         };
-        std::fs::create_dir_all(&folder).map_err(|error| failed("created", error))?;
+        make_folder(&folder).map_err(|error| failed("created", error))?;
         let file = MappedFile::create(&path, start, self.file_size)
             .map_err(|error| failed("created", error))?;
+        // Its length, then its name: a file that is there after a power cut can be opened.
         let ready = file
             .reserve(RESERVE_BYTES)
+            .and_then(|()| file.flush_length())
             .and_then(|()| flush_folder(&folder))
             .map_err(|error| failed("given its blocks", error));
         if let Err(reason) = ready {
@@ -265,10 +286,7 @@ impl AllocateMappedFileService {
         match self.pool.as_ref().and_then(TransientStorePool::borrow) {
             Some(buffer) if config.uses_transient_pool() => file.set_write_buffer(buffer),
             _ if config.warm_maped_file_enable => {
-                if file.reserve(self.file_size).is_ok() {
-                    file.populate(0, self.file_size);
-                    file.lock_in_memory();
-                }
+                self.warm(&file, &config);
             }
             _ => file.populate(0, POPULATE_BYTES),
         }

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
+use super::fault;
 use super::mapped_file::WordFile;
 use super::message_store::StoreError;
+use crate::common::sync::lock;
 
 /// Bytes of the file.
 const FILE_BYTES: usize = 4096;
@@ -23,9 +26,18 @@ const MARGIN_MS: i64 = 3000;
 /// | 40 | 4056 | zero |
 ///
 /// The three times live in memory and go to the file when it is flushed.
+///
+/// Invariants:
+/// * a time is stored here only after what it vouches for was forced to the disk, without an error;
+/// * it was read before that flush began, so that it vouches for nothing that came later.
 #[derive(Debug)]
 pub struct StoreCheckpoint {
     file: WordFile,
+    margin_ms: i64,
+    /// Held while the times go to the file.
+    writing: Mutex<()>,
+    /// Held by who flushes consume queues.
+    flushing_queues: Mutex<()>,
     /// Store time of the last message whose record is on the disk, ms.
     pub physical: AtomicI64,
     /// Store time of the last message whose consume-queue unit is on the disk, ms.
@@ -49,13 +61,16 @@ impl StoreCheckpoint {
             index: AtomicI64::new(file.load_i64(16)),
             dispatched: AtomicI64::new(file.load_i64(8)),
             file,
+            margin_ms: fault::margin_ms(path).unwrap_or(MARGIN_MS),
+            writing: Mutex::new(()),
+            flushing_queues: Mutex::new(()),
         })
     }
 
     /// Messages stored up to then have record and unit on the disk, ms.
     pub fn min_timestamp(&self) -> i64 {
         let physical = self.physical.load(Ordering::Acquire);
-        physical.min(self.logics.load(Ordering::Acquire)).saturating_sub(MARGIN_MS).max(0)
+        physical.min(self.logics.load(Ordering::Acquire)).saturating_sub(self.margin_ms).max(0)
     }
 
     /// The same, and their index entries too.
@@ -63,8 +78,21 @@ impl StoreCheckpoint {
         self.min_timestamp().min(self.index.load(Ordering::Acquire))
     }
 
+    /// Whether the clock went back by more than the margin since the file was written. Its times
+    /// would then vouch for messages that came after it: it has to be written again soon.
+    pub fn is_ahead(&self) -> bool {
+        let logics = self.logics.load(Ordering::Acquire);
+        self.dispatched.load(Ordering::Acquire) < logics.saturating_sub(self.margin_ms)
+    }
+
+    /// The right to flush consume queues and to tell it in `logics`.
+    pub fn lock_logics(&self) -> MutexGuard<'_, ()> {
+        lock(&self.flushing_queues)
+    }
+
     /// Writes the times and forces them to the disk.
     pub fn flush(&self) -> std::io::Result<()> {
+        let _writing = lock(&self.writing);
         self.file.store_i64(0, self.physical.load(Ordering::Acquire));
         self.file.store_i64(8, self.logics.load(Ordering::Acquire));
         self.file.store_i64(16, self.index.load(Ordering::Acquire));
@@ -92,5 +120,17 @@ mod tests {
         assert_eq!(written[8..16], [0, 0, 0, 0, 0, 0, 0x13, 0x88]);
         assert_eq!(written[24..40], [7; 16]);
         assert_eq!(checkpoint.min_timestamp(), 2000);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_is_noticed() {
+        let folder = crate::store::testing::TempFolder::new("checkpoint-clock");
+        let checkpoint = StoreCheckpoint::open(&folder.path().join("checkpoint")).unwrap();
+        assert!(!checkpoint.is_ahead());
+        checkpoint.logics.store(100_000, Ordering::Release);
+        for (dispatched, ahead) in [(100_000, false), (97_000, false), (96_999, true)] {
+            checkpoint.dispatched.store(dispatched, Ordering::Release);
+            assert_eq!(checkpoint.is_ahead(), ahead, "{dispatched}");
+        }
     }
 }

@@ -151,7 +151,7 @@ impl Cleaner {
                     next_check = Instant::now() + DISK_CHECK_PERIOD;
                 }
                 if until(next_clean).is_zero() {
-                    cleaner.round(signal);
+                    let _told = cleaner.round(signal);
                     let period = cleaner.config.get().clean_resource_interval.max(100);
                     next_clean = Instant::now() + Duration::from_millis(period as u64);
                 }
@@ -165,29 +165,26 @@ impl Cleaner {
         folders.iter().map(|folder| disk::used_ratio(folder)).fold(f64::MAX, f64::min)
     }
 
-    /// Takes no more messages while the disk is nearly full.
-    fn check_disk(&self) {
-        let ratio = self.log_ratio();
-        self.set_disk_full(ratio > WARNING_RATIO, ratio);
+    /// Takes no more messages while a disk is nearly full; they are taken again when it has room.
+    /// Returns the used shares of the disks of the commit log and of the consume queues.
+    fn check_disk(&self) -> (f64, f64) {
+        let ratios = (self.log_ratio(), disk::used_ratio(self.queues.folder()));
+        let full = ratios.0.max(ratios.1) > WARNING_RATIO;
+        if self.flags.set(Flag::DiskFull, full) {
+            let log_is_full = ratios.0 >= ratios.1;
+            let folder = if log_is_full { self.log.folder() } else { self.queues.folder() };
+            let (folder, percent) = (folder.display(), ratios.0.max(ratios.1) * 100.0);
+            if full {
+                log::error!("the disk of {folder} is {percent:.0}% full: no messages are taken");
+            } else {
+                log::info!("the disk of {folder} has room again: messages are taken");
+            }
+        }
+        ratios
     }
 
-    fn set_disk_full(&self, full: bool, ratio: f64) {
-        if !self.flags.set(Flag::DiskFull, full) {
-            return;
-        }
-        let folder = self.log.folder().display();
-        if full {
-            log::error!(
-                "the disk of {folder} is {:.0}% full: no messages are taken",
-                ratio * 100.0
-            );
-        } else {
-            log::info!("the disk of {folder} has room again: messages are taken");
-        }
-    }
-
-    /// One round: commit log, then what refers to it.
-    pub fn round(&self, signal: &Signal) {
+    /// One round: commit log, then what refers to it. Returns what groups lose.
+    fn round(&self, signal: &Signal) -> Losses {
         let config = self.config.get();
         let manual = self
             .manual_rounds
@@ -198,17 +195,17 @@ impl Cleaner {
         let trigger =
             Trigger { expired, at_once: space.at_once && config.clean_file_forcibly_enable };
         self.clean_log(&config, trigger, signal);
-        self.clean_below_log_start(&config, signal);
+        self.clean_below_log_start(&config, signal)
     }
 
-    /// What the disks' fullness asks for; stops writing above the warning level.
+    /// What the disks' fullness asks for. A log's disk of which nothing can be told counts as full
+    /// enough for expired files to go.
     fn space_trigger(&self, config: &StoreConfig) -> Trigger {
         let limit = f64::from(config.disk_max_used_space_ratio.clamp(10, 95)) / 100.0;
-        let log_ratio = self.log_ratio();
-        self.set_disk_full(log_ratio > WARNING_RATIO, log_ratio);
-        let queue_ratio = disk::used_ratio(self.queues.folder());
+        let (log_ratio, queue_ratio) = self.check_disk();
         let highest = log_ratio.max(queue_ratio);
-        Trigger { expired: highest > limit, at_once: highest > CLEAN_FORCIBLY_RATIO }
+        let expired = highest > limit || log_ratio < 0.0;
+        Trigger { expired, at_once: highest > CLEAN_FORCIBLY_RATIO }
     }
 
     /// Whether the log is over a limit that has nothing to do with age.
@@ -245,13 +242,14 @@ impl Cleaner {
         }
     }
 
-    /// Deletes consume-queue and index files that only refer to what is gone.
-    fn clean_below_log_start(&self, config: &StoreConfig, signal: &Signal) {
+    /// Deletes consume-queue and index files that only refer to what is gone. Tells, and returns, what
+    /// groups lose.
+    fn clean_below_log_start(&self, config: &StoreConfig, signal: &Signal) -> Losses {
+        let mut losses = Losses::default();
         let min = self.log.min_offset();
         if min <= self.cleaned_below.swap(min, Ordering::AcqRel) {
-            return;
+            return losses;
         }
-        let mut losses = Losses::default();
         for queue in self.queues.snapshot() {
             let before = queue.min_offset();
             let deleted = queue.delete_expired(min);
@@ -268,6 +266,7 @@ impl Cleaner {
         }
         losses.lines().for_each(|line| log::warn!("{line}"));
         self.index.delete_expired(min);
+        losses
     }
 }
 
@@ -286,58 +285,39 @@ fn modified_ms(file: &MappedFile) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::FileTimes;
+    use std::time::SystemTime;
+
     use super::*;
-    use crate::common::record::RecordFields;
-    use crate::store::message_store::{Arrival, ArrivalListener, MessageStore};
-    use crate::store::testing::TempFolder;
-    use crate::store::{GetMessageStatus, NewMessage, PutStatus};
+    use crate::common::os::DiskSpace;
+    use crate::store::fault::{Fault, Operation, inject, inject_space};
+    use crate::store::message_store::MessageStore;
+    use crate::store::testing::{TempFolder, open, put, put_all};
+    use crate::store::{GetMessageStatus, PutStatus};
 
-    struct Nobody;
-
-    impl ArrivalListener for Nobody {
-        fn arrived(&self, _arrival: &Arrival<'_>) {}
+    /// A store with 20 files of 1000 bytes, two messages each, in one queue. On a disk that is empty.
+    fn filled(folder: &TempFolder) -> (Arc<MessageStore>, Fault) {
+        let disk = usage(folder, 0);
+        let store = open(folder, |config| {
+            config.mapped_file_size_commit_log = 1000;
+            config.mapped_file_size_consume_queue = 100;
+            config.delete_when = "99".to_owned();
+            config.delete_commit_log_files_interval = 0;
+            config.delete_consume_queue_files_interval = 0;
+            config.clean_file_forcibly_enable = false;
+        });
+        put_all(&store, "T", 40, |_| vec![7; 350]);
+        (store, disk)
     }
 
-    /// A store with 20 files of 1000 bytes, two messages each, in one queue.
-    fn filled(folder: &TempFolder) -> Arc<MessageStore> {
-        let config = StoreConfig {
-            store_path_root_dir: folder.path().to_str().unwrap().to_owned(),
-            mapped_file_size_commit_log: 1000,
-            mapped_file_size_consume_queue: 100,
-            max_hash_slot_num: 10,
-            max_index_num: 9,
-            delete_when: "99".to_owned(),
-            disk_max_used_space_ratio: 95,
-            delete_commit_log_files_interval: 0,
-            delete_consume_queue_files_interval: 0,
-            clean_file_forcibly_enable: false,
-            ..StoreConfig::default()
-        };
-        let store = MessageStore::open(Arc::new(Live::new(config)), Arc::new(Nobody)).unwrap();
-        store.start().unwrap();
-        for _ in 0..40 {
-            let record = RecordFields {
-                topic: "T",
-                queue_id: 0,
-                flag: 0,
-                sys_flag: 0,
-                born_timestamp: 0,
-                born_host: ([127, 0, 0, 1], 1).into(),
-                store_host: ([127, 0, 0, 1], 2).into(),
-                reconsume_times: 0,
-                prepared_transaction_offset: 0,
-                body: &[7; 350],
-                properties: "KEYS\u{1}k",
-            };
-            let result = store.put(&NewMessage { record, wait_store: true }).wait();
-            assert_eq!(result.status, PutStatus::PutOk);
-        }
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while store.max_offset("T", 0) < 40 {
-            assert!(Instant::now() < deadline);
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        store
+    /// The store's disk is so full, percent.
+    fn usage(folder: &TempFolder, percent: u64) -> Fault {
+        let free = 100 - percent;
+        inject_space(folder.path(), DiskSpace { total: 100, free, available: free })
+    }
+
+    fn put_one(store: &MessageStore) -> PutStatus {
+        put(store, "U", b"x").status
     }
 
     #[test]
@@ -370,13 +350,20 @@ mod tests {
     #[test]
     fn groups_are_asked_about_when_messages_go() {
         let folder = TempFolder::new("clean-groups");
-        let store = filled(&folder);
+        let (store, _disk) = filled(&folder);
         let groups = Arc::new(Groups(Default::default()));
         store.set_consumed_offsets(Arc::clone(&groups) as Arc<dyn ConsumedOffsets>);
-        store.cleaner.round(&Signal::default());
-        assert!(groups.0.lock().unwrap().is_empty(), "nothing has gone");
+        let round = || store.cleaner.round(&Signal::default()).lines().collect::<Vec<_>>();
+        assert!(round().is_empty() && groups.0.lock().unwrap().is_empty(), "nothing has gone");
         set(&store, |config| config.max_store_bytes = 5000);
-        (0..2).for_each(|_| store.cleaner.round(&Signal::default()));
+        let told = |count: i64, of: i64| {
+            format!(
+                "group slow has lost {count} messages of topic T that it had not consumed: {of} of \
+                 queue 0; their commit-log files were deleted"
+            )
+        };
+        // Messages 0 to 19 go, then 20 to 29.
+        assert_eq!([round(), round()], [[told(10, 10)], [told(10, 10)]]);
         assert_eq!(*groups.0.lock().unwrap(), ["T 0", "T 0"], "in each of two rounds");
     }
 
@@ -395,7 +382,7 @@ mod tests {
     #[test]
     fn a_limit_of_bytes_deletes_the_oldest_and_what_refers_to_it() {
         let folder = TempFolder::new("clean-bytes");
-        let store = filled(&folder);
+        let (store, _disk) = filled(&folder);
         let signal = Signal::default();
         store.cleaner.round(&signal);
         assert_eq!(store.commit_log_min_offset(), 0, "nothing has expired");
@@ -422,23 +409,207 @@ mod tests {
     #[test]
     fn expired_files_go_in_their_hour_or_on_demand_but_never_the_last() {
         let folder = TempFolder::new("clean-time");
-        let store = filled(&folder);
+        let (store, _disk) = filled(&folder);
         let signal = Signal::default();
         set(&store, |config| config.file_reserved_time = 0);
         store.cleaner.round(&signal);
         assert_eq!(store.commit_log_min_offset(), 0, "it is not the hour");
         store.delete_expired_files_now();
-        (0..3).for_each(|_| store.cleaner.round(&signal));
+        (0..3).for_each(|_| drop(store.cleaner.round(&signal)));
         assert_eq!(store.commit_log_min_offset(), 19_000);
         assert_eq!(store.max_offset("T", 0), 40);
     }
 
     #[test]
+    fn a_manual_demand_lasts_twenty_rounds() {
+        let folder = TempFolder::new("clean-manual");
+        let (store, _disk) = filled(&folder);
+        store.delete_expired_files_now();
+        (0..19).for_each(|_| drop(store.cleaner.round(&Signal::default())));
+        assert_eq!(store.commit_log_min_offset(), 0, "nothing has expired");
+        set(&store, |config| config.file_reserved_time = 0);
+        store.cleaner.round(&Signal::default());
+        assert_eq!(store.commit_log_min_offset(), 10_000, "the twentieth");
+        store.cleaner.round(&Signal::default());
+        assert_eq!(store.commit_log_min_offset(), 10_000);
+        // All hours of the day are the hour.
+        let hours: Vec<_> = (0..24).map(|hour| format!("{hour:02}")).collect();
+        set(&store, |config| config.delete_when = hours.join(";"));
+        store.cleaner.round(&Signal::default());
+        assert_eq!(store.commit_log_min_offset(), 19_000);
+    }
+
+    #[test]
+    fn files_expire_by_their_last_write_and_a_young_one_keeps_those_behind_it() {
+        let folder = TempFolder::new("clean-mtime");
+        let (store, _disk) = filled(&folder);
+        for number in [0, 1, 2, 4, 5] {
+            let file = folder.path().join(format!("commitlog/{:020}", number * 1000));
+            let hours = if number == 2 { 71 } else { 73 };
+            let time = SystemTime::now() - Duration::from_secs(hours * 3600);
+            let file = std::fs::File::options().write(true).open(file).unwrap();
+            file.set_times(FileTimes::new().set_modified(time)).unwrap();
+        }
+        store.delete_expired_files_now();
+        store.cleaner.round(&Signal::default());
+        assert_eq!(store.commit_log_min_offset(), 2_000);
+        set(&store, |config| config.file_reserved_time = 70);
+        store.cleaner.round(&Signal::default());
+        assert_eq!(store.commit_log_min_offset(), 3_000, "read in every round");
+    }
+
+    /// What a round does at each fullness: how far files are deleted, and whether messages are taken.
+    #[test]
+    fn the_levels_of_a_disk() {
+        const KEPT: i64 = 0;
+        const TEN: i64 = 10_000;
+        struct Row(u64, i32, i32, bool, i64, bool);
+        for (number, Row(percent, limit, reserved_hours, forcibly, begins, writable)) in [
+            Row(0, 75, 0, true, KEPT, true),
+            Row(75, 75, 0, true, KEPT, true),
+            Row(76, 75, 0, true, TEN, true),
+            Row(76, 75, 72, true, KEPT, true),
+            Row(85, 75, 72, true, KEPT, true),
+            Row(86, 75, 72, true, TEN, true),
+            Row(86, 75, 72, false, KEPT, true),
+            Row(86, 75, 0, false, TEN, true),
+            Row(90, 75, 72, true, TEN, true),
+            Row(91, 75, 72, true, TEN, false),
+            Row(91, 75, 72, false, KEPT, false),
+            // The limit counts from 10 to 95.
+            Row(10, 5, 0, false, KEPT, true),
+            Row(11, 5, 0, false, TEN, true),
+            Row(95, 99, 0, false, KEPT, false),
+            Row(96, 99, 0, false, TEN, false),
+            // 85 is more than a limit above it.
+            Row(86, 95, 72, true, TEN, true),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let folder = TempFolder::new("clean-levels");
+            let (store, _disk) = filled(&folder);
+            set(&store, |config| {
+                config.disk_max_used_space_ratio = limit;
+                config.file_reserved_time = reserved_hours;
+                config.clean_file_forcibly_enable = forcibly;
+            });
+            let disk = usage(&folder, percent);
+            store.cleaner.round(&Signal::default());
+            assert_eq!(store.commit_log_min_offset(), begins, "row {number}: {percent}%");
+            let expected = if writable { PutStatus::PutOk } else { PutStatus::ServiceNotAvailable };
+            assert_eq!(put_one(&store), expected, "row {number}: {percent}%");
+            drop(disk);
+            store.cleaner.check_disk();
+            assert_eq!(put_one(&store), PutStatus::PutOk, "row {number}: there is room again");
+        }
+    }
+
+    #[test]
+    fn the_disk_of_the_consume_queues_counts_too() {
+        let folder = TempFolder::new("clean-queues");
+        let (store, _disk) = filled(&folder);
+        set(&store, |config| config.file_reserved_time = 0);
+        let at = |percent: u64| {
+            let free = 100 - percent;
+            let space = DiskSpace { total: 100, free, available: free };
+            inject_space(&folder.path().join("consumequeue"), space)
+        };
+        for (percent, begins, writable) in [(75, 0, true), (91, 10_000, false), (50, 10_000, true)]
+        {
+            let _queues = at(percent);
+            set(&store, |config| config.disk_max_used_space_ratio = 75);
+            store.cleaner.round(&Signal::default());
+            assert_eq!(store.commit_log_min_offset(), begins, "{percent}%");
+            assert_eq!(put_one(&store) == PutStatus::PutOk, writable, "{percent}%");
+        }
+    }
+
+    /// The log may have folders on several disks: it has room as long as one of them has.
+    #[test]
+    fn the_emptiest_disk_of_the_log_counts() {
+        let folder = TempFolder::new("clean-disks");
+        let _disk = usage(&folder, 0);
+        let paths = ["a", "b"].map(|name| folder.path().join(name));
+        let store = open(&folder, |config| {
+            config.store_path_commit_log =
+                paths.each_ref().map(|path| path.to_str().unwrap()).join(",");
+        });
+        let full = DiskSpace { total: 100, free: 5, available: 5 };
+        let _first = inject_space(&paths[0], full);
+        store.cleaner.check_disk();
+        assert_eq!(put_one(&store), PutStatus::PutOk);
+        let second = inject_space(&paths[1], full);
+        store.cleaner.check_disk();
+        assert_eq!(put_one(&store), PutStatus::ServiceNotAvailable);
+        drop(second);
+        store.cleaner.check_disk();
+        assert_eq!(put_one(&store), PutStatus::PutOk);
+    }
+
+    #[test]
+    fn deletions_are_paced_and_end_with_the_store() {
+        let folder = TempFolder::new("clean-pace");
+        let (store, _disk) = filled(&folder);
+        set(&store, |config| {
+            config.file_reserved_time = 0;
+            config.delete_commit_log_files_interval = 20;
+        });
+        store.delete_expired_files_now();
+        let begin = Instant::now();
+        store.cleaner.round(&Signal::default());
+        assert_eq!(store.commit_log_min_offset(), 10_000);
+        assert!(begin.elapsed() >= Duration::from_millis(200), "{:?}", begin.elapsed());
+        set(&store, |config| config.delete_commit_log_files_interval = 3_600_000);
+        let signal = Signal::default();
+        signal.stop();
+        store.cleaner.round(&signal);
+        assert_eq!(store.commit_log_min_offset(), 11_000, "told to stop, it does not wait an hour");
+        // After a queue of which files went, too.
+        set(&store, |config| {
+            config.delete_commit_log_files_interval = 0;
+            config.delete_consume_queue_files_interval = 60;
+        });
+        let begin = Instant::now();
+        store.cleaner.round(&Signal::default());
+        assert!(begin.elapsed() >= Duration::from_millis(60), "{:?}", begin.elapsed());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_removed_ends_the_round_and_goes_later() {
+        let folder = TempFolder::new("clean-stuck");
+        let (store, _disk) = filled(&folder);
+        set(&store, |config| config.max_store_bytes = 5000);
+        let log = folder.path().join("commitlog");
+        let fault = inject(Operation::Remove, &log, libc::EACCES);
+        store.cleaner.round(&Signal::default());
+        assert_eq!(store.commit_log_min_offset(), 0);
+        drop(fault);
+        store.cleaner.round(&Signal::default());
+        assert_eq!(store.commit_log_min_offset(), 10_000);
+    }
+
+    #[test]
     fn a_demand_for_free_bytes_that_cannot_be_met_keeps_the_last_file() {
         let folder = TempFolder::new("clean-free");
-        let store = filled(&folder);
+        let (store, _disk) = filled(&folder);
         set(&store, |config| config.min_free_bytes = i64::MAX);
-        (0..5).for_each(|_| store.cleaner.round(&Signal::default()));
+        (0..5).for_each(|_| drop(store.cleaner.round(&Signal::default())));
         assert_eq!(store.commit_log_min_offset(), 19_000);
+    }
+
+    #[test]
+    fn free_bytes_are_kept_free() {
+        let folder = TempFolder::new("clean-free-limit");
+        let (store, _disk) = filled(&folder);
+        set(&store, |config| config.min_free_bytes = 1_000_000);
+        let at = |available| {
+            inject_space(folder.path(), DiskSpace { total: 9_000_000, free: 2_000_000, available })
+        };
+        for (available, begins) in [(1_000_000, 0), (999_999, 10_000), (1_000_001, 10_000)] {
+            let _disk = at(available);
+            store.cleaner.round(&Signal::default());
+            assert_eq!(store.commit_log_min_offset(), begins, "{available} bytes free");
+        }
     }
 }

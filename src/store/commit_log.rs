@@ -17,8 +17,8 @@ use super::message_store::StoreError;
 use crate::common::clock::now_ms;
 use crate::common::config::Live;
 use crate::common::record::{
-    BLANK_MAGIC, PHYSICAL_OFFSET_POSITION, QUEUE_OFFSET_POSITION, RecordError, RecordFields,
-    RecordView, SYS_FLAG_POSITION, encode_record, patch_record, read_record,
+    BLANK_MAGIC, MESSAGE_MAGIC, PHYSICAL_OFFSET_POSITION, QUEUE_OFFSET_POSITION, RecordError,
+    RecordFields, RecordView, SYS_FLAG_POSITION, encode_record, patch_record, read_record,
 };
 use crate::common::sys_flag;
 
@@ -248,6 +248,12 @@ impl CommitLog {
         }
     }
 
+    /// Makes it look as if the append lock had been taken then, ms; 0: as if it were free.
+    #[cfg(test)]
+    pub(super) fn pretend_held_since(&self, begin: i64) {
+        self.lock_begin.store(begin, Ordering::Relaxed);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Appending> {
         self.appending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -430,6 +436,19 @@ impl CommitLog {
         Ok(changed)
     }
 
+    /// Writes what it has from `offset` on over itself: see
+    /// [`MappedFile::write_again`](super::mapped_file::MappedFile::write_again).
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn write_again(&self, offset: i64) -> io::Result<()> {
+        for file in self.files.snapshot().iter().filter(|file| file.end() > offset) {
+            let from = usize::try_from(offset - file.start()).unwrap_or(0);
+            file.write_again(from.min(file.readable()), file.readable())?;
+        }
+        Ok(())
+    }
+
     /// `size` bytes at `offset`, if they lie in one file and are visible.
     pub fn slice(&self, offset: i64, size: usize) -> Option<MappedSlice> {
         let file = self.files.find(offset)?;
@@ -494,6 +513,14 @@ pub fn store_time(record: &[u8]) -> Option<i64> {
     let flags = i32::from_be_bytes(flags.try_into().ok()?);
     let at = if flags & sys_flag::BORN_HOST_V6 == 0 { 56 } else { 68 };
     Some(i64::from_be_bytes(record.get(at..at + 8)?.try_into().ok()?))
+}
+
+/// Whether these bytes are the record at `offset`, as far as its first fields tell.
+pub fn is_record_at(record: &[u8], offset: i64) -> bool {
+    let number = |at: usize| record.get(at..at + 4).and_then(|bytes| bytes.first_chunk());
+    number(0).map(|bytes| u32::from_be_bytes(*bytes) as usize) == Some(record.len())
+        && number(4).map(|bytes| u32::from_be_bytes(*bytes)) == Some(MESSAGE_MAGIC)
+        && claimed_offsets(record).is_some_and(|(_, claimed)| claimed == offset)
 }
 
 /// Queue offset and commit-log offset that a record claims, without reading the rest of it.

@@ -123,8 +123,7 @@ crate::config! {
         pub flush_commit_log_least_pages: i32 = "flushCommitLogLeastPages", 4;
         /// Pages of 4 KiB worth a commit of the transient store pool.
         pub commit_commit_log_least_pages: i32 = "commitCommitLogLeastPages", 4;
-        /// Pages between two flushes while Java warms a file; without effect here, warming writes
-        /// nothing.
+        /// Pages of 4 KiB between two flushes while a file is warmed in SYNC_FLUSH mode.
         pub flush_least_pages_when_warm_maped_file: i32 = "flushLeastPagesWhenWarmMapedFile", 4096;
         /// Pages of 4 KiB worth flushing a consume queue.
         pub flush_consume_queue_least_pages: i32 = "flushConsumeQueueLeastPages", 2;
@@ -198,7 +197,8 @@ crate::config! {
         pub warm_maped_file_enable: bool = "warmMapedFileEnable", false;
         /// A slave corrects pull offsets too.
         pub offset_check_in_slave: bool = "offsetCheckInSlave", false;
-        /// Java's thread dumps of a long-held append lock; without effect here.
+        /// Tell in files under `$HOME/debug/lock` what all threads do while the append lock is held for
+        /// more than a second.
         pub debug_lock_enable: bool = "debugLockEnable", false;
         /// Legacy duplication mode: dispatch stops at a confirmed offset that nothing sets.
         pub duplication_enable: bool = "duplicationEnable", false;

@@ -98,6 +98,7 @@ pub struct ConsumeQueue {
     dirty: AtomicBool,
     removed: AtomicBool,
     gap_told: AtomicBool,
+    bad_unit_told: AtomicBool,
     damaged: AtomicBool,
     ext: OnceLock<Box<ConsumeQueueExt>>,
 }
@@ -132,6 +133,7 @@ impl ConsumeQueue {
             dirty: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             gap_told: AtomicBool::new(false),
+            bad_unit_told: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
             ext: OnceLock::new(),
         }
@@ -198,6 +200,21 @@ impl ConsumeQueue {
         self.damaged.store(true, Ordering::Release);
     }
 
+    /// Tells, once, that a unit does not name a record.
+    pub fn tell_bad_unit(&self, index: i64, unit: Unit) {
+        if !self.bad_unit_told.swap(true, Ordering::Relaxed) {
+            log::error!(
+                "queue {} of topic {}: unit {index} names {} bytes at {}, where no such record is; it is \
+                 passed over, and so are others like it. `mqstore verify` finds them, `mqstore rebuild` \
+                 makes the queues again",
+                self.queue_id,
+                self.topic,
+                unit.size,
+                unit.offset
+            );
+        }
+    }
+
     /// Whether [`set_damaged`](Self::set_damaged) was called.
     pub fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Acquire)
@@ -214,16 +231,19 @@ impl ConsumeQueue {
     }
 
     /// Finds the end. After a clean stop that is the end of the last file's units; after a crash
-    /// the first invalid unit of the last three files, because any page may be missing.
+    /// the first invalid unit of the last three files, because any page may be missing, and of those
+    /// before them as far as they refer to records at `certain_below` and beyond: for what lies below
+    /// the checkpoint vouches.
     ///
     /// When units follow the end, one in the middle is damaged, and dispatch has to go back to
     /// [`max_physical`](Self::max_physical) to make it and its successors again.
-    pub fn recover(&self, clean_exit: bool) -> Result<Repair, StoreError> {
+    pub fn recover(&self, clean_exit: bool, certain_below: i64) -> Result<Repair, StoreError> {
         let files = self.files.snapshot();
+        let first = self.first_uncertain(&files, clean_exit, certain_below)?;
         let mut end = files.first().map_or(0, |file| file.start());
         let mut last_tags_code = None;
         let mut repair = Repair::default();
-        for file in &files[files.len().saturating_sub(3)..] {
+        for file in &files[first..] {
             let is_last = files.last().is_some_and(|last| Arc::ptr_eq(last, file));
             let failed = |error| StoreError::io("read", file.path(), &error);
             let units = UnitFile::open(file.path(), file.size()).map_err(failed)?;
@@ -263,7 +283,33 @@ impl ConsumeQueue {
                 repair.damaged = true;
             }
         }
+        if !clean_exit && !files.is_empty() {
+            // What the process that crashed had written may be in memory only.
+            self.files.forget_flushed(first);
+            self.ext().iter().for_each(|ext| ext.forget_flushed());
+            self.set_dirty();
+        }
         Ok(repair)
+    }
+
+    /// Number of the first file that recovery has to look at.
+    fn first_uncertain(
+        &self,
+        files: &[Arc<MappedFile>],
+        clean_exit: bool,
+        certain_below: i64,
+    ) -> Result<usize, StoreError> {
+        let mut first = files.len().saturating_sub(3);
+        while !clean_exit && first > 0 {
+            let file = &files[first - 1];
+            let last = UnitFile::open(file.path(), file.size()).and_then(|units| units.last());
+            let last = last.map_err(|error| StoreError::io("read", file.path(), &error))?;
+            if last.is_some_and(|unit| unit.end() <= certain_below) {
+                break;
+            }
+            first -= 1;
+        }
+        Ok(first)
     }
 
     /// Removes the units of records at or beyond `physical_end`.
@@ -457,37 +503,45 @@ impl ConsumeQueue {
     pub fn take_unflushed(&self) -> Vec<(Arc<MappedFile>, usize)> {
         // Cleared before flushing: a unit appended meanwhile sets it again.
         self.dirty.store(false, Ordering::Release);
+        self.files.take_new_names();
         let mut files = self.files.unflushed();
-        files.extend(self.ext().map(ConsumeQueueExt::unflushed).unwrap_or_default());
+        files.extend(self.ext().map(ConsumeQueueExt::take_unflushed).unwrap_or_default());
         files
     }
 
-    /// Notes that a flush failed: everything is to be flushed again.
+    /// Notes that a flush of all together failed.
+    pub fn set_unflushed(&self) {
+        self.files.set_new_names();
+        self.ext().iter().for_each(|ext| ext.set_new_names());
+        self.set_dirty();
+    }
+
+    /// Notes that there is something to flush.
     pub fn set_dirty(&self) {
         self.dirty.store(true, Ordering::Release);
     }
 
-    /// Forces what was added to the disk, if it is at least `least_pages` pages (0: anything).
-    pub fn flush(&self, least_pages: usize) -> io::Result<()> {
-        if !self.is_dirty() {
-            return Ok(());
-        }
+    /// Whether so much was added since the last flush that it is worth one: at least `least_pages`
+    /// pages (0: anything), or a file's end.
+    pub fn is_worth_flushing(&self, least_pages: usize) -> bool {
         let files = self.files.snapshot();
         let pending = |file: &MappedFile| file.readable() - file.flushed();
         let total: usize = files.iter().map(|file| pending(file)).sum();
         let rolled = files.iter().rev().skip(1).any(|file| pending(file) > 0);
-        if !rolled && total / PAGE_BYTES < least_pages {
-            return Ok(());
-        }
+        rolled || total / PAGE_BYTES >= least_pages
+    }
+
+    /// Forces what was added to the disk, and the names of new files.
+    pub fn flush(&self) -> io::Result<()> {
         // Cleared before flushing: a unit appended meanwhile sets it again.
         self.dirty.store(false, Ordering::Release);
-        for file in files.iter().filter(|file| pending(file) > 0) {
-            if let Err(error) = file.flush() {
-                self.dirty.store(true, Ordering::Release);
-                return Err(error);
-            }
-        }
-        self.ext().map_or(Ok(()), ConsumeQueueExt::flush)
+        let files = self.files.unflushed();
+        let flushed = files
+            .iter()
+            .try_for_each(|(file, _)| file.flush().map(drop))
+            .and_then(|()| self.files.flush_names())
+            .and_then(|()| self.ext().map_or(Ok(()), ConsumeQueueExt::flush));
+        flushed.inspect_err(|_| self.set_dirty())
     }
 
     /// End of the last record in the queue; `None` for an empty queue.
@@ -618,7 +672,7 @@ mod tests {
         assert_eq!(first.max_physical(), 2500);
         let second = queue(&folder, 10);
         second.load().unwrap();
-        second.recover(false).unwrap();
+        second.recover(false, 0).unwrap();
         assert_eq!((second.max_offset(), second.max_physical()), (25, 2500));
         second.append(unit(25), 25).unwrap();
         assert_eq!(second.unit(25), Some(unit(25)));
@@ -645,7 +699,7 @@ mod tests {
         assert_eq!(bytes[140..160], unit(57).encode());
         let again = queue(&folder, 10);
         again.load().unwrap();
-        again.recover(true).unwrap();
+        again.recover(true, 0).unwrap();
         again.correct_min_offset(0);
         assert_eq!((again.min_offset(), again.max_offset()), (57, 58));
         assert_eq!(again.max_physical(), 5800);

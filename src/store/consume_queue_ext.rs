@@ -104,9 +104,21 @@ impl ConsumeQueueExt {
         self.files.folder()
     }
 
-    /// Its files that have something to flush, each with how far it is filled.
-    pub fn unflushed(&self) -> Vec<(Arc<MappedFile>, usize)> {
+    /// Takes its files as about to be flushed: those that have something, each with how far it is
+    /// filled.
+    pub fn take_unflushed(&self) -> Vec<(Arc<MappedFile>, usize)> {
+        self.files.take_new_names();
         self.files.unflushed()
+    }
+
+    /// Notes that names are not on the disk.
+    pub fn set_new_names(&self) {
+        self.files.set_new_names();
+    }
+
+    /// Takes nothing for flushed.
+    pub fn forget_flushed(&self) {
+        self.files.forget_flushed(0);
     }
 
     /// Bytes of each file.
@@ -212,7 +224,8 @@ impl ConsumeQueueExt {
 
     /// Forces everything to the disk.
     pub fn flush(&self) -> io::Result<()> {
-        self.files.snapshot().iter().try_for_each(|file: &Arc<_>| file.flush().map(|_| ()))
+        self.files.snapshot().iter().try_for_each(|file: &Arc<_>| file.flush().map(drop))?;
+        self.files.flush_names()
     }
 
     /// Deletes all files.

@@ -2,12 +2,17 @@
 
 use std::path::Path;
 
-use crate::common::os::disk_space;
+use super::fault;
+use crate::common::os::{self, DiskSpace};
 
 /// Above this no messages are taken, and files are deleted whether they have expired or not.
 pub const WARNING_RATIO: f64 = 0.90;
 /// Above this, files are deleted whether they have expired or not.
 pub const CLEAN_FORCIBLY_RATIO: f64 = 0.85;
+
+fn disk_space(folder: &Path) -> std::io::Result<DiskSpace> {
+    fault::disk_space(folder).map_or_else(|| os::disk_space(folder), Ok)
+}
 
 /// Used share of the disk under `folder`, rounded up to hundredths; −1 if it cannot be told (the
 /// folder does not exist). What is reserved for root counts neither as used nor as free.
@@ -24,4 +29,29 @@ pub fn used_ratio(folder: &Path) -> f64 {
 /// Bytes that can still be written under `folder`; `None` if it cannot be told.
 pub fn free_bytes(folder: &Path) -> Option<u64> {
     disk_space(folder).ok().map(|space| space.available)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::TempFolder;
+
+    #[test]
+    fn ratios_are_rounded_up_to_hundredths() {
+        let folder = TempFolder::new("ratio");
+        assert_eq!(used_ratio(&folder.path().join("missing")), -1.0);
+        for (total, free, available, ratio) in [
+            (1000, 250, 250, 0.75),
+            (1000, 249, 249, 0.76),
+            // What is reserved for root is neither used nor free.
+            (1000, 300, 200, 0.78),
+            (1000, 1000, 1000, 0.0),
+            (1000, 0, 0, 1.0),
+            (0, 0, 0, -1.0),
+        ] {
+            let _disk = fault::inject_space(folder.path(), DiskSpace { total, free, available });
+            assert_eq!(used_ratio(folder.path()), ratio, "{total} {free} {available}");
+            assert_eq!(free_bytes(folder.path()), Some(available));
+        }
+    }
 }

@@ -41,6 +41,9 @@ const GATHER_PAUSE: Duration = Duration::from_micros(100);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Tries after which the store takes no more messages until the unit can be written.
 const TRIES_BEFORE_REFUSING: u32 = 30;
+/// Largest offset that a message can have in its queue. A damaged record may claim any: no CRC covers
+/// this field.
+const MAX_QUEUE_OFFSET: i64 = i64::MAX / (2 * Unit::BYTES as i64);
 /// How long stopping waits for dispatch to catch up and end.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// Queues of a message that goes into several, separated by commas.
@@ -155,6 +158,14 @@ impl Dispatcher {
         config: &StoreConfig,
         last: &mut LastQueue,
     ) -> io::Result<Option<i64>> {
+        if !(0..=MAX_QUEUE_OFFSET).contains(&record.queue_offset) {
+            log::error!(
+                "the message at {} says that it is number {} of its queue; it gets no place there",
+                record.physical_offset,
+                record.queue_offset
+            );
+            return Ok(None);
+        }
         let queue = match &last.0 {
             Some(queue)
                 if queue.queue_id() == record.queue_id
@@ -193,7 +204,6 @@ impl Dispatcher {
             unit.tags_code = ext.append(&ext_unit)?.unwrap_or(code);
         }
         queue.append(unit, record.queue_offset)?;
-        self.checkpoint.dispatched.store(record.store_timestamp, Ordering::Release);
         for_each_multi_queue(record, config, |topic, queue_id, offset| {
             match self.queues.find_or_create(topic, queue_id) {
                 Ok(queue) => queue.append(Unit { tags_code: code, ..unit }, offset),
@@ -203,6 +213,8 @@ impl Dispatcher {
                 }
             }
         })?;
+        // Last: what is dispatched has all of its units.
+        self.checkpoint.dispatched.store(record.store_timestamp, Ordering::Release);
         Ok(Some(code))
     }
 }
@@ -229,7 +241,9 @@ fn for_each_multi_queue(
         return Ok(());
     }
     for (name, offset) in names.split(',').zip(offsets.split(',')) {
-        if let Ok(offset) = offset.parse() {
+        if let Ok(offset) = offset.parse()
+            && (0..=MAX_QUEUE_OFFSET).contains(&offset)
+        {
             visit(name, multi_queue_id(config, name, record.queue_id), offset)?;
         }
     }

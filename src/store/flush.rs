@@ -180,6 +180,8 @@ pub struct FlushService {
     log: Arc<CommitLog>,
     checkpoint: Arc<StoreCheckpoint>,
     flags: Arc<RunningFlags>,
+    /// Called when a flush failed, with the offset from which on nothing is certain.
+    after_failure: Box<dyn Fn(i64) + Send + Sync>,
     /// Called after every flush that moved the flushed offset.
     after_flush: Box<dyn Fn() + Send + Sync>,
     sync: bool,
@@ -200,6 +202,7 @@ impl FlushService {
         log: Arc<CommitLog>,
         checkpoint: Arc<StoreCheckpoint>,
         flags: Arc<RunningFlags>,
+        after_failure: impl Fn(i64) + Send + Sync + 'static,
         after_flush: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         let snapshot = config.get();
@@ -210,6 +213,7 @@ impl FlushService {
             log,
             checkpoint,
             flags,
+            after_failure: Box::new(after_failure),
             after_flush: Box::new(after_flush),
             requests: Mutex::default(),
             count: AtomicU64::new(0),
@@ -342,6 +346,7 @@ impl FlushService {
                          up to offset {before}. No messages are taken until the store is restarted",
                         self.log.folder().display()
                     );
+                    (self.after_failure)(self.log.flushed_offset());
                 }
                 return false;
             }

@@ -20,26 +20,30 @@ use crate::common::service_thread::{ServiceThread, Signal};
 /// wait for the disk once, which takes 20,000 of them many seconds.
 const MANY_QUEUES: usize = 256;
 
-/// Flushes every queue that has at least `least_pages` pages of new units. With 0 pages and no
-/// error everything dispatched before is certain, and the checkpoint says so.
-pub fn flush_queues(queues: &QueueTable, checkpoint: &StoreCheckpoint, least_pages: usize) {
+/// Flushes the queues that have at least `least_pages` pages of new units. With 0 pages and no
+/// error everything dispatched before is certain, and the checkpoint says so. Returns whether there
+/// was no error.
+pub fn flush_queues(queues: &QueueTable, checkpoint: &StoreCheckpoint, least_pages: usize) -> bool {
+    // One after the other: a flush takes the queues as clean before they are.
+    let _flushing = checkpoint.lock_logics();
     let dispatched = checkpoint.dispatched.load(Ordering::Acquire);
-    let mut failed = false;
     let mut dirty = queues.dirty();
-    if least_pages == 0 && dirty.len() > MANY_QUEUES {
+    dirty.retain(|queue| queue.is_worth_flushing(least_pages));
+    let mut works = true;
+    if dirty.len() > MANY_QUEUES {
         match flush_together(queues, &dirty) {
             Ok(elsewhere) => dirty = elsewhere,
             Err(error) => {
                 log::error!(
                     "the consume queues cannot be forced to the disk: {error}; tried again"
                 );
-                return;
+                return false;
             }
         }
     }
     for queue in dirty {
-        if let Err(error) = queue.flush(least_pages) {
-            failed = true;
+        if let Err(error) = queue.flush() {
+            works = false;
             log::error!(
                 "queue {} of topic {} cannot be forced to the disk: {error}; tried again",
                 queue.queue_id(),
@@ -47,13 +51,15 @@ pub fn flush_queues(queues: &QueueTable, checkpoint: &StoreCheckpoint, least_pag
             );
         }
     }
-    if least_pages > 0 || failed {
-        return;
+    if least_pages > 0 || !works {
+        return works;
     }
     checkpoint.logics.store(dispatched, Ordering::Release);
     if let Err(error) = checkpoint.flush() {
         log::error!("the checkpoint cannot be forced to the disk: {error}; tried again");
+        return false;
     }
+    true
 }
 
 /// Flushes the file system of the queues' folder. Returns the queues that lie on another one.
@@ -71,7 +77,8 @@ fn flush_together(
     let (covered, elsewhere): (Vec<_>, Vec<_>) = dirty.iter().cloned().partition(is_here);
     let files: Vec<_> = covered.iter().flat_map(|queue| queue.take_unflushed()).collect();
     if let Err(error) = flush_file_system(queues.folder()) {
-        covered.iter().for_each(|queue| queue.set_dirty());
+        files.iter().for_each(|(file, _)| file.set_flush_failed());
+        covered.iter().for_each(|queue| queue.set_unflushed());
         return Err(error);
     }
     files.iter().for_each(|(file, to)| file.set_flushed(*to));
@@ -97,7 +104,7 @@ pub fn start(
             let thorough =
                 Duration::from_millis(snapshot.flush_consume_queue_thorough_interval.max(0) as u64);
             let mut pages = snapshot.flush_consume_queue_least_pages.max(0) as usize;
-            if last_thorough.elapsed() >= thorough {
+            if last_thorough.elapsed() >= thorough || checkpoint.is_ahead() {
                 last_thorough = Instant::now();
                 pages = 0;
             }

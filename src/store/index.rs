@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::checkpoint::StoreCheckpoint;
 use super::config::StoreConfig;
-use super::mapped_file::WordFile;
+use super::mapped_file::{WordFile, flush_folder, make_folder};
 use super::message_store::StoreError;
 use crate::common::clock::now_ms;
 use crate::common::os::LocalTime;
@@ -83,6 +83,10 @@ pub struct IndexFile {
     slots: usize,
     entries: usize,
     adding: Mutex<()>,
+    /// Whether all of a full file is on the disk.
+    flushed: AtomicBool,
+    /// Whether a flush failed: a later success tells nothing about what that one lost.
+    flush_failed: AtomicBool,
 }
 
 /// What is put into the index for one key of one message.
@@ -100,7 +104,14 @@ impl IndexFile {
     /// Opens or creates the file. A next-entry number that no file can have becomes 1, as in Java.
     pub fn open(path: &Path, slots: usize, entries: usize) -> io::Result<Self> {
         let words = WordFile::open(path, file_bytes(slots, entries))?;
-        Ok(Self { words, slots, entries, adding: Mutex::new(()) })
+        Ok(Self {
+            words,
+            slots,
+            entries,
+            adding: Mutex::new(()),
+            flushed: AtomicBool::new(false),
+            flush_failed: AtomicBool::new(false),
+        })
     }
 
     /// Where the file is.
@@ -255,8 +266,15 @@ impl IndexFile {
     }
 
     /// Forces the file to the disk.
+    ///
+    /// # Errors
+    /// The disk's, from then on.
     pub fn flush(&self) -> io::Result<()> {
-        self.words.flush()
+        if self.flush_failed.load(Ordering::Acquire) {
+            let path = self.path().display();
+            return Err(io::Error::other(format!("an earlier flush of {path} failed")));
+        }
+        self.words.flush().inspect_err(|_| self.flush_failed.store(true, Ordering::Release))
     }
 }
 
@@ -280,6 +298,8 @@ pub struct IndexService {
     entries: usize,
     checkpoint: Arc<StoreCheckpoint>,
     files: RwLock<Vec<Arc<IndexFile>>>,
+    /// Held while full files are flushed.
+    flushing: Arc<Mutex<()>>,
 }
 
 impl IndexService {
@@ -291,11 +311,12 @@ impl IndexService {
             entries: config.max_index_num.max(2) as usize,
             checkpoint,
             files: RwLock::default(),
+            flushing: Arc::default(),
         }
     }
 
-    /// Loads the files. After a crash those are deleted whose newest entry may not be on the disk;
-    /// recovery adds their entries again.
+    /// Loads the files. After a crash those are deleted whose newest entry may not be on the disk, and
+    /// those without one; recovery adds their entries again.
     pub fn load(&self, clean_exit: bool) -> Result<(), StoreError> {
         let entries = match std::fs::read_dir(&self.folder) {
             Ok(entries) => entries,
@@ -321,7 +342,8 @@ impl IndexService {
                     )));
                 }
             };
-            if !clean_exit && file.end_time() > self.checkpoint.index.load(Ordering::Acquire) {
+            let certain = self.checkpoint.index.load(Ordering::Acquire);
+            if !clean_exit && (file.end_time() > certain || file.count() <= 1) {
                 std::fs::remove_file(&path)
                     .map_err(|error| StoreError::io("remove", &path, &error))?;
                 continue;
@@ -377,7 +399,7 @@ impl IndexService {
 
     /// Makes the next file; the full one goes to the disk meanwhile.
     fn roll(&self, full: Option<&Arc<IndexFile>>) -> io::Result<Arc<IndexFile>> {
-        std::fs::create_dir_all(&self.folder)?;
+        make_folder(&self.folder)?;
         let mut time = now_ms();
         let path = loop {
             let path = self.folder.join(file_name(time));
@@ -396,26 +418,31 @@ impl IndexService {
         })?;
         if let Some(full) = full {
             file.inherit(full)?;
-            let (full, checkpoint) = (Arc::clone(full), Arc::clone(&self.checkpoint));
-            std::thread::Builder::new().name("FlushIndexFile".to_owned()).spawn(
-                move || match full.flush() {
-                    Ok(()) => {
-                        checkpoint.index.fetch_max(full.end_time(), Ordering::AcqRel);
-                        if let Err(error) = checkpoint.flush() {
-                            log::error!("the checkpoint cannot be forced to the disk: {error}");
-                        }
-                    }
-                    Err(error) => log::error!(
-                        "index file {} cannot be forced to the disk: {error}; after a crash it \
-                         is built again",
-                        full.path().display()
-                    ),
-                },
-            )?;
+            let (files, folder) = (self.snapshot(), self.folder.clone());
+            let (flushing, checkpoint) = (Arc::clone(&self.flushing), Arc::clone(&self.checkpoint));
+            std::thread::Builder::new().name("FlushIndexFile".to_owned()).spawn(move || {
+                let _flushing = lock(&flushing);
+                if let Err(error) = flush_files(&files, &folder, &checkpoint) {
+                    log::error!(
+                        "the index in {} cannot be forced to the disk: {error}; after a crash it is \
+                         built again",
+                        folder.display()
+                    );
+                }
+            })?;
         }
         let file = Arc::new(file);
         self.files.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&file));
         Ok(file)
+    }
+
+    /// Forces everything to the disk, at an orderly stop: the next start trusts it.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn flush(&self) -> io::Result<()> {
+        let _flushing = lock(&self.flushing);
+        flush_files(&self.snapshot(), &self.folder, &self.checkpoint)
     }
 
     /// Offsets of messages with that topic and key stored in `begin..=end`, at most `max`.
@@ -587,6 +614,33 @@ fn file_name(time_ms: i64) -> String {
         "{:04}{:02}{:02}{:02}{:02}{:02}{:03}",
         time.year, time.month, time.day, time.hour, time.minute, time.second, time.millisecond
     )
+}
+
+/// Forces files to the disk, oldest first, and tells the checkpoint which full ones are there: it
+/// vouches for all files up to a time, so that nothing is told of one behind another that failed.
+fn flush_files(
+    files: &[Arc<IndexFile>],
+    folder: &Path,
+    checkpoint: &StoreCheckpoint,
+) -> io::Result<()> {
+    let unflushed = files.iter().filter(|file| !file.flushed.load(Ordering::Acquire));
+    let mut certain = None;
+    for file in unflushed {
+        let full = file.is_full();
+        file.flush()?;
+        if full {
+            file.flushed.store(true, Ordering::Release);
+            certain = Some(file.end_time());
+        }
+    }
+    if !files.is_empty() {
+        flush_folder(folder)?;
+    }
+    if let Some(time) = certain {
+        checkpoint.index.fetch_max(time, Ordering::AcqRel);
+        checkpoint.flush()?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ impl MessageStore {
     }
 
     /// Distance from the log's end within which records count as in memory, bytes.
-    fn memory_budget(&self, config: &StoreConfig) -> i64 {
+    pub(super) fn memory_budget(&self, config: &StoreConfig) -> i64 {
         let share = config.access_message_in_memory_max_ratio.clamp(0, 100) as u64;
         (self.memory_bytes / 100 * share) as i64
     }

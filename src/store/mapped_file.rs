@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
-use super::fault::{self, Operation};
+use super::fault::{self, Flushed, Operation};
 use crate::common::os;
 
 /// Unit of flushing decisions; hard-coded in RocketMQ, whatever the machine's page size is.
@@ -60,6 +60,8 @@ pub struct MappedFile {
     reserved: AtomicUsize,
     has_appender: AtomicBool,
     read_only: bool,
+    /// Whether a flush failed, and none has succeeded since.
+    flush_failed: AtomicBool,
     buffer: Mutex<Option<Arc<WriteBuffer>>>,
 }
 
@@ -159,6 +161,7 @@ impl MappedFile {
             reserved: AtomicUsize::new(position),
             has_appender: AtomicBool::new(false),
             read_only: false,
+            flush_failed: AtomicBool::new(false),
             buffer: Mutex::new(None),
         }
     }
@@ -321,21 +324,67 @@ impl MappedFile {
     /// Forces what is readable to the disk and returns up to where.
     ///
     /// # Errors
-    /// The disk's. The pages may then be neither on the disk nor marked for it: the caller must
-    /// not take a later success as a sign that they are.
+    /// The disk's. The pages are then neither on the disk nor, for the kernel, in want of being
+    /// written: it would report success the next time. So the next flush writes them anew.
     pub fn flush(&self) -> io::Result<usize> {
         let to = self.readable();
         let from = self.flushed();
         if from < to {
-            fault::check(Operation::Flush, &self.path)?;
-            self.map()?.flush_range(from, to - from)?;
+            if self.flush_failed.load(Ordering::Acquire) {
+                self.write_again(from, to)?;
+            }
+            fault::flush(&self.path, Flushed::Bytes(from..to), || {
+                self.map()?.flush_range(from, to - from)
+            })
+            .inspect_err(|_| self.set_flush_failed())?;
+            self.flush_failed.store(false, Ordering::Release);
             self.flushed.fetch_max(to, Ordering::AcqRel);
         }
         Ok(to)
     }
 
+    /// Notes that a flush of the file failed.
+    pub fn set_flush_failed(&self) {
+        self.flush_failed.store(true, Ordering::Release);
+    }
+
+    /// Makes the file's length and blocks durable.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn flush_length(&self) -> io::Result<()> {
+        let file = open_file(&self.path, false)?;
+        fault::flush(&self.path, Flushed::Bytes(0..0), || file.sync_all())
+    }
+
+    /// Forces a part of the file to the disk, whatever is in it.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn flush_part(&self, from: usize, to: usize) -> io::Result<()> {
+        let to = to.min(self.size);
+        let from = from.min(to);
+        fault::flush(&self.path, Flushed::Bytes(from..to), || {
+            self.map()?.flush_range(from, to - from)
+        })
+    }
+
+    /// Writes published bytes over themselves, so that the kernel takes their pages for changed.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn write_again(&self, from: usize, to: usize) -> io::Result<()> {
+        let Some(bytes) = self.bytes(from, to.saturating_sub(from)) else { return Ok(()) };
+        let file = open_file(&self.path, false)?;
+        for (number, piece) in bytes.chunks(RESERVE_BYTES.1).enumerate() {
+            file.write_all_at(piece, (from + number * RESERVE_BYTES.1) as u64)?;
+        }
+        Ok(())
+    }
+
     /// Notes that everything below `to` was forced to the disk by other means.
     pub fn set_flushed(&self, to: usize) {
+        self.flush_failed.store(false, Ordering::Release);
         self.flushed.fetch_max(to, Ordering::AcqRel);
     }
 
@@ -711,30 +760,45 @@ impl WordFile {
         ((u64::from(self.load(at)) << 32) | u64::from(self.load(at + 4))) as i64
     }
 
-    /// Sets the 64-bit value at `at`, its high word first.
+    /// Sets the 64-bit value at `at`, word by word. What is there in between is never larger than both
+    /// the old and the new value, on the disk too if power fails at this moment.
     pub fn store_i64(&self, at: usize, value: i64) {
-        self.store(at, (value >> 32) as u32);
+        let high = (value >> 32) as i32;
+        if high > self.load(at) as i32 {
+            self.store(at + 4, 0);
+        }
+        self.store(at, high as u32);
         self.store(at + 4, value as u32);
     }
 
     /// Forces the whole file to the disk.
     pub fn flush(&self) -> io::Result<()> {
-        fault::check(Operation::Flush, &self.path)?;
-        self.map.flush()
+        fault::flush(&self.path, Flushed::Bytes(0..self.size()), || self.map.flush())
     }
 }
 
 /// Forces everything on the file system of `folder` to the disk: far less work than flushing
 /// thousands of its files one after another.
 pub fn flush_file_system(folder: &Path) -> io::Result<()> {
-    fault::check(Operation::Flush, folder)?;
-    os::flush_file_system(&File::open(folder)?)
+    fault::flush(folder, Flushed::FileSystem, || os::flush_file_system(&File::open(folder)?))
 }
 
 /// Makes the names in a folder durable: a new file survives a power cut only after this.
 pub fn flush_folder(folder: &Path) -> io::Result<()> {
-    fault::check(Operation::Flush, folder)?;
-    File::open(folder)?.sync_all()
+    fault::flush(folder, Flushed::Names, || File::open(folder)?.sync_all())
+}
+
+/// Makes a folder, and those above it that are missing, and their names durable.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder.parent().filter(|above| *above != Path::new(""));
+    if let Some(above) = above {
+        make_folder(above)?;
+    }
+    std::fs::create_dir_all(folder)?;
+    flush_folder(above.unwrap_or(Path::new(".")))
 }
 
 #[cfg(test)]

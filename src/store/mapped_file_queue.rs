@@ -4,9 +4,10 @@
 //! Who appends, and what, is the business of the commit log and of the consume queues.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::mapped_file::MappedFile;
+use super::mapped_file::{MappedFile, flush_folder};
 use super::message_store::StoreError;
 
 /// A sequence of [`MappedFile`]s.
@@ -20,6 +21,8 @@ pub struct MappedFileQueue {
     file_size: usize,
     read_only: bool,
     files: RwLock<Vec<Arc<MappedFile>>>,
+    /// Whether a file was made here whose name may not be on the disk.
+    new_names: AtomicBool,
 }
 
 /// Name of the file that starts at `offset`.
@@ -53,8 +56,8 @@ fn list(folder: &Path) -> Result<Vec<Found>, StoreError> {
             continue;
         }
         let name = entry.file_name();
-        let start =
-            name.to_str().filter(|name| name.len() == 20).and_then(|name| name.parse().ok());
+        let is_number = |name: &&str| name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit());
+        let start = name.to_str().filter(is_number).and_then(|name| name.parse().ok());
         let Some(start) = start else {
             return Err(StoreError(format!(
                 "{} does not belong into this folder: its files are named by their offset in 20 \
@@ -70,7 +73,13 @@ fn list(folder: &Path) -> Result<Vec<Found>, StoreError> {
 impl MappedFileQueue {
     /// No files yet; new ones are made in `folder`.
     pub fn new(folder: &Path, file_size: usize) -> Self {
-        Self { folder: folder.into(), file_size, read_only: false, files: RwLock::default() }
+        Self {
+            folder: folder.into(),
+            file_size,
+            read_only: false,
+            files: RwLock::default(),
+            new_names: AtomicBool::new(false),
+        }
     }
 
     /// Files of one or more folders that are only looked at; their size is that of the first one.
@@ -95,8 +104,8 @@ impl MappedFileQueue {
     /// files are taken as full; recovery pulls the last one back.
     ///
     /// # Errors
-    /// A file that does not have the configured size, a gap between two files, a foreign file. A
-    /// zero-length *last* file is what a crash between creating and sizing it leaves: removed, or
+    /// A file that does not have the configured size, a gap between two files, a foreign file.
+    /// Zero-length *last* files are what a crash between creating and sizing them leaves: removed, or
     /// passed over by who only reads.
     pub fn load(&self, more: &[PathBuf]) -> Result<(), StoreError> {
         let mut found = list(&self.folder)?;
@@ -104,9 +113,10 @@ impl MappedFileQueue {
             found.extend(list(folder)?);
         }
         found.sort_by_key(|file| file.start);
-        if let Some(last) = found.pop_if(|last| last.bytes == 0)
-            && !self.read_only
-        {
+        while let Some(last) = found.pop_if(|last| last.bytes == 0) {
+            if self.read_only {
+                continue;
+            }
             log::warn!("{} is empty, left by a crash; removed", last.path.display());
             std::fs::remove_file(&last.path)
                 .map_err(|error| StoreError::io("remove", &last.path, &error))?;
@@ -123,6 +133,14 @@ impl MappedFileQueue {
                     self.file_size
                 )));
             }
+            let size = self.file_size as i64;
+            if file.start % size != 0 || file.start > i64::MAX - size {
+                return Err(StoreError(format!(
+                    "{} does not belong into this folder: files of {size} bytes start at multiples \
+                     of that",
+                    file.path.display()
+                )));
+            }
             if let Some(expected) = expected_start
                 && expected != file.start
             {
@@ -133,7 +151,7 @@ impl MappedFileQueue {
                     file.start
                 )));
             }
-            expected_start = Some(file.start.saturating_add(self.file_size as i64));
+            expected_start = Some(file.start + size);
             let loaded = if self.read_only {
                 MappedFile::read_only(&file.path, file.start, self.file_size)
             } else {
@@ -233,8 +251,35 @@ impl MappedFileQueue {
         std::fs::create_dir_all(&self.folder)?;
         let path = self.folder.join(file_name(start));
         let file = Arc::new(MappedFile::create(&path, start, self.file_size)?);
+        self.new_names.store(true, Ordering::Release);
         self.push(Arc::clone(&file));
         Ok(file)
+    }
+
+    /// Makes the names of the files [created](Self::create) here durable, and those of the three
+    /// folders above: a queue's first file may be the first of its topic, and of all.
+    pub fn flush_names(&self) -> std::io::Result<()> {
+        if !self.new_names.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let mut folders = self.folder.ancestors().take(4).filter(|folder| *folder != Path::new(""));
+        folders.try_for_each(flush_folder).inspect_err(|_| self.set_new_names())
+    }
+
+    /// Notes that names are not on the disk.
+    pub fn set_new_names(&self) {
+        self.new_names.store(true, Ordering::Release);
+    }
+
+    /// Takes the names as made durable by other means; returns whether there was anything to do.
+    pub fn take_new_names(&self) -> bool {
+        self.new_names.swap(false, Ordering::AcqRel)
+    }
+
+    /// Takes nothing of the files from number `first` on for flushed, nor their names.
+    pub fn forget_flushed(&self, first: usize) {
+        self.read().iter().skip(first).for_each(|file| file.forget_flushed());
+        self.set_new_names();
     }
 
     /// Appends a file made elsewhere.
@@ -252,8 +297,7 @@ impl MappedFileQueue {
         while let Some(last) = files.last()
             && last.start() > offset
         {
-            last.delete().map_err(|error| StoreError::io("remove", last.path(), &error))?;
-            files.pop();
+            remove_last(&mut files)?;
         }
         if let Some(last) = files.last_mut()
             && last.start() + (last.wrote() as i64) > offset
@@ -291,22 +335,25 @@ impl MappedFileQueue {
     /// # Errors
     /// A file that cannot be removed stays in the queue.
     pub fn delete_last(&self) -> Result<(), StoreError> {
-        let mut files = self.write();
-        if let Some(last) = files.last() {
-            last.delete().map_err(|error| StoreError::io("remove", last.path(), &error))?;
-            files.pop();
-        }
-        Ok(())
+        remove_last(&mut self.write())
     }
 
     /// Deletes the first file, if it is `file` and not the last one. Readers that hold it keep it.
+    ///
+    /// It is gone for good before this returns: if power failed, and the file were there again but
+    /// not one deleted after it, the queue had a gap.
     pub fn delete_first(&self, file: &Arc<MappedFile>) -> std::io::Result<bool> {
-        let mut files = self.write();
-        if files.len() < 2 || !Arc::ptr_eq(&files[0], file) {
-            return Ok(false);
+        {
+            let mut files = self.write();
+            if files.len() < 2 || !Arc::ptr_eq(&files[0], file) {
+                return Ok(false);
+            }
+            file.delete()?;
+            files.remove(0);
         }
-        file.delete()?;
-        files.remove(0);
+        if let Err(error) = file.path().parent().map_or(Ok(()), flush_folder) {
+            log::warn!("{} is removed, but not for certain: {error}", file.path().display());
+        }
         Ok(true)
     }
 
@@ -319,4 +366,15 @@ impl MappedFileQueue {
         }
         let _ = std::fs::remove_dir(&self.folder);
     }
+}
+
+/// Deletes the last file, for good: if power failed, and it were there again but not the one deleted
+/// next, the queue had a gap.
+fn remove_last(files: &mut Vec<Arc<MappedFile>>) -> Result<(), StoreError> {
+    let Some(last) = files.last() else { return Ok(()) };
+    let failed = |error| StoreError::io("remove", last.path(), &error);
+    last.delete().map_err(failed)?;
+    last.path().parent().map_or(Ok(()), flush_folder).map_err(failed)?;
+    files.pop();
+    Ok(())
 }

@@ -20,7 +20,8 @@ use super::dispatch::{Dispatcher, FilterBits, ReputMessageService};
 use super::flush::FlushService;
 use super::flush_queues;
 use super::index::IndexService;
-use super::mapped_file::{TransientStorePool, flush_file_system, flush_folder};
+use super::lock_watch;
+use super::mapped_file::{TransientStorePool, flush_file_system, flush_folder, make_folder};
 use super::pending::PutTicket;
 use super::queue_table::QueueTable;
 use super::recovery::Recovery;
@@ -33,6 +34,11 @@ use crate::common::service_thread::ServiceThread;
 use crate::common::sync::lock;
 use crate::common::topic::{LMQ_PREFIX, SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_OP_HALF_TOPIC};
 
+/// Name of the file that stands in the root while the store is open, and after a crash. Java's is
+/// empty; here it may say from which offset on a failed flush lost the log.
+const ABORT: &str = "abort";
+/// What it says then, before the offset.
+const LOST_FROM: &str = "flush failed at ";
 /// A lock held for longer than this is taken for a clock that jumped.
 const ABSURD_LOCK_MS: i64 = 10_000_000;
 /// Memory of a machine that does not tell how much it has.
@@ -133,6 +139,7 @@ pub struct MessageStore {
     pub(super) memory_bytes: u64,
     pub(super) serving: AtomicBool,
     stopped: AtomicBool,
+    crashed: AtomicBool,
     threads: Mutex<Vec<ServiceThread>>,
     /// Holds the byte lock: closing any descriptor of the file would give it up.
     lock_file: Mutex<Option<File>>,
@@ -146,7 +153,7 @@ impl MessageStore {
     ) -> Result<Arc<Self>, StoreError> {
         let snapshot = config.get();
         let root = snapshot.root();
-        std::fs::create_dir_all(&root).map_err(|error| StoreError::io("create", &root, &error))?;
+        make_folder(&root).map_err(|error| StoreError::io("create", &root, &error))?;
         let lock_file = take_lock(&root)?;
         let delay_levels = super::delay_levels::DelayLevels::parse(&snapshot.message_delay_level)
             .map_err(StoreError)?;
@@ -175,11 +182,13 @@ impl MessageStore {
         let wake_reput = Arc::clone(reput.signal());
         // Weakly: the replicator flushes.
         let wake_replicator = Arc::downgrade(&replicator);
+        let abort = root.join(ABORT);
         let flush = Arc::new(FlushService::new(
             Arc::clone(&config),
             Arc::clone(&log),
             Arc::clone(&checkpoint),
             Arc::clone(&flags),
+            move |lost_from| note_lost_from(&abort, lost_from),
             move || {
                 wake_reput.wakeup();
                 if let Some(replicator) = wake_replicator.upgrade()
@@ -214,6 +223,7 @@ impl MessageStore {
             replicator,
             serving: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            crashed: AtomicBool::new(false),
             threads: Mutex::default(),
             lock_file: Mutex::new(Some(lock_file)),
         });
@@ -224,25 +234,28 @@ impl MessageStore {
     /// Loads all files and finds their ends.
     fn load(&self, config: &StoreConfig) -> Result<(), StoreError> {
         let clean_exit = !self.abort_path().exists();
+        self.crashed.store(!clean_exit, Ordering::Release);
         self.log.load()?;
         self.queues.load()?;
         self.index.load(clean_exit)?;
-        let cut = AtomicBool::new(false);
-        self.queues.visit_all(|queue| {
-            let repair = queue.recover(clean_exit)?;
-            cut.fetch_or(repair.cut, Ordering::Relaxed);
-            if repair.damaged {
-                queue.set_damaged();
-            }
-            Ok(())
-        })?;
         let recovery = Recovery {
             config,
             log: &self.log,
             queues: &self.queues,
             checkpoint: &self.checkpoint,
             dispatcher: &self.dispatcher,
+            lost_from: read_lost_from(&self.abort_path()),
         };
+        let certain_below = recovery.certain_below();
+        let cut = AtomicBool::new(false);
+        self.queues.visit_all(|queue| {
+            let repair = queue.recover(clean_exit, certain_below)?;
+            cut.fetch_or(repair.cut, Ordering::Relaxed);
+            if repair.damaged {
+                queue.set_damaged();
+            }
+            Ok(())
+        })?;
         let log_cut = if clean_exit { recovery.normal()? } else { recovery.abnormal()? };
         self.index
             .truncate(self.log.max_offset())
@@ -274,7 +287,7 @@ impl MessageStore {
     }
 
     fn abort_path(&self) -> PathBuf {
-        self.root.join("abort")
+        self.root.join(ABORT)
     }
 
     /// Dispatches what recovery left, then serves.
@@ -294,16 +307,30 @@ impl MessageStore {
         );
         let abort = self.abort_path();
         // It must be on the disk before anything is appended, else a power cut looks like a clean stop.
+        // What an earlier run noted in it is done.
         File::create(&abort)
-            .and_then(|_| flush_folder(&self.root))
+            .and_then(|file| file.sync_all())
+            .and_then(|()| flush_folder(&self.root))
             .map_err(|error| StoreError::io("create", &abort, &error))?;
         lock(&self.threads).extend([
             queues.map_err(failed)?,
-            self.stats.start().map_err(failed)?,
+            self.stats.start(self.lock_watch()).map_err(failed)?,
             self.cleaner.start().map_err(failed)?,
         ]);
         self.serving.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// What `debugLockEnable` asks for, once a second.
+    fn lock_watch(&self) -> impl Fn() + Send + 'static {
+        let (config, log) = (Arc::clone(&self.config), Arc::clone(&self.log));
+        move || {
+            if config.get().debug_lock_enable
+                && let Err(error) = lock_watch::look(&log, &lock_watch::folder())
+            {
+                log::warn!("what holds the append lock cannot be told: {error}");
+            }
+        }
     }
 
     /// Where dispatch begins: behind the last record that has a unit, or, if a queue has lost units
@@ -360,10 +387,16 @@ impl MessageStore {
         }
         self.flush.stop();
         let caught_up = self.reput.stop();
-        flush_queues::flush_queues(&self.queues, &self.checkpoint, 0);
+        let queues_flushed = flush_queues::flush_queues(&self.queues, &self.checkpoint, 0);
+        let index_flushed = self.index.flush();
+        if let Err(error) = &index_flushed {
+            log::error!("the index cannot be forced to the disk: {error}");
+        }
         self.allocator.stop(STOP_LIMIT);
         let clean = served
             && caught_up
+            && queues_flushed
+            && index_flushed.is_ok()
             && !self.log.has_failed()
             && self.log.flushed_offset() >= self.log.max_offset();
         if clean {
@@ -491,6 +524,11 @@ impl MessageStore {
         info
     }
 
+    /// Whether the store was not stopped cleanly before it was opened: its log may have lost its end.
+    pub fn had_crashed(&self) -> bool {
+        self.crashed.load(Ordering::Acquire)
+    }
+
     /// First offset of the commit log.
     pub fn commit_log_min_offset(&self) -> i64 {
         self.log.min_offset()
@@ -562,6 +600,23 @@ fn new_allocator(
         None
     };
     Ok(AllocateMappedFileService::new(Arc::clone(config), file_size, pool))
+}
+
+/// Notes that what the log has from an offset on may be in memory and not on the disk, although the
+/// kernel takes it for written: it reports the failure of a flush once. The next start writes it again.
+fn note_lost_from(abort: &Path, offset: i64) {
+    if let Err(error) = std::fs::write(abort, format!("{LOST_FROM}{offset}\n")) {
+        log::error!(
+            "{} cannot be written: {error}; before the store is opened again the machine should be \
+             restarted, so that it does not take for stored what is in memory only",
+            abort.display()
+        );
+    }
+}
+
+/// What [`note_lost_from`] noted.
+fn read_lost_from(abort: &Path) -> Option<i64> {
+    std::fs::read_to_string(abort).ok()?.strip_prefix(LOST_FROM)?.trim().parse().ok()
 }
 
 /// Takes the lock that keeps a second broker, ours or Java's, out of the store.

@@ -53,6 +53,7 @@ pub mod flush_queues;
 pub mod ha;
 pub mod index;
 pub mod inspect;
+pub mod lock_watch;
 mod lookup;
 #[allow(unsafe_code)]
 pub mod mapped_file;

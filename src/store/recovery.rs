@@ -34,6 +34,9 @@ pub struct Recovery<'a> {
     pub checkpoint: &'a StoreCheckpoint,
     /// Gets the records whose units may be lost.
     pub dispatcher: &'a Dispatcher,
+    /// From where on the log may be in memory only, although the kernel takes it for written: a flush
+    /// failed there.
+    pub lost_from: Option<i64>,
 }
 
 /// Where reading ended.
@@ -90,7 +93,7 @@ impl Recovery<'_> {
             return self.empty();
         }
         let max_physical = self.queues.max_physical();
-        let first = files.iter().rposition(|file| self.is_certain(file)).unwrap_or(0);
+        let first = self.first_uncertain(&files);
         let mut last_queue = LastQueue::default();
         let mut count = 0u64;
         log::info!(
@@ -119,10 +122,29 @@ impl Recovery<'_> {
         Ok(cut)
     }
 
+    /// Number of the last file of which all that lies before it is certain in every respect.
+    fn first_uncertain(&self, files: &[Arc<MappedFile>]) -> usize {
+        files.iter().rposition(|file| self.is_certain(file)).unwrap_or(0)
+    }
+
+    /// Records before this offset are on the disk, with their units, whatever a crash took.
+    pub fn certain_below(&self) -> i64 {
+        let files = self.log.files().snapshot();
+        files.get(self.first_uncertain(&files)).map_or(0, |file| file.start())
+    }
+
     /// What the process that crashed had not flushed may still be in memory only: its flush is made
     /// up for. In SYNC_FLUSH that is little, and done before anything of it is visible; else the
     /// flush thread does it.
     fn distrust(&self, from: i64) -> Result<(), StoreError> {
+        if let Some(lost_from) = self.lost_from {
+            log::warn!(
+                "a flush failed at {lost_from}: what the log has from there on is written again"
+            );
+            self.log.write_again(lost_from).map_err(|error| {
+                StoreError::io("write what a failed flush lost:", self.log.folder(), &error)
+            })?;
+        }
         self.log.forget_flushed(from);
         if self.config.is_sync_flush() {
             self.log.flush(0).map_err(|error| {

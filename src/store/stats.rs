@@ -182,8 +182,11 @@ impl StoreStats {
         }
     }
 
-    /// Starts the sampling thread.
-    pub fn start(self: &Arc<Self>) -> std::io::Result<ServiceThread> {
+    /// Starts the sampling thread, which calls `each_second` too.
+    pub fn start(
+        self: &Arc<Self>,
+        each_second: impl Fn() + Send + 'static,
+    ) -> std::io::Result<ServiceThread> {
         let stats = Arc::clone(self);
         let signal = Arc::new(Signal::default());
         ServiceThread::spawn("StoreStats", signal, move |signal| {
@@ -191,6 +194,7 @@ impl StoreStats {
             while signal.wait(SAMPLE_PERIOD) {
                 number += 1;
                 stats.sample(now_ms());
+                each_second();
                 if number % ROTATE_SAMPLES == 0 {
                     stats.rotate();
                 }

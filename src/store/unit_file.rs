@@ -70,6 +70,12 @@ impl UnitFile {
         Ok(Unit::decode(&bytes))
     }
 
+    /// The last unit of a full file; `None` if something else stands there.
+    pub fn last(&self) -> io::Result<Option<Unit>> {
+        let last = self.capacity().checked_sub(1).map_or(Ok(None), |last| self.unit(last))?;
+        Ok(last.filter(|unit| unit.is_valid() && *unit != Unit::BLANK))
+    }
+
     /// How many of the first `count` units satisfy `before`, which holds for a prefix of them:
     /// offsets grow along a queue. Found by doubling, then by halving.
     pub fn count_before(&self, count: usize, before: impl Fn(Unit) -> bool) -> io::Result<usize> {

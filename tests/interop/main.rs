@@ -12,6 +12,7 @@ mod features;
 mod filters;
 mod ha;
 mod matrix;
+mod moves;
 mod ours;
 mod peers;
 #[path = "../support/mod.rs"]

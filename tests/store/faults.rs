@@ -37,6 +37,85 @@ fn a_failed_flush_is_never_acknowledged() {
     assert!(folder.path().join("abort").exists());
 }
 
+/// The kernel tells of a lost page once. What is in memory then looks as if it were on the disk, also to
+/// the process that opens the store next.
+#[test]
+fn what_a_failed_flush_lost_is_written_again_by_the_next_start() {
+    for mode in ["SYNC_FLUSH", "ASYNC_FLUSH"] {
+        let folder = Folder::new("flush-again");
+        let keys = [("flushDiskType", mode), ("flushIntervalCommitLog", "1")];
+        let test = TestStore::open(config(folder.path(), &keys));
+        assert_eq!(test.put("Topic", 0, b"1", "").status, PutStatus::PutOk);
+        let flushed = || test.store.runtime_info()["flushedOffset"].parse::<i64>().unwrap();
+        wait_until("the first message is flushed", || {
+            flushed() == test.store.commit_log_max_offset() || mode == "ASYNC_FLUSH"
+        });
+        let fault = inject(Operation::Flush, &folder.path().join("commitlog"), libc::EIO);
+        let certain = flushed();
+        test.put("Topic", 0, b"2", "");
+        test.store.shutdown();
+        drop((test, fault));
+        let abort = folder.path().join("abort");
+        let noted = std::fs::read_to_string(&abort).unwrap();
+        assert_eq!(noted, format!("flush failed at {certain}\n"), "{mode}");
+        let log = folder.path().join("commitlog/00000000000000000000");
+        let modified = || std::fs::metadata(&log).unwrap().modified().unwrap();
+        let before = modified();
+        std::thread::sleep(Duration::from_millis(20));
+        let test = TestStore::open(config(folder.path(), &keys));
+        assert!(modified() > before, "{mode}: nothing was written");
+        assert_eq!(test.bodies("Topic", 0), [b"1", b"2"]);
+        assert_eq!(std::fs::read_to_string(&abort).unwrap(), "");
+        test.store.shutdown();
+        assert!(!abort.exists());
+    }
+}
+
+#[test]
+fn a_stop_that_cannot_flush_queues_or_index_is_not_a_clean_one() {
+    for part in ["consumequeue", "index", "checkpoint"] {
+        let folder = Folder::new("stop-flush");
+        let test = TestStore::open(config(folder.path(), &[]));
+        assert_eq!(test.put("Topic", 0, b"1", "KEYS\u{1}k").status, PutStatus::PutOk);
+        test.arrivals.wait_for(1);
+        let fault = inject(Operation::Flush, &folder.path().join(part), libc::EIO);
+        test.store.shutdown();
+        drop((test, fault));
+        assert!(folder.path().join("abort").exists(), "{part}");
+        let test = TestStore::open(config(folder.path(), &[]));
+        assert_eq!(test.bodies("Topic", 0), [b"1"]);
+        assert_eq!(test.store.query("Topic", "k", 9, 0, i64::MAX).count, 1);
+    }
+}
+
+/// A flush of a consume queue that failed is tried again, and its pages are written again for it.
+#[test]
+fn a_consume_queue_is_vouched_for_after_a_flush_that_works() {
+    let folder = Folder::new("queue-flush");
+    let keys = [
+        ("flushIntervalConsumeQueue", "1"),
+        ("flushConsumeQueueThoroughInterval", "1"),
+        ("mappedFileSizeConsumeQueue", "20000"),
+    ];
+    let test = TestStore::open(config(folder.path(), &keys));
+    let logics = || {
+        let bytes = std::fs::read(folder.path().join("checkpoint")).unwrap();
+        i64::from_be_bytes(*bytes[8..].first_chunk().unwrap())
+    };
+    let fault = inject(Operation::Flush, &folder.path().join("consumequeue"), libc::EIO);
+    assert_eq!(test.put("Topic", 0, b"1", "").status, PutStatus::PutOk);
+    test.arrivals.wait_for(1);
+    let stored = test.store.store_timestamp("Topic", 0, 0);
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(logics() < stored, "it was not flushed");
+    let queue = folder.path().join("consumequeue/Topic/0/00000000000000000000");
+    let modified = || std::fs::metadata(&queue).unwrap().modified().unwrap();
+    let before = modified();
+    drop(fault);
+    wait_until("the checkpoint vouches for the unit", || logics() >= stored);
+    assert!(modified() > before, "its page was written again");
+}
+
 #[test]
 fn an_asynchronous_flush_that_fails_stops_the_store_too() {
     let folder = Folder::new("async-flush");

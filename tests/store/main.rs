@@ -1,11 +1,14 @@
 //! The store as a whole: put, get, stop, crash, recover, through its public front.
 
 mod basics;
+mod damage;
+mod disk;
 mod faults;
 mod folder;
 mod full_disk;
 mod java_stores;
 mod kill;
+mod live_keys;
 mod model;
 mod mqstore;
 mod power_cut;

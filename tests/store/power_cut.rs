@@ -2,16 +2,14 @@
 //! Whatever that leaves, every queue serves what it served before, up to some message that is not
 //! older than the last flush; the store goes on, and nothing that was lost comes back.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 
 use rocketmq::store::PutStatus;
+use rocketmq::store::fault::inject_margin;
 
+use crate::disk::Disk;
 use crate::folder::*;
 use crate::model::Numbers;
-
-const PAGE: usize = 4096;
-const LOG_FILE: i64 = 65_536;
 
 /// A message that was put: where its record ends, and its body.
 struct Sent {
@@ -21,75 +19,22 @@ struct Sent {
 
 type Model = BTreeMap<(String, i32), Vec<Sent>>;
 
-/// Consume-queue files of several pages, and nothing but the disk's own moments of flushing.
-fn settings(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+/// Some settings for a run: files of several pages or of less than one, flushed often or never.
+fn settings(numbers: &mut Numbers, more: &[(&'static str, &'static str)]) -> Vec<Setting> {
+    let mut one_of = |values: &[&'static str]| values[numbers.below(values.len() as u64) as usize];
     let mut keys = vec![
-        ("mappedFileSizeConsumeQueue", "20000"),
-        ("flushConsumeQueueLeastPages", "1000"),
-        ("flushConsumeQueueThoroughInterval", "3600000"),
-        ("flushIntervalCommitLog", "20"),
+        ("mappedFileSizeCommitLog", one_of(&["16384", "65536"])),
+        ("mappedFileSizeConsumeQueue", one_of(&["400", "2000", "20000"])),
+        ("flushIntervalConsumeQueue", one_of(&["3", "20"])),
+        ("flushConsumeQueueLeastPages", one_of(&["1", "1000"])),
+        ("flushConsumeQueueThoroughInterval", one_of(&["5", "50", "3600000"])),
+        ("flushIntervalCommitLog", one_of(&["3", "20", "3600000"])),
     ];
     keys.extend(more);
     keys
 }
 
-/// Paths of all files below a folder, relative to it.
-fn files(folder: &Path) -> BTreeSet<PathBuf> {
-    fn collect(folder: &Path, below: &Path, found: &mut BTreeSet<PathBuf>) {
-        let Ok(entries) = std::fs::read_dir(folder.join(below)) else { return };
-        for entry in entries {
-            let path = below.join(entry.unwrap().file_name());
-            if folder.join(&path).is_dir() {
-                collect(folder, &path, found);
-            } else {
-                found.insert(path);
-            }
-        }
-    }
-    let mut found = BTreeSet::new();
-    collect(folder, Path::new(""), &mut found);
-    found
-}
-
-/// A folder with what a power cut leaves: `before` is what was on the disk for certain, `now` what
-/// the process saw. Of the commit log everything below `flushed` is certain.
-fn power_cut(before: &Path, now: &Path, flushed: i64, numbers: &mut Numbers) -> Folder {
-    let left = Folder::new("power-cut");
-    let mut lost_names = BTreeSet::new();
-    for path in files(now) {
-        let new = std::fs::read(now.join(&path)).unwrap();
-        let target = left.path().join(&path);
-        let folder = path.parent().unwrap().to_owned();
-        let bytes = if path.starts_with("commitlog") {
-            let start: i64 = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
-            let certain = (flushed - start).clamp(0, LOG_FILE) as usize;
-            let mut old = vec![0; new.len()];
-            old[..certain].copy_from_slice(&new[..certain]);
-            mix(&old, &new, numbers)
-        } else if path.starts_with("consumequeue") || path.starts_with("index") {
-            let old = std::fs::read(before.join(&path));
-            // The names of new files are lost too, the last ones first.
-            if old.is_err() && (lost_names.contains(&folder) || numbers.below(8) == 0) {
-                lost_names.insert(folder);
-                continue;
-            }
-            mix(&old.unwrap_or_else(|_| vec![0; new.len()]), &new, numbers)
-        } else {
-            new
-        };
-        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-        std::fs::write(target, bytes).unwrap();
-    }
-    left
-}
-
-/// Each page as it was, or as it is; how many are lost is itself a matter of luck.
-fn mix(old: &[u8], new: &[u8], numbers: &mut Numbers) -> Vec<u8> {
-    let chance = numbers.below(4);
-    let pages = old.chunks(PAGE).zip(new.chunks(PAGE));
-    let chosen = pages.flat_map(|(old, new)| if numbers.below(4) < chance { old } else { new });
-    chosen.copied().collect()
-}
+type Setting = (&'static str, &'static str);
 
 /// Everything that is served was put there, in order, and nothing is missing that was certain.
 /// Forgets what is gone.
@@ -101,97 +46,83 @@ fn check(test: &TestStore, model: &mut Model, certain: i64) {
         assert_eq!(found.len(), kept, "{topic} {queue}: the log ends at {end}");
         let differs = found.iter().zip(&*sent).position(|(found, sent)| *found != sent.body);
         assert_eq!(differs, None, "{topic} {queue}");
-        assert!(sent.get(kept).is_none_or(|lost| lost.end > certain), "{topic} {queue}");
+        let lost = sent.get(kept).map(|lost| lost.end);
+        assert!(lost.is_none_or(|end| end > certain), "{topic} {queue}: {lost:?} of {certain}");
         sent.truncate(kept);
+        // Whatever the index still has leads to messages.
+        let query = test.store.query(topic, "k", 64, 0, i64::MAX);
+        assert!(query.count <= 64);
     }
-}
-
-/// Whether opening the store removed anything that `left` has. The store then forces everything to
-/// the disk, so that it does not come back.
-fn was_cut(left: &Path, opened: &Path) -> bool {
-    let log_and_queues =
-        |path: &PathBuf| !path.starts_with("index") && path.components().count() > 1;
-    files(left).into_iter().filter(log_and_queues).any(|path| {
-        let old = std::fs::read(left.join(&path)).unwrap();
-        let new = std::fs::read(opened.join(&path)).unwrap_or_default();
-        new.len() < old.len() || old.iter().zip(&new).any(|(old, new)| *old != 0 && old != new)
-    })
 }
 
 fn flushed(test: &TestStore) -> i64 {
     test.store.runtime_info()["flushedOffset"].parse().unwrap()
 }
 
-fn run(seed: u64, more: &[(&'static str, &'static str)]) {
+/// Puts messages with what they are found by again.
+fn put_some(test: &TestStore, model: &mut Model, numbers: &mut Numbers) -> usize {
+    let count = numbers.below(400) as usize;
+    for _ in 0..count {
+        let topic = format!("Topic{}", numbers.below(2));
+        let queue = numbers.below(2) as i32;
+        let body = vec![numbers.below(256) as u8; numbers.below(300) as usize];
+        let result = test.put(&topic, queue, &body, "KEYS\u{1}k");
+        assert_eq!(result.status, PutStatus::PutOk, "{}", result.reason);
+        let end = result.commit_log_offset + i64::from(result.wrote_bytes);
+        let sent = model.entry((topic, queue)).or_default();
+        assert_eq!(result.queue_offset, sent.len() as i64, "nothing lost comes back");
+        sent.push(Sent { end, body });
+    }
+    count
+}
+
+fn run(seed: u64, more: &[Setting]) {
     let mut numbers = Numbers::new(seed);
-    let keys = settings(more);
+    let keys = settings(&mut numbers, more);
     let mut model = Model::new();
-    let mut folder = Folder::new("power");
-    // What is on the disk for certain, but for the log below what was flushed.
-    let mut before = Folder::new("power-before");
+    let mut disk = Disk::new();
     let mut certain: i64 = 0;
-    for _ in 0..12 {
-        let found = folder.copy("power-found");
-        let test = TestStore::open(config(folder.path(), &keys));
-        if was_cut(found.path(), folder.path()) {
-            before = folder.copy("power-before");
-        }
+    for round in 0..12 {
+        let _margin = inject_margin(disk.folder.path(), 1);
+        let test = TestStore::try_open(config(disk.folder.path(), &keys));
+        let test = test.unwrap_or_else(|error| panic!("seed {seed}, round {round}: {error}"));
         check(&test, &mut model, certain);
-        let mut dispatched = 0;
-        for _ in 0..numbers.below(400) {
-            let topic = format!("Topic{}", numbers.below(2));
-            let queue = numbers.below(2) as i32;
-            let body = vec![numbers.below(256) as u8; numbers.below(300) as usize];
-            let result = test.put(&topic, queue, &body, "KEYS\u{1}k");
-            assert_eq!(result.status, PutStatus::PutOk, "{}", result.reason);
-            let end = result.commit_log_offset + i64::from(result.wrote_bytes);
-            let sent = model.entry((topic, queue)).or_default();
-            assert_eq!(result.queue_offset, sent.len() as i64, "nothing lost comes back");
-            sent.push(Sent { end, body });
-            dispatched += 1;
+        let dispatched = put_some(&test, &mut model, &mut numbers);
+        let ending = numbers.below(6);
+        if ending < 3 {
+            test.arrivals.wait_for(dispatched);
         }
-        match numbers.below(4) {
-            0 => {
-                test.arrivals.wait_for(dispatched);
-                test.store.shutdown();
-                certain = test.store.commit_log_max_offset();
-                drop(test);
-                before = folder.copy("power-before");
-            }
-            1 => {
-                // The process dies, the machine lives on: nothing becomes more certain.
-                test.arrivals.wait_for(dispatched);
-                let copy = folder.copy("power");
-                certain = certain.max(flushed(&test));
-                drop(test);
-                folder = copy;
-            }
-            _ => {
-                // In this order: flushing goes on meanwhile, and the checkpoint tells of it.
-                let now = folder.copy("power-now");
-                certain = certain.max(flushed(&test));
-                drop(test);
-                folder = power_cut(before.path(), now.path(), certain, &mut numbers);
-                before = folder.copy("power-before");
-            }
+        if ending < 2 {
+            // An orderly stop, which may not be the last that happens.
+            test.store.shutdown();
+            certain = test.store.commit_log_max_offset();
         }
+        certain = certain.max(flushed(&test));
+        let moment = disk.moment();
+        drop(test);
+        disk = match ending {
+            0 => disk,
+            // The process dies, the machine lives on: nothing becomes more certain.
+            2 => moment.killed(),
+            _ => moment.power_cut(&mut numbers),
+        };
     }
 }
 
 #[test]
 fn asynchronous_flush() {
-    (1..6).for_each(|seed| run(seed, &[]));
+    (1..11).for_each(|seed| run(seed, &[]));
 }
 
 #[test]
 fn synchronous_flush() {
-    (1..4).for_each(|seed| run(seed, &[("flushDiskType", "SYNC_FLUSH")]));
+    (11..15).for_each(|seed| run(seed, &[("flushDiskType", "SYNC_FLUSH")]));
 }
 
 #[test]
 fn extension_files() {
     let more = [("enableConsumeQueueExt", "true"), ("mappedFileSizeConsumeQueueExt", "8192")];
-    (21..24).for_each(|seed| run(seed, &more));
+    (21..26).for_each(|seed| run(seed, &more));
 }
 
 /// After a crash of the process nothing is taken for flushed that may be in memory only.

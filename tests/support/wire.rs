@@ -289,12 +289,15 @@ pub fn records(mut bytes: &[u8]) -> Vec<Record> {
     while !bytes.is_empty() {
         let (record, rest) = bytes.split_at(int(bytes, 0));
         assert_eq!(int(record, 4), 0xdaa3_20a7, "magic of a record");
-        let body_bytes = int(record, 84);
+        // Hosts of IPv6 are 12 bytes longer.
+        let flags = int(record, 36);
+        let body_at = 88 + 12 * ((flags >> 4 & 1) + (flags >> 5 & 1));
+        let body_bytes = int(record, body_at - 4);
         records.push(Record {
             queue: int(record, 12) as i32,
             offset: long(record, 20),
             physical_offset: long(record, 28),
-            body: record[88..88 + body_bytes].to_vec(),
+            body: record[body_at..body_at + body_bytes].to_vec(),
         });
         bytes = rest;
     }
