@@ -51,7 +51,7 @@ def transactions(s):
     def end(label, f, how=8, **o):
         h = {'producerGroup': s.n('pg'), 'tranStateTableOffset': f.ext['queueOffset'], 'commitLogOffset': offset_of(f), 'commitOrRollback': how, 'fromTransactionCheck': 'false', 'msgId': 'U', 'transactionId': 'U', **o}
         s.call(c, label, 37, {k: v for k, v in h.items() if v is not None}, wait=1.0)
-    s.call(c, 'half answer', 310, v2(s.n(), queue=1, sysFlag=4, props={'TRAN_MSG': 'true', 'PGROUP': s.n('pg'), 'UNIQ_KEY': 'U0', 'TAGS': 'A'}), b'h0')
+    s.call(c, 'half answer', 310, v2(s.n(), queue=1, sysFlag=4, props={'TRAN_MSG': 'true', 'PGROUP': s.n('pg'), 'UNIQ_KEY': 'U0', 'TAGS': 'A'}), b'h0', vol={'ext.queueOffset': 'int'})
     f = half(b'a', TAGS='A', KEYS='kk')
     end('unknown', f, 0)
     end('wrong group', f, 8, producerGroup=s.n('other'))

@@ -115,6 +115,15 @@ def binary_form(s):
 
 
 @scenario('b1.forms')
+def fast_port(s):
+    """Each request on the second port, which serves all but pulls."""
+    main, c = s.connect('b1'), s.connect('b1fast')
+    for name, code, header, body in table(s, main):
+        s.call(c, name, code, header, body, vol=volatile(code), kind=kind(code))
+    s.drain(c, 0.2)
+
+
+@scenario('b1.forms')
 def one_way(s):
     """Each request as a one-way: no answer; then what they changed."""
     c = s.connect('b1')
