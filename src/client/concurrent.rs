@@ -3,6 +3,11 @@
 //! Pulled messages are cut into batches and queued; *drainers* on the pool take batch after batch.
 //! A drainer that takes one while more wait calls another, up to the pool's threads. So a fast
 //! listener is run by few threads without a wake-up a message, and a slow one by all.
+//!
+//! Waking a thread costs more than consuming a pull's worth of messages. While a queue is *behind*
+//! (the broker has more than the pull brought), nobody notices a moment more, and the next pulls are
+//! on their way: then a drainer is called when [`WORTH_A_CALL`] batches wait, or after
+//! [`PATIENCE`]. A consumer that keeps up has its messages at once.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -23,6 +28,11 @@ const AGAIN_DELAY: Duration = Duration::from_secs(5);
 const EXPIRED_DELAY_LEVEL: i32 = 3;
 /// Messages of a queue that one round of expiry gives back.
 const EXPIRED_PER_ROUND: usize = 16;
+
+/// So many batches of queues that are behind are worth a call of a drainer.
+const WORTH_A_CALL: usize = 8;
+/// Fewer of them wait at most so long for a drainer that is awake.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// What became of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,7 +89,20 @@ struct Batch {
 struct Pending {
     batches: VecDeque<Batch>,
     drainers: usize,
+    /// More messages come soon: calls may wait.
+    behind: bool,
+    /// Somebody looks in a moment whether batches still wait.
+    watched: bool,
     stopped: bool,
+}
+
+/// Whether a drainer is to be called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    No,
+    Now,
+    /// After [`PATIENCE`], if batches still wait.
+    Later,
 }
 
 /// Runs the listener.
@@ -104,17 +127,17 @@ impl ConcurrentService {
     pub fn set_threads(&self, consumer: &Arc<PushInner>, threads: usize) {
         self.pool.set_threads(threads);
         // One more drainer is enough: it calls the next.
-        if self.may_call(&mut lock(&self.pending)) {
-            self.call_drainer(consumer);
-        }
+        let call = self.may_call(&mut lock(&self.pending));
+        self.call(consumer, call);
     }
 
-    /// Queues pulled messages.
+    /// Queues pulled messages; `behind` says that more of them come soon.
     pub fn submit(
         &self,
         consumer: &Arc<PushInner>,
         queue: &Arc<ProcessQueue>,
         mut messages: Vec<ReceivedMessage>,
+        behind: bool,
     ) {
         let size = consumer.options.consume_batch;
         let call = {
@@ -129,18 +152,52 @@ impl ConcurrentService {
                 messages = rest;
             }
             pending.batches.push_back(Batch { queue: Arc::clone(queue), messages });
+            pending.behind = behind;
             self.may_call(&mut pending)
         };
-        if call {
-            self.call_drainer(consumer);
+        self.call(consumer, call);
+    }
+
+    /// Whether one more drainer has work, which is counted in then.
+    fn may_call(&self, pending: &mut Pending) -> Call {
+        let waiting = pending.batches.len();
+        if waiting == 0 || pending.drainers >= self.threads() {
+            return Call::No;
+        }
+        if pending.behind && waiting < WORTH_A_CALL {
+            let watched = std::mem::replace(&mut pending.watched, true);
+            return if watched { Call::No } else { Call::Later };
+        }
+        pending.drainers += 1;
+        Call::Now
+    }
+
+    fn call(&self, consumer: &Arc<PushInner>, call: Call) {
+        match call {
+            Call::No => {}
+            Call::Now => self.call_drainer(consumer),
+            Call::Later => {
+                let weak = Arc::downgrade(consumer);
+                consumer.scheduler.once("consume what waits", PATIENCE, move || {
+                    if let Some(consumer) = weak.upgrade()
+                        && let Service::Concurrent(service) = &consumer.service
+                    {
+                        service.end_of_patience(&consumer);
+                    }
+                });
+            }
         }
     }
 
-    /// Counts one more drainer in, if there is work and room for it.
-    fn may_call(&self, pending: &mut Pending) -> bool {
-        let call = !pending.batches.is_empty() && pending.drainers < self.threads();
-        pending.drainers += usize::from(call);
-        call
+    /// Batches have waited long enough, if any do.
+    fn end_of_patience(&self, consumer: &Arc<PushInner>) {
+        let call = {
+            let mut pending = lock(&self.pending);
+            pending.watched = false;
+            pending.behind = false;
+            self.may_call(&mut pending)
+        };
+        self.call(consumer, call);
     }
 
     fn call_drainer(&self, consumer: &Arc<PushInner>) {
@@ -170,9 +227,7 @@ impl ConcurrentService {
                 let call = self.may_call(&mut pending);
                 (batch, call)
             };
-            if call {
-                self.call_drainer(consumer);
-            }
+            self.call(consumer, call);
             // A panic of the listener is caught where it is called; this one would be a bug of
             // ours, and must not cost a drainer.
             catch_panic("consume", || self.consume(consumer, batch));
@@ -275,7 +330,7 @@ impl ConcurrentService {
                 if let Some(consumer) = weak.upgrade()
                     && let Service::Concurrent(service) = &consumer.service
                 {
-                    service.submit(&consumer, &queue, again);
+                    service.submit(&consumer, &queue, again, false);
                 }
             });
         }
@@ -338,5 +393,31 @@ pub(crate) fn expire(consumer: &Arc<PushInner>) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_batches_of_a_queue_that_is_behind_wait_a_moment_for_a_drainer() {
+        let service = ConcurrentService::new(Arc::new(|_, _| ConsumeResult::Success), 2);
+        let queue = Arc::new(ProcessQueue::new(MessageQueue::default(), true));
+        let mut pending = Pending { behind: true, ..Pending::default() };
+        assert!(service.may_call(&mut pending) == Call::No, "nothing waits");
+        let mut add = |pending: &mut Pending| {
+            pending.batches.push_back(Batch { queue: Arc::clone(&queue), messages: Vec::new() });
+            service.may_call(pending)
+        };
+        assert!(add(&mut pending) == Call::Later);
+        while pending.batches.len() < WORTH_A_CALL - 1 {
+            assert!(add(&mut pending) == Call::No, "somebody looks soon");
+        }
+        assert!(add(&mut pending) == Call::Now, "many wait");
+        pending.behind = false;
+        assert!(add(&mut pending) == Call::Now, "the queue keeps up");
+        assert!(add(&mut pending) == Call::No, "all drainers are there");
+        assert_eq!(pending.drainers, 2);
     }
 }

@@ -391,7 +391,7 @@ options! {
         /// Further attempts of an asynchronous send, after failures of transport only.
         pub async_retries: u32 = 2;
         /// Asynchronous sends of this client id on their way at a time; past it callers wait.
-        pub async_in_flight: usize = 10_000;
+        pub async_in_flight: usize = 4096;
         /// Bytes of their bodies; past it callers wait.
         pub async_in_flight_bytes: usize = 32 * 1024 * 1024;
         /// Try another broker when a broker stored a message, but could not flush or replicate it

@@ -263,10 +263,13 @@ impl PushInner {
                 let queue = &turn.queue;
                 self.stats.pulled(&queue.topic, began.elapsed(), result.messages.len());
                 let start = queue.put(&mut result.messages);
+                let behind = result.next_offset < result.max_offset;
                 match &self.service {
                     // What is in the cache already is being consumed already.
                     Service::Concurrent(_) if result.messages.is_empty() => {}
-                    Service::Concurrent(service) => service.submit(self, queue, result.messages),
+                    Service::Concurrent(service) => {
+                        service.submit(self, queue, result.messages, behind);
+                    }
                     Service::Orderly(service) if start => service.submit(self, queue),
                     Service::Orderly(_) => {}
                 }
