@@ -406,7 +406,7 @@ mod tests {
         let queue = Arc::new(ProcessQueue::new(MessageQueue::default(), true));
         let mut pending = Pending { behind: true, ..Pending::default() };
         assert!(service.may_call(&mut pending) == Call::No, "nothing waits");
-        let mut add = |pending: &mut Pending| {
+        let add = |pending: &mut Pending| {
             pending.batches.push_back(Batch { queue: Arc::clone(&queue), messages: Vec::new() });
             service.may_call(pending)
         };
