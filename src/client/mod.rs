@@ -53,6 +53,11 @@
 //! | lite pull consumer that watches topics | `QueueMonitor` |
 //! | pull schedule | `PullSchedule`, up to `schedule_threads` × `PullSched_n` |
 //!
+//! A thread that sends and waits, alone on its connection, reads the answer itself; the connection's
+//! reader sleeps meanwhile ([`remoting`](crate::remoting) tells how). The answers to the pulls of a
+//! concurrent consumer are taken apart on that reader, which starts the next pull too; listeners
+//! never run there.
+//!
 //! # What is promised
 //!
 //! - A send returns within its timeout, and the error says which step failed, at which broker.
