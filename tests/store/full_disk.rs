@@ -15,6 +15,8 @@ use rocketmq::store::PutStatus;
 use crate::folder::*;
 use crate::timer::{START, Timed};
 
+/// Bytes of a file of the log.
+const LOG_FILE: i64 = 262_144;
 /// Tells the child process where the small file system is mounted.
 const CHILD: &str = "ROCKETMQ_STORE_SMALL_DISK";
 /// Mounts it, in name spaces of its own that need no rights, and runs the rest of the words there.
@@ -66,8 +68,9 @@ fn child() {
     let Some(disk) = std::env::var_os(CHILD) else { return };
     let disk = Path::new(&disk);
     let (root, ballast) = (disk.join("store"), disk.join("ballast"));
+    let log_file = LOG_FILE.to_string();
     let keys = [
-        ("mappedFileSizeCommitLog", "262144"),
+        ("mappedFileSizeCommitLog", log_file.as_str()),
         ("mappedFileSizeConsumeQueue", "40000"),
         ("cleanFileForciblyEnable", "false"),
     ];
@@ -82,6 +85,10 @@ fn child() {
         // Something is in every file, then no block is left.
         sent.extend(put(test, "Long", 20, 50).0);
         timed.put(&format!("timed{round}"), START + 5000 * (round + 1), "");
+        // The log's next file may have been asked for in vain: all small messages fit into this one.
+        while LOG_FILE - test.store.commit_log_max_offset() % LOG_FILE < 150_000 {
+            sent.extend(put(test, "Large", 1, 9000).0);
+        }
         fill(&ballast);
 
         // The open log file has its blocks; units beyond the first page of a queue have none, and
