@@ -33,6 +33,37 @@
 //! * what is read from the disk is checked for its length before it is used; damage never
 //!   panics.
 //!
+//! # What is on the disk when power fails
+//!
+//! Until it is flushed, any page of a file may be there or not, and so may a new name. The order in
+//! which things are flushed, and what is told only after it:
+//!
+//! 1. A commit-log file: its length and blocks, then its name and those of new folders above it, before
+//!    the first append ([`allocate`]). So a flush of its bytes is all that a put has to wait for.
+//! 2. The `abort` file, before the first append: a power cut never looks like an orderly stop.
+//! 3. The log's bytes; then the flushed offset moves, the puts that wait are acknowledged, and (in
+//!    SYNC_FLUSH) consumers and slaves see the messages.
+//! 4. Consume queues, then the names of their new files, then the extension files; then the checkpoint
+//!    vouches for units up to the store time of the last message that was dispatched before this flush
+//!    began. Units may be on the disk before their records: recovery cuts them off where the log ends.
+//! 5. Full index files, oldest first, and their names; then the checkpoint vouches for them.
+//! 6. At an orderly stop: the log, the queues, the checkpoint, the index; only then `abort` is removed. Nobody
+//!    waits for that to be durable: if it comes back, the next start recovers more than it has to.
+//! 7. Deleted files: the folder after each one, so that none comes back behind a gap.
+//!
+//! What follows from it after a crash: records before the last commit-log file that begins before the
+//! checkpoint's times (less three seconds, for a clock that is set back a little; a larger step back has the
+//! checkpoint written anew) are there with their units, and recovery reads, and dispatches again, what comes
+//! after. What it cuts off is made zero and forced to the disk before anything is appended, or it
+//! could come back behind later records. What the process that died had written and not flushed counts as
+//! not flushed.
+//!
+//! A flush that fails has lost its pages, although they are still in memory and the kernel takes them for
+//! written. The commit log is then closed, and `abort` tells the next start from where on to write it
+//! again; a queue's pages are written again before its next flush; the index is not vouched for any more.
+//!
+//! `tests/store/disk.rs` is a model of a disk that keeps exactly that much.
+//!
 //! Reading order: [`mapped_file`] (the only raw memory), [`mapped_file_queue`], [`commit_log`],
 //! [`consume_queue`], [`dispatch`], [`read`], [`flush`], [`checkpoint`], [`recovery`], [`clean`],
 //! [`message_store`], the front, and [`ha`], the copies of the log on other machines.

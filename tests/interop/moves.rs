@@ -22,13 +22,14 @@ const SEND_BACK: i32 = 36;
 /// QUERY_MESSAGE.
 const QUERY: i32 = 12;
 /// Files so small that there are several of each kind.
-const SMALL: [(&str, &str); 6] = [
+const SMALL: [(&str, &str); 7] = [
     ("mappedFileSizeCommitLog", "65536"),
     ("mappedFileSizeConsumeQueue", "2000"),
     ("maxHashSlotNum", "100"),
     ("maxIndexNum", "400"),
     ("fileReservedTime", "87600"),
     ("transactionCheckInterval", "3600000"),
+    ("flushDelayOffsetInterval", "200"),
 ];
 
 #[test]
@@ -89,6 +90,7 @@ fn there_and_back(java: &Servers, killed: bool, keys: &[(&str, &str)]) {
         sent.wait(&mut wire);
         let store = broker.home.join("store");
         if killed {
+            wait_for_delay_offsets(&mut wire, &store);
             broker.process.kill();
         } else {
             broker.process.stop(STOP);
@@ -111,6 +113,18 @@ fn there_and_back(java: &Servers, killed: bool, keys: &[(&str, &str)]) {
         say(&format!("turn {turn}, killed: {killed}: {bytes} bytes, {messages} messages the same"));
         from = Some(store);
     }
+}
+
+/// Until it is written how far delayed messages are delivered, which takes 10 seconds at the start: who
+/// opens the folder next would deliver them again.
+fn wait_for_delay_offsets(wire: &mut Wire, store: &Path) {
+    let ends = [0, 1].map(|queue| wire.max_offset("SCHEDULE_TOPIC_XXXX", queue));
+    until("the delay offsets are written", STOP, || {
+        let text = std::fs::read_to_string(store.join("config/delayOffset.json")).ok()?;
+        let text: String = text.split_whitespace().collect();
+        let expected = format!("{{1:{},2:{}}}", ends[0], ends[1]);
+        text.contains(&expected).then_some(())
+    });
 }
 
 /// A broker on a copy of a store.
