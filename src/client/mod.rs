@@ -58,6 +58,10 @@
 //! concurrent consumer are taken apart on that reader, which starts the next pull too; listeners
 //! never run there.
 //!
+//! What threads freed, glibc keeps in up to eight heaps for each processor. A program that runs for long
+//! and counts its memory calls [`limit_allocator_arenas`](crate::common::os::limit_allocator_arenas)
+//! first, as the servers here do.
+//!
 //! # What is promised
 //!
 //! - A send returns within its timeout, and the error says which step failed, at which broker.
