@@ -60,7 +60,7 @@ fn sync_flush_delivers_later_what_it_acknowledged() {
 }
 
 fn crash_loop(flush: &str) {
-    let rounds = std::env::var("ROCKETMQ_CRASH_ROUNDS").map_or(25, |rounds| {
+    let rounds = std::env::var("ROCKETMQ_CRASH_ROUNDS").map_or(10, |rounds| {
         rounds.parse().unwrap_or_else(|error| panic!("ROCKETMQ_CRASH_ROUNDS={rounds}: {error}"))
     });
     let dir = TempDir::new("crash-later");

@@ -66,7 +66,7 @@ class Walk:
 
     def pushes(self):
         """What the server told either connection meanwhile."""
-        self.s.pause(0.25)
+        self.s.pause(0.17 * (1 + self.s.env.slack))
         for i, c in enumerate(self.conns):
             with c.cond:
                 told = sorted((p.code, sorted((p.ext or {}).items())) for p in c.pushes if p.code != 39)
