@@ -92,12 +92,14 @@ fn child() {
         fill(&ballast);
 
         // The open log file has its blocks; units beyond the first page of a queue have none, and
-        // messages are taken until the dispatcher finds that out.
+        // messages are taken until the dispatcher, or the look at the disk, finds that out.
         let (stored, refused) = put(test, "Long", 400, 50);
         sent.extend(stored);
         if let Some((status, reason)) = refused {
             assert_eq!(status, PutStatus::ServiceNotAvailable, "{reason}");
-            assert!(reason.contains("consume queue"), "the log has room: {reason}");
+            // A queue that cannot be written, or the look at the disk now and then.
+            let told = ["consume queue", "the disk is nearly full"];
+            assert!(told.iter().any(|told| reason.contains(told)), "the log has room: {reason}");
         }
         wait_until("dispatch is held", || test.store.dispatch_behind_bytes() > 0);
         offsets.commit("group", "Long", 0, 7 + round);
