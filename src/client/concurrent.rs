@@ -6,8 +6,8 @@
 //!
 //! Waking a thread costs more than consuming a pull's worth of messages. While a queue is *behind*
 //! (the broker has more than the pull brought), nobody notices a moment more, and the next pulls are
-//! on their way: then a drainer is called when [`WORTH_A_CALL`] batches wait, or after
-//! [`PATIENCE`]. A consumer that keeps up has its messages at once.
+//! on their way: then a drainer is called when `WORTH_A_CALL` batches wait, or after
+//! `PATIENCE`. A consumer that keeps up has its messages at once.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
