@@ -622,3 +622,62 @@ impl Drop for RunningBroker {
         self.shutdown();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::broker::testing::{Folder, TestBroker};
+
+    const FILES: [&str; 4] =
+        ["topics.json", "subscriptionGroup.json", "consumerOffset.json", "consumerFilter.json"];
+
+    fn load(folder: &Folder) -> Result<Tables, StartError> {
+        load_tables(&BrokerConfig::default(), folder.path(), false)
+    }
+
+    /// Every byte changed, and cut at many lengths: the tables are the file's, or its `.bak`'s, or the refusal
+    /// names the file.
+    #[test]
+    fn damaged_tables_are_read_from_the_copy_or_refused_by_name() {
+        let folder = Folder::new();
+        {
+            let broker = TestBroker::start();
+            broker.make_topic("T", "2");
+            broker.ask(200, &[], r#"{"groupName":"G","retryMaxTimes":3}"#);
+            let offset =
+                [("consumerGroup", "G"), ("topic", "T"), ("queueId", "1"), ("commitOffset", "7")];
+            broker.ask(15, &offset, "");
+            broker.running.shutdown();
+            let root = broker.running.broker.store.config().store_path_root_dir.clone();
+            for name in FILES {
+                let text = fs::read_to_string(Path::new(&root).join("config").join(name));
+                folder.write(name, &text.unwrap_or_else(|_| "{}".to_owned()));
+            }
+        }
+        load(&folder).unwrap_or_else(|error| panic!("{error}"));
+        for name in FILES {
+            let path = folder.path().join("config").join(name);
+            let whole = fs::read(&path).unwrap();
+            let copy = folder.path().join("config").join(format!("{name}.bak"));
+            let cut = (0..whole.len()).step_by(5).map(|length| whole[..length].to_vec());
+            let changed = (0..whole.len()).map(|at| {
+                let mut bytes = whole.clone();
+                bytes[at] ^= [0x01, 0x10, 0x80][at % 3];
+                bytes
+            });
+            for bytes in cut.chain(changed) {
+                fs::write(&path, &bytes).unwrap();
+                let _ = fs::remove_file(&copy);
+                if let Err(error) = load(&folder) {
+                    assert!(error.to_string().contains(name), "{error}");
+                    fs::write(&copy, &whole).unwrap();
+                    load(&folder).unwrap_or_else(|error| panic!("{error}"));
+                }
+            }
+            fs::write(&path, &whole).unwrap();
+            let _ = fs::remove_file(&copy);
+        }
+    }
+}
