@@ -20,6 +20,7 @@ use rocketmq::common::config::{DynConfig, Live};
 use rocketmq::common::record::RecordFields;
 use rocketmq::store::{
     Arrival, ArrivalListener, MessageStore, NewMessage, PutResult, PutStatus, StoreConfig,
+    StoreError,
 };
 
 struct Nobody;
@@ -71,10 +72,10 @@ fn wait_for(store: &MessageStore, topic: &str, end: i64) {
     }
 }
 
-fn open(root: &Path) -> Option<Arc<MessageStore>> {
-    let store = MessageStore::open(Arc::new(Live::new(config(root))), Arc::new(Nobody)).ok()?;
-    store.start().ok()?;
-    Some(store)
+fn open(root: &Path) -> Result<Arc<MessageStore>, StoreError> {
+    let store = MessageStore::open(Arc::new(Live::new(config(root))), Arc::new(Nobody))?;
+    store.start()?;
+    Ok(store)
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -143,7 +144,7 @@ fuzz_target!(|changes: &[u8]| {
         std::fs::write(path, bytes).expect("write");
     }
     apply(&root, changes);
-    if let Some(store) = open(&root) {
+    if let Ok(store) = open(&root) {
         for (topic, queues) in store.topics() {
             for queue in queues {
                 for offset in (0..store.max_offset(&topic, queue).min(100)).step_by(3) {
@@ -159,7 +160,11 @@ fuzz_target!(|changes: &[u8]| {
         wait_for(&store, "Fresh", result.queue_offset + 1);
         store.shutdown();
         drop(store);
-        assert!(open(&root).is_some(), "it opens again");
+        // After a clean stop recovery reads more of the log than after a crash, and may be the first to
+        // see what was damaged.
+        if let Err(error) = open(&root) {
+            assert!(error.to_string().starts_with("the commit log is damaged at"), "{error}");
+        }
     }
     let _ = std::fs::remove_dir_all(&root);
 });
