@@ -80,8 +80,8 @@ fn fetch(instance: &Arc<Instance>, topic: &str) -> Result<Vec<MessageQueue>, Cli
     Ok(queues)
 }
 
-/// One round. A topic that cannot be asked for now is left as it is: a name server that has just
-/// started knows nothing, and that is no news.
+/// One round. A topic that no name server tells of is left as it is: one that has just started knows
+/// nothing, and that is no news.
 fn look(instance: &Weak<Instance>, topics: &Table, signal: &Signal) {
     let Some(instance) = instance.upgrade() else { return };
     let names: Vec<_> = lock(topics).keys().cloned().collect();

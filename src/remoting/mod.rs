@@ -7,7 +7,7 @@
 //! the socket gives (on a client's connection it leaves that to a caller that waits: `read_role`), a
 //! round (`dispatch`) finds the [`Processor`] and the pool of each request and runs it or hands it
 //! over, the answer leaves through the connection's `outbox`. Answers that one thread gives to many
-//! connections at once are written by whoever is awake (`gathered`). Calls in the other direction
+//! connections at once leave in one write each (`gathered`). Calls in the other direction
 //! wait in a table (`pending`). What all connections of a server or of a client share is their
 //! `endpoint`.
 //!
@@ -16,7 +16,7 @@
 //! | name | how many | what it does |
 //! |---|---|---|
 //! | `<server>Boss` | one a server | accepts |
-//! | `<name>NIO_<n>` | one a connection | reads; runs short requests; helps to write answers to many; sleeps while a caller reads |
+//! | `<name>NIO_<n>` | one a connection | reads; runs short requests; sleeps while a caller reads |
 //! | `<name>Out_<n>` | one a connection, only while its peer reads too slowly | writes what waits |
 //! | `<name>Scan` | one a server or client | once a second: timeouts, idle connections |
 //! | `<client>Worker_<n>` | `clientWorkerThreads` | requests from servers, callbacks |

@@ -11,7 +11,6 @@ use socket2::Socket;
 use super::connection::Connection;
 use super::dispatch::Round;
 use super::frame;
-use super::gathered;
 use super::outbox::Frames;
 use super::pending::Slot;
 use super::read_role::Turn;
@@ -122,7 +121,6 @@ impl Reading {
         // What the requests leave to the end waits until their answers are on their way.
         let mut result = Ok(());
         together(|| result = round(connection, input, answers));
-        gathered::help();
         result?;
         if input.buffer.len() == IDLE_BYTES {
             answers.shrink(IDLE_BYTES);

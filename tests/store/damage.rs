@@ -61,19 +61,6 @@ fn files(root: &Path, below: &str) -> Vec<(PathBuf, usize)> {
     found.into_iter().map(|path| (path.clone(), used(&path))).collect()
 }
 
-/// Reads a queue as far as it goes.
-fn bodies(test: &TestStore, topic: &str, queue: i32) -> Vec<Vec<u8>> {
-    let mut bodies = Vec::new();
-    let mut offset = test.store.min_offset(topic, queue);
-    while offset < test.store.max_offset(topic, queue) {
-        let result = test.get(topic, queue, offset);
-        each_record(&result, |record| bodies.push(record.body.to_vec()));
-        assert!(result.next_begin_offset > offset, "{:?} at {offset}", result.status);
-        offset = result.next_begin_offset;
-    }
-    bodies
-}
-
 /// Opens the store after damage in `part` of it. What it serves was put there, in this order; and it
 /// goes on.
 fn check(folder: &Folder, part: &str, what: &str) {
@@ -89,7 +76,7 @@ fn check(folder: &Folder, part: &str, what: &str) {
         let queues = if part == "commitlog" { 0..2 } else { queue..queue + 1 };
         let put: Vec<_> = queues.flat_map(|queue| (queue..COUNT).step_by(2).map(body)).collect();
         let mut last = None;
-        for found in bodies(&test, "Topic", queue as i32) {
+        for found in test.bodies("Topic", queue as i32) {
             let at = put.iter().position(|put| *put == found);
             assert!(at.is_some(), "{what}: {:?}", String::from_utf8_lossy(&found));
             assert!(part == "commitlog" || at > last, "{what}: {at:?} after {last:?}");
@@ -102,7 +89,7 @@ fn check(folder: &Folder, part: &str, what: &str) {
     let result = test.put("Fresh", 0, b"goes on", "KEYS\u{1}k");
     assert_eq!(result.status, PutStatus::PutOk, "{what}: {}", result.reason);
     test.arrivals.wait_for(before + 1);
-    assert_eq!(bodies(&test, "Fresh", 0), [b"goes on"], "{what}");
+    assert_eq!(test.bodies("Fresh", 0), [b"goes on"], "{what}");
 }
 
 /// Flips every byte of the files of a part up to the last that is not zero and four more, as far as
