@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use super::config::BrokerConfig;
 use super::put_message::{self, Wishes};
-use super::send::{
-    SendHeader, is_stored, new_response, offset_message_ids, random_queue, writable_topic,
-};
+use super::send::{is_stored, new_response, offset_message_ids, random_queue, writable_topic};
 use super::{Answer, Broker, Refusal, timed};
 use crate::common::clock::now_ms;
 use crate::common::properties::{PUSH_REPLY_TIME, REPLY_TO_CLIENT, find as find_property};
@@ -20,6 +18,7 @@ use crate::remoting::connection::ReplyTo;
 use crate::remoting::protocol::headers::ReplyMessageRequestHeader;
 use crate::remoting::protocol::request_code::PUSH_REPLY_MESSAGE_TO_CLIENT;
 use crate::remoting::protocol::response_code as code;
+use crate::remoting::protocol::send_header::SendHeader;
 use crate::remoting::{Command, Connection, RemotingError};
 use crate::store::message::{NewMessage, PutOutcome, PutResult};
 

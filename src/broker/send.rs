@@ -24,11 +24,10 @@ use crate::common::topic::{
     TRANS_OP_HALF_TOPIC, dlq_topic, validate_topic,
 };
 use crate::remoting::connection::ReplyTo;
-use crate::remoting::header::{FieldType, HeaderError};
 use crate::remoting::protocol::bodies::TopicConfig;
-use crate::remoting::protocol::request_code::{SEND_MESSAGE, SEND_REPLY_MESSAGE};
 use crate::remoting::protocol::response_code as code;
-use crate::remoting::{Command, Connection, Fields};
+use crate::remoting::protocol::send_header::SendHeader;
+use crate::remoting::{Command, Connection};
 use crate::store::message::{NewBatch, NewMessage, PutOutcome, PutResult, PutStatus};
 
 /// Requests of at least this version may bring their own maximum of retries (V3_4_9).
@@ -36,120 +35,6 @@ pub const MAX_RECONSUME_TIMES_VERSION: i32 = 121;
 
 /// Longest string form of properties, bytes.
 const MAX_PROPERTIES_BYTES: usize = 32_767;
-
-/// Names of the fields in the long form, in the order of the one-letter names `a` to `m`.
-const LONG_NAMES: [&str; 13] = [
-    "producerGroup",
-    "topic",
-    "defaultTopic",
-    "defaultTopicQueueNums",
-    "queueId",
-    "sysFlag",
-    "bornTimestamp",
-    "flag",
-    "properties",
-    "reconsumeTimes",
-    "unitMode",
-    "maxReconsumeTimes",
-    "batch",
-];
-const SHORT_NAMES: [&str; 13] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m"];
-
-/// The header of a send, borrowed from the request: the same fields as
-/// [`SendMessageRequestHeader`](crate::remoting::protocol::headers::SendMessageRequestHeader),
-/// in either form, read in one pass without a copy. Java does without the names and the queue count,
-/// so they are optional here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SendHeader<'a> {
-    /// Producer group.
-    pub producer_group: &'a str,
-    /// Topic.
-    pub topic: &'a str,
-    /// Template for automatic creation.
-    pub default_topic: &'a str,
-    /// Queues for automatic creation.
-    pub default_topic_queue_nums: i32,
-    /// Queue; negative lets the broker choose.
-    pub queue_id: i32,
-    /// System flag.
-    pub sys_flag: i32,
-    /// Born, ms.
-    pub born_timestamp: i64,
-    /// User flag.
-    pub flag: i32,
-    /// Properties in their string form; none is empty.
-    pub properties: &'a str,
-    /// How often given back.
-    pub reconsume_times: i32,
-    /// Unit mode.
-    pub unit_mode: bool,
-    /// Maximum of retries, on retry topics.
-    pub max_reconsume_times: Option<i32>,
-    /// The body is a batch.
-    pub batch: bool,
-}
-
-impl<'a> SendHeader<'a> {
-    /// Reads the header in the form that the request's code says: 10 and 324 have the long names,
-    /// 310, 320 and 325 the one-letter ones.
-    pub fn read(request: &'a Command) -> Result<Self, HeaderError> {
-        let long = matches!(request.code, SEND_MESSAGE | SEND_REPLY_MESSAGE);
-        Self::read_fields(&request.fields, long)
-    }
-
-    fn read_fields(fields: &'a Fields, long: bool) -> Result<Self, HeaderError> {
-        let names = if long { &LONG_NAMES } else { &SHORT_NAMES };
-        let mut values: [Option<&'a str>; 13] = [None; 13];
-        for (name, value) in fields.iter() {
-            let at = match name.as_bytes() {
-                [letter @ b'a'..=b'm'] if !long => Some(usize::from(letter - b'a')),
-                _ if long => LONG_NAMES.iter().position(|known| *known == name),
-                _ => None,
-            };
-            if let Some(at) = at {
-                values[at] = Some(value);
-            }
-        }
-        let topic = values[1].unwrap_or_default();
-        let required = |at: usize| match values[at] {
-            // Without a topic the send is refused for that, whatever else is missing.
-            None if topic.is_empty() => Ok(Some("0")),
-            None => Err(HeaderError::Missing(names[at])),
-            value => Ok(value),
-        };
-        let int = |at: usize| i32::read(required(at)?, names[at]);
-        // Java reads the short names by hand and stumbles over what it cannot read.
-        let optional = |at: usize| match values[at] {
-            Some(text) if !long => i32::read(Some(text), names[at]).map(Some),
-            text => Option::read(text, names[at]),
-        };
-        Ok(Self {
-            producer_group: values[0].unwrap_or_default(),
-            topic,
-            default_topic: values[2].unwrap_or_default(),
-            default_topic_queue_nums: optional(3)?.unwrap_or(0),
-            queue_id: int(4)?,
-            sys_flag: int(5)?,
-            born_timestamp: i64::read(required(6)?, names[6])?,
-            flag: int(7)?,
-            properties: values[8].unwrap_or_default(),
-            reconsume_times: optional(9)?.unwrap_or(0),
-            unit_mode: values[10].is_some_and(is_true),
-            max_reconsume_times: optional(11)?,
-            batch: values[12].is_some_and(|text| is_true(text) || text == "1"),
-        })
-    }
-
-    /// The topic alone, without reading the rest.
-    fn topic_of(request: &'a Command) -> Option<&'a str> {
-        let long = matches!(request.code, SEND_MESSAGE | SEND_REPLY_MESSAGE);
-        request.fields.get(if long { LONG_NAMES[1] } else { SHORT_NAMES[1] })
-    }
-}
-
-fn is_true(text: &str) -> bool {
-    text.eq_ignore_ascii_case("true")
-}
 
 /// A send to a topic that exists waits for nothing: the store's put does not, in any mode. Making
 /// a topic writes a file and tells the name servers.
@@ -597,47 +482,6 @@ pub fn put_status_answer(broker: &Broker, result: &PutResult) -> (i32, Option<St
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn fields(names: &[&str; 13], values: &[&str]) -> Fields {
-        let mut fields = Fields::default();
-        for (name, value) in names.iter().zip(values) {
-            fields.push_str(name, value);
-        }
-        fields
-    }
-
-    #[test]
-    fn both_forms_read_the_same() {
-        let values = ["g", "T", "TBW102", "4", "-1", "8", "99", "7", "p", "2", "true", "3", "TRUE"];
-        let (long, short) = (fields(&LONG_NAMES, &values), fields(&SHORT_NAMES, &values));
-        let header = SendHeader::read_fields(&long, true).unwrap();
-        assert_eq!(header, SendHeader::read_fields(&short, false).unwrap());
-        assert_eq!(
-            (header.producer_group, header.topic, header.default_topic),
-            ("g", "T", "TBW102")
-        );
-        assert_eq!((header.default_topic_queue_nums, header.queue_id, header.sys_flag), (4, -1, 8));
-        assert_eq!((header.born_timestamp, header.flag, header.properties), (99, 7, "p"));
-        assert_eq!((header.reconsume_times, header.max_reconsume_times), (2, Some(3)));
-        assert!(header.unit_mode && header.batch);
-    }
-
-    #[test]
-    fn a_problem_is_named_as_the_client_wrote_it() {
-        let values = ["g", "T", "TBW102", "4", "one"];
-        let error = SendHeader::read_fields(&fields(&SHORT_NAMES, &values), false).unwrap_err();
-        assert_eq!(error.to_string(), "the header field e is \"one\", expected a 32-bit integer");
-        let error = SendHeader::read_fields(&fields(&LONG_NAMES, &values[..4]), true).unwrap_err();
-        assert_eq!(error, HeaderError::Missing("queueId"));
-    }
-
-    #[test]
-    fn the_batch_flag_of_cpp_clients_counts() {
-        let values = ["g", "T", "TBW102", "4", "0", "0", "0", "0", "", "0", "false", "0", "1"];
-        assert!(SendHeader::read_fields(&fields(&LONG_NAMES, &values), true).unwrap().batch);
-        let header = fields(&LONG_NAMES, &values[..8]);
-        assert!(!SendHeader::read_fields(&header, true).unwrap().batch);
-    }
 
     #[test]
     fn random_queues_are_in_range_and_differ() {

@@ -8,4 +8,5 @@ pub mod heartbeat;
 pub mod namesrv_headers;
 pub mod request_code;
 pub mod response_code;
+pub mod send_header;
 pub mod version;
