@@ -238,7 +238,7 @@ impl Instance {
             delay_level: how.delay_level,
             origin_msg_id: Some(message.message_id()),
             origin_topic: Some(topic.into_owned()),
-            unit_mode: Some(false),
+            unit_mode: Some(self.options.unit_mode),
             max_reconsume_times: Some(how.max_reconsume_times),
             broker_name: Some(message.broker_name().to_owned()),
         };

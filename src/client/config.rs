@@ -230,6 +230,8 @@ options! {
         pub instance_name: String = "DEFAULT".to_owned();
         /// Unit, appended to the client id.
         pub unit_name: Option<String> = None;
+        /// Tells brokers that the client is of a unit: in heartbeats, sends, and messages given back.
+        pub unit_mode: bool = false;
         /// How often routes are asked for.
         pub route_interval: Duration = Duration::from_secs(30);
         /// How often brokers are told that we live.
@@ -244,6 +246,9 @@ options! {
         pub connect_timeout: Duration = Duration::from_secs(3);
         /// Use the broker's fast port (port - 2) for sends and offsets.
         pub vip_channel: bool = false;
+        /// Which broker of a name consumers read: 0 is the master, 1 its first slave; where there is
+        /// none with this id, the next, else any. By default the one that the last answer suggested.
+        pub read_from_broker: Option<i64> = None;
         /// Sends and pulls have binary headers (Java's `rocketmq.serialize.type=ROCKETMQ`), which
         /// every broker since 4.0 reads and which cost both sides less than JSON.
         pub binary_headers: bool = true;
@@ -412,6 +417,21 @@ options! {
         pub default_topic_queues: i32 = 4;
         /// Avoid brokers that were slow or failed (see [`LatencyFaults`](super::fault::LatencyFaults)).
         pub avoid_slow_brokers: bool = false;
+        /// With `avoid_slow_brokers`: a send that took so long, and how long its broker is avoided then;
+        /// ascending. A failure counts as 30 s.
+        pub latency_penalties: Vec<(Duration, Duration)> = super::fault::default_penalties();
+        /// With `avoid_slow_brokers`: brokers that failed are asked for a sign of life, on a thread of
+        /// its own. They are avoided until they give one, and no longer.
+        pub probe_brokers: bool = false;
+        /// How often they are asked.
+        pub probe_interval: Duration = Duration::from_secs(2);
+        /// How long an answer may take, 5 s at most.
+        pub probe_timeout: Duration = Duration::from_millis(200);
+        /// Of a transaction producer: threads that run its checker, 1 to 1000.
+        pub check_threads: usize = 1;
+        /// Of a transaction producer: checks that wait for one of them, 1 to 65535. Those beyond are
+        /// dropped; the broker asks again.
+        pub check_queue: usize = 2000;
     }
 }
 common_setters!(ProducerOptions);
@@ -423,6 +443,15 @@ impl ProducerOptions {
         check_range("compress_level", i64::from(self.compress_level), 0..=9)?;
         check_range("async_in_flight", self.async_in_flight as i64, 1..=65_535)?;
         check_range("default_topic_queues", i64::from(self.default_topic_queues), 1..=65_535)?;
+        check_range("check_threads", self.check_threads as i64, 1..=1000)?;
+        check_range("check_queue", self.check_queue as i64, 1..=65_535)?;
+        check_range("probe_interval (ms)", self.probe_interval.as_millis() as i64, 1..=86_400_000)?;
+        check_range("probe_timeout (ms)", self.probe_timeout.as_millis() as i64, 1..=5000)?;
+        if !self.latency_penalties.is_sorted_by_key(|(latency, _)| *latency) {
+            return Err(ClientError::Invalid(
+                "latency_penalties are not in ascending order".into(),
+            ));
+        }
         check_range("send_timeout (ms)", self.send_timeout.as_millis() as i64, 1..=86_400_000)
     }
 }
@@ -654,6 +683,8 @@ options! {
         pub strategy: AllocateStrategy = AllocateStrategy::Averagely;
         /// Told when queues were divided anew; see [`on_assignment`](Self::on_assignment).
         pub assignment_listener: AssignmentListener = AssignmentListener::default();
+        /// Deliveries of a message that is given back, after which it goes to the dead-letter topic.
+        pub max_reconsume_times: i32 = super::broker_calls::DEFAULT_RECONSUME_TIMES;
         /// Threads that run the callbacks of a schedule, 1 to 1000.
         pub schedule_threads: usize = 20;
         /// Where offsets are kept; by default at the brokers (clustering), or in a file

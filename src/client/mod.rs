@@ -49,7 +49,8 @@
 //! | any that sends asynchronously | one `AsyncSend` a broker |
 //! | any consumer | `PullMessageSvc`, `RebalanceSvc` |
 //! | push consumer | `ConsumeSched`, up to `consume_threads` × `ConsumeMsg_n` |
-//! | transaction producer | `TransCheck_0` |
+//! | transaction producer | up to `check_threads` × `TransCheck_n` |
+//! | producer that probes brokers | `BrokerProbe` |
 //! | lite pull consumer that watches topics | `QueueMonitor` |
 //! | pull schedule | `PullSchedule`, up to `schedule_threads` × `PullSched_n` |
 //!
@@ -103,6 +104,7 @@ pub mod offset_store;
 pub mod orderly;
 mod polling;
 mod presence;
+mod probe;
 pub mod process_queue;
 pub mod producer;
 pub mod pull;

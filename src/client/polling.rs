@@ -468,7 +468,7 @@ impl ConsumerRole for LiteInner {
             group_name: Some(self.options.group.clone()),
             message_model: Some(self.options.message_model),
             subscription_data_set: if subscribes { self.subscriptions.all() } else { Vec::new() },
-            unit_mode: false,
+            unit_mode: self.options.client.unit_mode,
         }
     }
 

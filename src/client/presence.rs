@@ -72,9 +72,7 @@ impl Instance {
 
     /// Makes sure that a broker knows this client: what it pushes goes by the heartbeat.
     pub fn introduce(&self, broker_name: &str) {
-        let brokers = self.brokers.read().unwrap_or_else(PoisonError::into_inner);
-        let master = brokers.master(broker_name).map(str::to_owned);
-        drop(brokers);
+        let master = self.known_master(broker_name);
         if master.is_some_and(|addr| !lock(&self.introduced).contains(&addr)) {
             self.heartbeat();
         }

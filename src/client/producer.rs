@@ -9,6 +9,7 @@ use super::config::ProducerOptions;
 use super::error::ClientError;
 use super::instance::{Instance, ProducerRole};
 use super::message::ReceivedMessage;
+use super::probe::Probe;
 use super::sender::{SendResult, Sender, Target};
 use super::validate::check_topic;
 use crate::common::message::Message;
@@ -43,6 +44,7 @@ pub struct Producer {
 pub(crate) struct ProducerInner {
     pub sender: Arc<Sender>,
     pub checker: Option<super::transaction::Checker>,
+    probe: Probe,
     closed: AtomicBool,
 }
 
@@ -69,6 +71,7 @@ impl ProducerInner {
     pub fn shutdown(&self) {
         if !self.closed.swap(true, Ordering::AcqRel) {
             self.sender.instance.lanes.wait_idle(FINISH_LIMIT);
+            self.probe.stop();
             self.sender.instance.remove_producer(&self.sender.options.group);
             if let Some(checker) = &self.checker {
                 checker.stop();
@@ -104,18 +107,16 @@ impl Producer {
         let client_id = options.client.client_id(false, false);
         let instance = Instance::open(&options.client, client_id, false)?;
         let group = options.group.clone();
-        let inner = Arc::new(ProducerInner {
-            sender: Arc::new(Sender::new(options, Arc::clone(&instance))),
-            checker,
-            closed: AtomicBool::new(false),
+        let sender = Arc::new(Sender::new(options, Arc::clone(&instance)));
+        let started = Probe::start(&sender).and_then(|probe| {
+            let closed = AtomicBool::new(false);
+            let inner = Arc::new(ProducerInner { sender, checker, probe, closed });
+            let role: Arc<dyn ProducerRole> = Arc::<ProducerInner>::clone(&inner);
+            let role: Weak<dyn ProducerRole> = Arc::downgrade(&role);
+            instance.add_producer(&group, role).inspect_err(|_| inner.probe.stop())?;
+            Ok(Self { inner })
         });
-        let role: Arc<dyn ProducerRole> = Arc::<ProducerInner>::clone(&inner);
-        let role: Weak<dyn ProducerRole> = Arc::downgrade(&role);
-        if let Err(error) = instance.add_producer(&group, role) {
-            instance.close();
-            return Err(error);
-        }
-        Ok(Self { inner })
+        started.inspect_err(|_| instance.close())
     }
 
     pub(crate) fn inner(&self) -> &Arc<ProducerInner> {

@@ -148,16 +148,22 @@ impl Pull<'_> {
     }
 
     /// Whether the next pull of a queue waits for nothing: its broker is known and connected.
-    pub fn is_ready(instance: &Instance, queue: &ProcessQueue) -> bool {
-        let wanted = queue.suggested_broker.load(std::sync::atomic::Ordering::Relaxed);
+    pub fn is_ready(instance: &Instance, client: &ClientOptions, queue: &ProcessQueue) -> bool {
+        let wanted = wanted_broker(client, queue);
         let known = instance.known_reader(&queue.queue, wanted);
         known.is_some_and(|(addr, _)| instance.remoting.is_connected(&addr))
     }
 
     fn reader(&self, instance: &Arc<Instance>) -> Result<(String, bool), ClientError> {
-        let wanted = self.queue.suggested_broker.load(std::sync::atomic::Ordering::Relaxed);
+        let wanted = wanted_broker(self.client, self.queue);
         instance.reader(&self.queue.queue, wanted)
     }
+}
+
+/// The id of the broker to read a queue from: the application's choice, else what was suggested last.
+fn wanted_broker(client: &ClientOptions, queue: &ProcessQueue) -> i64 {
+    let suggested = || queue.suggested_broker.load(std::sync::atomic::Ordering::Relaxed);
+    client.read_from_broker.unwrap_or_else(suggested)
 }
 
 /// What is needed to read the answer of a pull.

@@ -99,7 +99,7 @@ impl ConsumerRole for PullRole {
             group_name: Some(self.group.clone()),
             message_model: Some(self.options.message_model),
             subscription_data_set: self.subscriptions.all(),
-            unit_mode: false,
+            unit_mode: self.options.client.unit_mode,
         }
     }
 
@@ -394,8 +394,9 @@ impl PullConsumer {
         message: &ReceivedMessage,
         delay_level: i32,
     ) -> Result<(), ClientError> {
-        let group = &self.role.group;
-        self.instance()?.send_back(message, &SendBack::by_default(group, delay_level))
+        let max_reconsume_times = self.role.options.max_reconsume_times;
+        let how = SendBack { group: &self.role.group, delay_level, max_reconsume_times };
+        self.instance()?.send_back(message, &how)
     }
 
     /// Leaves the group and stops all threads. Idempotent.

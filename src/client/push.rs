@@ -239,7 +239,7 @@ impl PushInner {
     /// The next pull of a queue, from the thread that learned the outcome of the last one, unless it
     /// may have to wait.
     fn pull_on(self: &Arc<Self>, turn: PullTurn) {
-        if self.is_orderly() || Pull::is_ready(&self.instance, &turn.queue) {
+        if self.is_orderly() || Pull::is_ready(&self.instance, &self.options.client, &turn.queue) {
             self.pull(turn);
         } else {
             self.pull_later(turn, Duration::ZERO);
@@ -546,7 +546,7 @@ impl ConsumerRole for PushInner {
             group_name: Some(self.options.group.clone()),
             message_model: Some(self.options.message_model),
             subscription_data_set: self.subscriptions.all(),
-            unit_mode: false,
+            unit_mode: self.options.client.unit_mode,
         }
     }
 

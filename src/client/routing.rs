@@ -164,18 +164,20 @@ impl Instance {
 
     /// The master of a broker name; asks for the topic's route once if it is not known.
     pub fn master(self: &Arc<Self>, broker_name: &str, topic: &str) -> Result<String, ClientError> {
-        let known = |instance: &Arc<Self>| {
-            let brokers = instance.brokers.read().unwrap_or_else(PoisonError::into_inner);
-            brokers.master(broker_name).map(str::to_owned)
-        };
-        if let Some(addr) = known(self) {
+        if let Some(addr) = self.known_master(broker_name) {
             return Ok(addr);
         }
         self.update_route(topic)?;
-        known(self).ok_or_else(|| ClientError::NoBroker {
+        self.known_master(broker_name).ok_or_else(|| ClientError::NoBroker {
             name: broker_name.to_owned(),
             reason: "the broker has no master in the route",
         })
+    }
+
+    /// The same, as far as it is known.
+    pub fn known_master(&self, broker_name: &str) -> Option<String> {
+        let brokers = self.brokers.read().unwrap_or_else(PoisonError::into_inner);
+        brokers.master(broker_name).map(str::to_owned)
     }
 
     /// Where to read a queue from: address, and whether it is a slave.

@@ -206,12 +206,16 @@ fn is_reply(message: &Message) -> bool {
 pub(crate) struct Sender {
     pub options: ProducerOptions,
     pub instance: Arc<Instance>,
-    faults: LatencyFaults,
+    pub faults: LatencyFaults,
 }
 
 impl Sender {
     pub fn new(options: ProducerOptions, instance: Arc<Instance>) -> Self {
-        Self { options, instance, faults: LatencyFaults::default() }
+        let mut faults = LatencyFaults::new(options.latency_penalties.clone());
+        if options.probe_brokers {
+            faults = faults.until_reached();
+        }
+        Self { options, instance, faults }
     }
 
     fn namespace(&self) -> &Namespace {
@@ -327,7 +331,7 @@ impl Sender {
         fields.push_int("h", prepared.flag.into());
         fields.push_str("i", &prepared.properties);
         fields.push_int("j", prepared.reconsume_times.into());
-        fields.push_str("k", "false");
+        fields.push_str("k", if self.options.client.unit_mode { "true" } else { "false" });
         if let Some(times) = prepared.max_reconsume_times {
             fields.push_int("l", times.into());
         }
@@ -527,7 +531,9 @@ impl Sender {
             }
             let began = Instant::now();
             let result = self.attempt(prepared, &queue, left);
-            self.note(&queue.broker_name, began, result.is_err());
+            let failed =
+                result.as_ref().is_err_and(|error| !matches!(error, ClientError::Invalid(_)));
+            self.note(&queue.broker_name, began, failed);
             match result {
                 Ok(result) => {
                     let again = result.status != SendStatus::Ok && self.options.retry_when_not_ok;

@@ -25,8 +25,6 @@ use crate::remoting::protocol::headers::{
 };
 use crate::remoting::protocol::request_code;
 
-/// Checks that may wait; a broker asks again for those that are dropped.
-const CHECK_QUEUE: usize = 2000;
 /// How long a shutdown waits for a check that runs.
 const CHECK_STOP: Duration = Duration::from_secs(3);
 
@@ -60,8 +58,8 @@ pub(crate) struct Checker {
 }
 
 impl Checker {
-    fn new(check: Arc<CheckFn>) -> Self {
-        let pool = ThreadPool::new("TransCheck_", 1, CHECK_QUEUE);
+    fn new(check: Arc<CheckFn>, options: &ProducerOptions) -> Self {
+        let pool = ThreadPool::new("TransCheck_", options.check_threads, options.check_queue);
         Self { check, pool: Mutex::new(Some(pool)) }
     }
 
@@ -109,7 +107,7 @@ impl Checker {
         });
         let pool = lock(&self.pool).clone();
         if pool.is_none_or(|pool| pool.submit(task).is_err()) {
-            log::warn!("a transaction check is dropped: {CHECK_QUEUE} wait; the broker asks again");
+            log::warn!("a transaction check is dropped: too many wait; the broker asks again");
         }
     }
 
@@ -169,7 +167,8 @@ impl ProducerOptions {
         self,
         check: impl Fn(&ReceivedMessage) -> TransactionState + Send + Sync + 'static,
     ) -> Result<TransactionProducer, ClientError> {
-        let producer = Producer::start(self, Some(Checker::new(Arc::new(check))))?;
+        let checker = Checker::new(Arc::new(check), &self);
+        let producer = Producer::start(self, Some(checker))?;
         // Brokers ask only whom they know: they are told with the first heartbeat after the first
         // send, and again every 30 s.
         Ok(TransactionProducer { producer })

@@ -9,6 +9,7 @@ mod garbage;
 mod groups;
 mod hostile;
 mod operator;
+mod options;
 mod polling;
 mod protocol;
 mod sending;
