@@ -31,6 +31,19 @@ fn checked(mut call: impl FnMut() -> libc::c_int) -> io::Result<()> {
     }
 }
 
+/// Reads what has come on a connected socket, without waiting.
+///
+/// # Errors
+///
+/// `WouldBlock` when nothing has come; what a read of the socket may fail with.
+pub fn receive_now(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let (start, length) = (buffer.as_mut_ptr().cast(), buffer.len());
+    // SAFETY: the descriptor is open as long as `socket` is borrowed, and the system writes at most
+    // `length` bytes to `start`, all of them in `buffer`, which is borrowed for writing.
+    let received = unsafe { libc::recv(socket.as_raw_fd(), start, length, libc::MSG_DONTWAIT) };
+    usize::try_from(received).map_err(|_| Error::last_os_error())
+}
+
 /// A size or offset as the system wants it.
 fn file_offset(value: u64) -> io::Result<libc::off_t> {
     libc::off_t::try_from(value)

@@ -40,13 +40,16 @@ crate::config! {
         pub max_requests_in_flight: i32 = "maxRequestsInFlight", 65_536;
         /// Bytes waiting for a client that does not read; past it the connection is closed (ours).
         pub max_outbox_bytes: i64 = "maxOutboxBytes", 67_108_864i64;
+        /// How long a thread that reads a connection looks for the next request before it sleeps,
+        /// while that pays, µs; 0: it sleeps at once (ours).
+        pub busy_poll_micros: i32 = "busyPollMicros", 50;
     }
 }
 
 /// Keys of [`ServerConfig`] that Java does not have. Listings for Java's tools name them only when
 /// they were set.
-pub const OWN_SERVER_KEYS: [&str; 4] =
-    ["maxConnections", "maxFrameBytes", "maxOutboxBytes", "maxRequestsInFlight"];
+pub const OWN_SERVER_KEYS: [&str; 5] =
+    ["busyPollMicros", "maxConnections", "maxFrameBytes", "maxOutboxBytes", "maxRequestsInFlight"];
 
 crate::config! {
     /// A client's.
@@ -64,6 +67,9 @@ crate::config! {
         /// A synchronous call that times out closes its connection. Java's default is true; ours is
         /// false: a slow answer to one request does not fail the others.
         pub client_close_socket_if_timeout: bool = "clientCloseSocketIfTimeout", false;
+        /// How long a caller looks for its answer before it sleeps, while that pays, µs; 0: it sleeps
+        /// at once (ours).
+        pub busy_poll_micros: i32 = "busyPollMicros", 50;
         /// Accepted, without effect: callbacks run on the worker threads.
         pub client_callback_executor_threads: i32 = "clientCallbackExecutorThreads", 4;
         /// Accepted, without effect: `clientChannelMaxIdleTimeSeconds` is what counts.

@@ -18,6 +18,7 @@ use super::dispatch::Routes;
 use super::permits::Permits;
 use super::reader;
 use super::server::ConnectionEvents;
+use super::watch::Watchers;
 use crate::common::config::Live;
 use crate::common::service_thread::{ServiceThread, Signal};
 use crate::common::sync::{catch_panic, lock};
@@ -35,6 +36,8 @@ pub(super) struct Limits {
     pub(super) max_idle_seconds: u32,
     /// A caller may read the connection: no request of the peer runs on the thread that reads.
     pub(super) callers_may_read: bool,
+    /// How long a reader waits awake; zero: not at all.
+    busy_poll: Duration,
     send_buffer_bytes: usize,
     receive_buffer_bytes: usize,
 }
@@ -42,6 +45,11 @@ pub(super) struct Limits {
 /// A configured number as what it is used as; below zero is zero.
 fn size<T: TryInto<usize>>(value: T) -> usize {
     value.try_into().unwrap_or(0)
+}
+
+/// Below zero is zero; longer than a millisecond nobody waits awake.
+fn micros(value: i32) -> Duration {
+    Duration::from_micros(u64::try_from(value).unwrap_or(0).min(1000))
 }
 
 impl Limits {
@@ -52,6 +60,7 @@ impl Limits {
             max_outbox_bytes: size(config.max_outbox_bytes),
             max_idle_seconds: size(config.server_channel_max_idle_time_seconds) as u32,
             callers_may_read: false,
+            busy_poll: micros(config.busy_poll_micros),
             send_buffer_bytes: size(config.server_socket_snd_buf_size),
             receive_buffer_bytes: size(config.server_socket_rcv_buf_size),
         }
@@ -63,6 +72,7 @@ impl Limits {
         Self {
             max_idle_seconds,
             callers_may_read: true,
+            busy_poll: micros(config.busy_poll_micros),
             ..Self::of_server(&ServerConfig::default())
         }
     }
@@ -87,6 +97,8 @@ pub(super) struct Endpoint {
     pub(super) events: Live<Vec<Arc<dyn ConnectionEvents>>>,
     pub(super) oneway_permits: Arc<Permits>,
     pub(super) async_permits: Arc<Permits>,
+    /// Readers that wait awake.
+    pub(super) watchers: Watchers,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     /// Told when the last connection is gone.
     empty: Condvar,
@@ -99,6 +111,7 @@ impl Endpoint {
     pub(super) fn new(name: &str, limits: Limits, oneway: i32, concurrent: i32) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
+            watchers: Watchers::new(limits.busy_poll),
             limits,
             routes: Live::new(Routes::default()),
             events: Live::new(Vec::new()),

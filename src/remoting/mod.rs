@@ -7,9 +7,9 @@
 //! the socket gives (on a client's connection it leaves that to a caller that waits: `read_role`), a
 //! round (`dispatch`) finds the [`Processor`] and the pool of each request and runs it or hands it
 //! over, the answer leaves through the connection's `outbox`. Answers that one thread gives to many
-//! connections at once leave in one write each (`gathered`). Calls in the other direction
-//! wait in a table (`pending`). What all connections of a server or of a client share is their
-//! `endpoint`.
+//! connections at once leave in one write each (`gathered`). Between two messages of a quick peer the
+//! reader stays awake (`watch`). Calls in the other direction wait in a table (`pending`). What all
+//! connections of a server or of a client share is their `endpoint`.
 //!
 //! # Threads
 //!
@@ -50,6 +50,7 @@ pub mod protocol;
 mod read_role;
 mod reader;
 pub mod server;
+mod watch;
 
 pub use client::RemotingClient;
 pub use command::{Body, Command, Fields, SerializeType};

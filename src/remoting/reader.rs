@@ -14,6 +14,8 @@ use super::frame;
 use super::outbox::Frames;
 use super::pending::Slot;
 use super::read_role::Turn;
+use super::watch::{Watch, Watchers};
+use crate::common::os;
 use crate::common::sync::catch_panic;
 use crate::common::together::together;
 
@@ -91,18 +93,29 @@ pub(super) struct Reading {
     answers: Frames,
     /// Nothing was read before.
     first: bool,
+    watch: Watch,
+    /// The last read brought one frame, all of it.
+    single: bool,
 }
 
 impl Reading {
     pub(super) fn new() -> Self {
-        Self { input: Input::new(), answers: Frames::default(), first: true }
+        Self {
+            input: Input::new(),
+            answers: Frames::default(),
+            first: true,
+            watch: Watch::new(),
+            single: false,
+        }
     }
 
     /// One read, and all that it brought. It may bring nothing: after `wait`, if there is one, or
     /// now and then.
     fn read(&mut self, connection: &Arc<Connection>, wait: Option<Duration>) -> Result<(), End> {
-        let Self { input, answers, first } = self;
-        match input.fill(&connection.socket, wait) {
+        let Self { input, answers, first, watch, single } = self;
+        let waits_for_one = wait.is_some() || !connection.endpoint.limits.callers_may_read;
+        let watch = (*single && waits_for_one).then_some((watch, &connection.endpoint.watchers));
+        match input.fill(&connection.socket, wait, watch) {
             Ok(Filled::Bytes) => {}
             Ok(Filled::Nothing) => {
                 *answers = Frames::default();
@@ -119,9 +132,9 @@ impl Reading {
             return Err(End::warn("the peer speaks TLS, which is not available here"));
         }
         // What the requests leave to the end waits until their answers are on their way.
-        let mut result = Ok(());
+        let mut result = Ok(0);
         together(|| result = round(connection, input, answers));
-        result?;
+        *single = result? == 1;
         if input.buffer.len() == IDLE_BYTES {
             answers.shrink(IDLE_BYTES);
         }
@@ -130,17 +143,23 @@ impl Reading {
 }
 
 /// Everything that one read brought.
-fn round(connection: &Arc<Connection>, input: &mut Input, answers: &mut Frames) -> Result<(), End> {
+fn round(
+    connection: &Arc<Connection>,
+    input: &mut Input,
+    answers: &mut Frames,
+) -> Result<usize, End> {
     let routes = connection.endpoint.routes.get();
     let mut round = Round::new(connection, &routes, answers);
     let max_frame_bytes = connection.endpoint.limits.max_frame_bytes;
+    let mut frames = 0;
     let result = loop {
         match frame::decode(input.unread(), max_frame_bytes) {
             Ok(Some((command, bytes))) => {
                 input.consume(bytes);
                 round.accept(command);
+                frames += 1;
             }
-            Ok(None) => break Ok(()),
+            Ok(None) => break Ok(frames),
             Err(error) => break Err(End::warn(error.0)),
         }
     };
@@ -191,8 +210,22 @@ impl Input {
 
     /// One read, which ends with nothing after `wait`, roughly; without `wait` only while the buffer
     /// is large, to give it back.
-    fn fill(&mut self, socket: &Socket, wait: Option<Duration>) -> io::Result<Filled> {
+    fn fill(
+        &mut self,
+        socket: &Socket,
+        wait: Option<Duration>,
+        watch: Option<(&mut Watch, &Watchers)>,
+    ) -> io::Result<Filled> {
         self.make_room();
+        if let Some((watch, watchers)) = watch
+            && let Some(read) =
+                watch.read(watchers, || os::receive_now(socket, &mut self.buffer[self.end..]))
+        {
+            return Ok(match read? {
+                0 => Filled::End,
+                bytes => self.filled(bytes),
+            });
+        }
         let large = self.buffer.len() > IDLE_BYTES;
         let timeout = wait.map(read_timeout).or(large.then_some(SHRINK_AFTER));
         if timeout != self.timeout {
@@ -203,11 +236,7 @@ impl Input {
             let mut from = socket;
             match from.read(&mut self.buffer[self.end..]) {
                 Ok(0) => return Ok(Filled::End),
-                Ok(bytes) => {
-                    self.end += bytes;
-                    self.was_full = self.end == self.buffer.len();
-                    return Ok(Filled::Bytes);
-                }
+                Ok(bytes) => return Ok(self.filled(bytes)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.start == self.end && timeout >= Some(SHRINK_AFTER) {
@@ -218,6 +247,12 @@ impl Input {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn filled(&mut self, bytes: usize) -> Filled {
+        self.end += bytes;
+        self.was_full = self.end == self.buffer.len();
+        Filled::Bytes
     }
 
     /// Room for at least one byte, and for more than the last read brought if that was all full.
@@ -265,7 +300,7 @@ mod tests {
     fn fill_to(input: &mut Input, socket: &Socket, bytes: usize) -> usize {
         let mut largest = 0;
         while input.unread().len() < bytes {
-            assert_eq!(input.fill(socket, None).unwrap(), Filled::Bytes);
+            assert_eq!(input.fill(socket, None, None).unwrap(), Filled::Bytes);
             largest = largest.max(input.buffer.len());
         }
         largest
@@ -292,16 +327,16 @@ mod tests {
         peer.write_all(&[2]).unwrap();
         assert_eq!(fill_to(&mut input, &socket, 1), BUSY_BYTES);
         // What is unread is kept, however long it takes.
-        assert_eq!(input.fill(&socket, None).unwrap(), Filled::Nothing);
+        assert_eq!(input.fill(&socket, None, None).unwrap(), Filled::Nothing);
         assert_eq!((input.unread(), input.buffer.len()), ([2].as_slice(), BUSY_BYTES));
         input.consume(1);
-        assert_eq!(input.fill(&socket, None).unwrap(), Filled::Nothing);
+        assert_eq!(input.fill(&socket, None, None).unwrap(), Filled::Nothing);
         assert_eq!(input.buffer.len(), IDLE_BYTES);
         peer.write_all(&[3]).unwrap();
         fill_to(&mut input, &socket, 1);
         assert_eq!(socket.read_timeout().unwrap(), None, "an idle reader is not woken");
         drop(peer);
-        assert_eq!(input.fill(&socket, None).unwrap(), Filled::End);
+        assert_eq!(input.fill(&socket, None, None).unwrap(), Filled::End);
     }
     #[test]
     fn few_timeouts_serve_all_deadlines() {
