@@ -247,6 +247,7 @@ impl Instance {
             remoting: RemotingClient::new(crate::remoting::config::ClientConfig {
                 client_worker_threads: options.callback_threads.clamp(1, 1024) as i32,
                 connect_timeout_millis: options.connect_timeout.as_millis() as i64,
+                busy_poll_micros: options.busy_poll.as_micros().min(1000) as i32,
                 ..Default::default()
             }),
             replies: PendingReplies::default(),
