@@ -15,7 +15,7 @@ use crate::common::properties::{
     DELAY, ORIGIN_MESSAGE_ID, RETRY_TOPIC, WAIT, find as find_property,
 };
 use crate::common::record::{RecordFields, RecordView};
-use crate::common::topic::{PERM_READ, PERM_WRITE, SCHEDULE_TOPIC, retry_topic};
+use crate::common::topic::{PERM_READ, PERM_WRITE, SCHEDULE_TOPIC, TOPIC_MAX_LENGTH, retry_topic};
 use crate::remoting::connection::ReplyTo;
 use crate::remoting::protocol::bodies::SubscriptionGroupConfig;
 use crate::remoting::protocol::headers::ConsumerSendMsgBackRequestHeader;
@@ -109,6 +109,10 @@ fn store_again(
         let level = if header.delay_level == 0 { chosen } else { header.delay_level };
         (retry, retry_queue, level)
     };
+    if topic.len() > TOPIC_MAX_LENGTH {
+        // It would wait in the delay topic, which has a short name, and could never leave it.
+        return Err(Refusal::new(code::SYSTEM_ERROR, PutStatus::MessageIllegal.name()));
+    }
     let original_topic = find_property(record.properties, RETRY_TOPIC).unwrap_or(record.topic);
     let own_id = MessageId { host: record.store_host, offset: record.physical_offset }.to_string();
     let original_id = find_property(record.properties, ORIGIN_MESSAGE_ID)
