@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use rocketmq::common::clock::now_ms;
 use support::servers;
 use support::tool::System;
 use support::{TempDir, free_port, until};
@@ -154,4 +155,62 @@ fn sending_waits_for_servers_that_are_not_there_yet() {
     let child = send("60");
     let _broker = servers::broker_at(dir.path(), port, Some(&namesrv.addr()), &[]);
     assert_eq!(end(child), 0);
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused_and_what_can_be_is_sent_though_nobody_reads_the_report() {
+    let system = System::start("scripts-input");
+    system.must("updateTopic -b BROKER -t T -r 1 -w 1");
+    let file = system.dir.join("file");
+    // A line that is too long ends it, without being held in memory as a whole.
+    let mut input = b"one\n\ntwo\0\xff\n".to_vec();
+    input.resize(input.len() + (4 << 20) + 1, b'x');
+    std::fs::write(&file, &input).unwrap();
+    let line = format!("sendMessage -t T -l -f {}", file.display());
+    let (code, problem) = system.fails(&line);
+    let expected = format!("line 4 of {} is longer than 4194304 bytes\n", file.display());
+    assert_eq!((code, problem), (1, expected), "those before it are sent");
+    std::fs::write(&file, b"").unwrap();
+    for (line, code, expected) in [
+        (format!("sendMessage -t T -f {}", file.display()), 1, "the message has no body"),
+        ("sendMessage -t T,1 -p x".to_owned(), 1, "contains ','"),
+        ("sendMessage -t SCHEDULE_TOPIC_XXXX -p x".to_owned(), 1, "nobody but the broker"),
+        ("sendMessage -t T -p x -a =1".to_owned(), 1, "the property \"\" is empty"),
+        ("sendMessage -t T -p x -d 0".to_owned(), 2, "--delayLevel is 0"),
+    ] {
+        let (actual, problem) = system.fails(&line);
+        assert!(actual == code && problem.contains(expected), "{line}: {actual} {problem}");
+    }
+    let mut tool = system.tool("sendMessage -t T -l -f -");
+    let mut child = tool.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    child.stdin.take().unwrap().write_all(numbered(0..300).as_bytes()).unwrap();
+    assert_eq!(end(child), 0);
+    let expected = format!("one\ntwo\0\u{fffd}\n{}", numbered(0..300));
+    until("all that was sent", SOON, || {
+        let output = system.run("consumeMessage -t T -r -c 1000").stdout;
+        (String::from_utf8_lossy(&output) == expected).then_some(())
+    });
+}
+
+#[test]
+fn what_lies_behind_an_end_is_not_committed() {
+    let system = System::start("scripts-end");
+    system.must("updateTopic -b BROKER -t T -r 1 -w 1");
+    system.must("sendMessage -t T -p a1 -c A");
+    system.eventually("consumeMessage -t T -r", "a1");
+    system.must("sendMessage -t T -p b1 -c B");
+    let all = until("when the last message was stored", SOON, || {
+        let all = system.must("consumeMessage -t T --json");
+        (all.lines().count() == 2).then_some(all)
+    });
+    let stored = all.lines().last().unwrap().split("\"storeTimestamp\":").nth(1).unwrap();
+    let stored: i64 = stored.split([',', '}']).next().unwrap().parse().unwrap();
+    // The next millisecond, which no message has: it is behind both.
+    until("that time is over", SOON, || (now_ms() > stored + 1).then_some(()));
+    system.must("sendMessage -t T -p a2 -c A");
+    system.eventually("consumeMessage -t T -r", "a2");
+    let first = system.must(&format!("consumeMessage -t T -x A -r -k -g G -F -e {}", stored + 1));
+    assert_eq!(first, "a1\n", "and does not wait for more");
+    assert_eq!(system.must("consumeMessage -t T -x A -r -k -g G"), "a2\n");
 }

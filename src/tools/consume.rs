@@ -96,6 +96,8 @@ struct Part {
     next: i64,
     /// Behind the last offset.
     end: i64,
+    /// What was printed could not be committed; tried again.
+    uncommitted: bool,
 }
 
 /// How messages are read and printed.
@@ -183,12 +185,17 @@ fn consume_message(call: &mut Call<'_>) -> ToolResult {
         return Err(ToolError::Usage("give the group to commit for with -g".to_owned()));
     }
     let mut parts = chosen_parts(call, &reading)?;
+    // Nothing comes any more before a time that has passed.
+    let waits = !patience.wait.is_zero() && call.time("endTimestamp")?.is_none();
     for part in &mut parts {
-        if !patience.is_over() {
-            left -= read_part(call, &reading, part, left, &|| patience.is_over())?;
+        match read_part(call, &reading, part, &mut left, &|| patience.is_over()) {
+            Err(ToolError::Client(error)) if waits && error.is_transient() => {
+                call.note(format_args!("{error}; trying again"));
+            }
+            outcome => outcome?,
         }
     }
-    if !patience.wait.is_zero() {
+    if waits {
         left = follow(call, &reading, &mut parts, left, &patience)?;
     }
     call.out.flush()?;
@@ -273,7 +280,7 @@ fn parts_of(
             };
             let next = call.admin.min_offset(addr, &queue)?;
             let end = call.admin.max_offset(addr, &queue)?;
-            parts.push(Part { queue, addr: addr.to_owned(), next, end });
+            parts.push(Part { queue, addr: addr.to_owned(), next, end, uncommitted: false });
         }
     }
     if parts.is_empty() {
@@ -297,27 +304,28 @@ fn limit_by_time(
     Ok(())
 }
 
-/// Reads a part up to its end, at most `limit` messages. Returns how many were printed.
+/// Reads a part up to its end, at most so many messages as are left, which are fewer then.
 fn read_part(
     call: &mut Call<'_>,
     reading: &Reading,
     part: &mut Part,
-    limit: i64,
+    left: &mut i64,
     is_over: &dyn Fn() -> bool,
-) -> Result<i64, ToolError> {
-    let mut count = 0;
-    while part.next < part.end && count < limit && !is_over() {
-        let wanted = (limit - count).min(part.end - part.next).min(BATCH);
+) -> ToolResult {
+    while part.next < part.end && *left > 0 && !is_over() {
+        let wanted = (part.end - part.next).min(*left).min(BATCH);
         let messages = pull(call, reading, part, wanted, Duration::ZERO)?;
         for message in &messages {
             if message.queue_offset < part.end {
                 print(call, reading.form, message, &part.queue.broker_name)?;
-                count += 1;
+                *left -= 1;
             }
         }
+        // With an expression the last pull looks beyond the end: what it found there was not printed.
+        part.next = part.next.min(part.end);
         commit(call, reading, part)?;
     }
-    Ok(count)
+    Ok(())
 }
 
 /// Pulls once and moves the part on.
@@ -353,10 +361,12 @@ fn pull(
 }
 
 /// Tells the broker how far the group is, after everything up to there was written out.
-fn commit(call: &mut Call<'_>, reading: &Reading, part: &Part) -> ToolResult {
+fn commit(call: &mut Call<'_>, reading: &Reading, part: &mut Part) -> ToolResult {
     if reading.commit {
         call.out.flush()?;
+        part.uncommitted = true;
         call.admin.update_consumer_offset(&part.addr, &reading.group, &part.queue, part.next)?;
+        part.uncommitted = false;
     }
     Ok(())
 }
@@ -378,30 +388,51 @@ fn follow(
     while left > 0 && last_news.elapsed() < patience.wait && !patience.is_over() {
         for part in parts.iter_mut() {
             part.end = i64::MAX;
-            let messages = match pull(call, reading, part, left.clamp(0, BATCH), hold) {
+            match read_on(call, reading, part, left, hold) {
                 Err(ToolError::Client(error)) if error.is_transient() => {
                     call.note(format_args!("{error}; trying again"));
                     std::thread::sleep(TRY_AGAIN);
-                    continue;
                 }
-                outcome => outcome?,
-            };
-            if messages.is_empty() {
-                continue;
+                Ok(0) => {}
+                outcome => {
+                    left -= outcome?;
+                    last_news = Instant::now();
+                }
             }
-            for message in &messages {
-                print(call, reading.form, message, &part.queue.broker_name)?;
-            }
-            call.out.flush()?;
-            commit(call, reading, part)?;
-            left -= messages.len() as i64;
-            last_news = Instant::now();
             if left <= 0 || patience.is_over() {
                 break;
             }
         }
     }
+    for part in parts.iter_mut().filter(|part| part.uncommitted) {
+        commit(call, reading, part)?;
+    }
     Ok(left)
+}
+
+/// Prints what comes next, if it comes within `hold`, and commits it; says how many messages it were. A
+/// commit that fails is made up for by a later one.
+fn read_on(
+    call: &mut Call<'_>,
+    reading: &Reading,
+    part: &mut Part,
+    left: i64,
+    hold: Duration,
+) -> Result<i64, ToolError> {
+    let messages = pull(call, reading, part, left.clamp(0, BATCH), hold)?;
+    for message in &messages {
+        print(call, reading.form, message, &part.queue.broker_name)?;
+    }
+    call.out.flush()?;
+    if !messages.is_empty() || part.uncommitted {
+        match commit(call, reading, part) {
+            Err(ToolError::Client(error)) if error.is_transient() => {
+                call.note(format_args!("{error}; the offset is told again"));
+            }
+            outcome => outcome?,
+        }
+    }
+    Ok(messages.len() as i64)
 }
 
 fn print(call: &mut Call<'_>, form: Form, message: &MessageExt, broker_name: &str) -> ToolResult {
@@ -475,11 +506,12 @@ fn print_messages(call: &mut Call<'_>) -> ToolResult {
     let form = Form::Line { with_body: call.truth("printBody", true) };
     let reading = print_reading(call, form);
     let (begin, end) = time_range(call)?;
+    let mut all = i64::MAX;
     for mut part in parts_of(call, &call.required("topic")?, None, None)? {
         limit_by_time(call, &mut part, begin, end)?;
         let (queue, first, last) = (shown_queue(&part.queue), part.next, part.end);
         call.out.decorate(format_args!("minOffset={first}, maxOffset={last}, {queue}"))?;
-        read_part(call, &reading, &mut part, i64::MAX, &|| false)?;
+        read_part(call, &reading, &mut part, &mut all, &|| false)?;
         call.out.decorate("-".repeat(56))?;
     }
     Ok(())

@@ -16,7 +16,7 @@
 //! | `MQ_PROPERTIES` | all properties, a `name=value` a line |
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::call::Call;
@@ -27,6 +27,10 @@ use crate::common::topic::retry_topic;
 
 /// How often a signal and the end of patience are looked for while nothing comes.
 const LOOK_AROUND: Duration = Duration::from_millis(200);
+/// Pause after a message could not be given back.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// So often a message comes again; then it goes to the dead letters.
+const MAX_REDELIVERIES: i32 = 16;
 
 /// Runs the command for the messages of the group of `-g`, beginning where the group stands; a group
 /// without a place at the first message, or at `-s`.
@@ -64,14 +68,11 @@ fn run_all(
     let mut messages = consumer.messages().until_idle_for(LOOK_AROUND);
     while count < patience.most && last_news.elapsed() < patience.wait && !patience.is_over() {
         let Some(message) = messages.next().transpose()? else { continue };
-        if run_one(command, &message)? {
+        let status = run_one(command, &message)?;
+        if status.success() {
             count += 1;
-        } else if patience.is_over() {
-            // The command was stopped by the same signal: the message stays where it is.
+        } else if !give_back(call, consumer, &message, status, patience)? {
             break;
-        } else {
-            consumer.send_back(&message, 0)?;
-            call.note(format_args!("{}: the command failed; it comes again", message.message_id()));
         }
         if let Err(error) = consumer.commit_sync() {
             call.note(format_args!("the offset is told to the broker again: {error}"));
@@ -81,8 +82,36 @@ fn run_all(
     Ok(count)
 }
 
-/// Whether the command succeeded with a message.
-fn run_one(command: &str, message: &ReceivedMessage) -> Result<bool, ToolError> {
+/// Gives a message back whose command failed, if need be again and again. After a signal, which may have
+/// stopped the command too, it stays where it is: then this is `false`.
+fn give_back(
+    call: &mut Call<'_>,
+    consumer: &LitePullConsumer,
+    message: &ReceivedMessage,
+    status: ExitStatus,
+    patience: &Patience,
+) -> Result<bool, ToolError> {
+    let id = message.message_id();
+    while !patience.is_over() {
+        match consumer.send_back(message, 0) {
+            Ok(()) => {
+                let last = message.reconsume_times() >= MAX_REDELIVERIES;
+                let next = if last { "it goes to the dead letters" } else { "it comes again" };
+                call.note(format_args!("{id}: the command failed ({status}); {next}"));
+                return Ok(true);
+            }
+            Err(error) if error.is_transient() => {
+                call.note(format_args!("{id} is not given back: {error}; trying again"));
+                std::thread::sleep(TRY_AGAIN);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
+}
+
+/// How the command ended with a message.
+fn run_one(command: &str, message: &ReceivedMessage) -> Result<ExitStatus, ToolError> {
     let facts = message.facts();
     let properties: Vec<String> =
         message.properties().iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -107,7 +136,7 @@ fn run_one(command: &str, message: &ReceivedMessage) -> Result<bool, ToolError> 
         // A command need not read its input.
         let _ = stdin.write_all(message.body());
     }
-    Ok(child.wait().map_err(failed)?.success())
+    child.wait().map_err(failed)
 }
 
 /// No environment takes a zero byte.

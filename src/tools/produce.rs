@@ -1,6 +1,6 @@
 //! Sending: one message, a file of them, or a series to measure.
 
-use std::io::{BufRead, Read};
+use std::io::{self, BufRead, Read};
 use std::time::{Duration, Instant};
 
 use super::call::Call;
@@ -8,6 +8,7 @@ use super::print::Column;
 use super::{SubCommand, ToolError, ToolResult, flag, optional, required};
 use crate::client::ClientError;
 use crate::client::admin::Sent;
+use crate::client::validate::{check_message, check_topic};
 use crate::common::clock;
 use crate::common::message::Message;
 use crate::common::properties;
@@ -59,7 +60,7 @@ pub const COMMANDS: &[SubCommand] = &[
 ];
 
 /// Largest body that is read from a file: what a broker takes by default.
-const MAX_BODY_BYTES: u64 = 4 * 1024 * 1024;
+const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Queues of a broker that a topic to be created automatically is sent to.
 const QUEUES_OF_NEW_TOPIC: i32 = 4;
 
@@ -82,6 +83,8 @@ const SENT_COLUMNS: [Column; 4] = [
 
 fn send_message(call: &mut Call<'_>) -> ToolResult {
     let topic = call.required("topic")?;
+    check_topic(&topic)?;
+    let template = template(call, &topic)?;
     let deadline = Instant::now() + Duration::from_secs(call.number("wait", 0)?);
     let mut targets = patiently(deadline, || targets_of(call, &topic))?;
     match (call.text("broker"), call.optional_number::<i32>("qid")?) {
@@ -97,24 +100,33 @@ fn send_message(call: &mut Call<'_>) -> ToolResult {
     if targets.is_empty() {
         return Err(ToolError::Failed(format!("topic {topic} has no such writable queue")));
     }
-    let template = template(call, &topic)?;
     let mut sender = Sender::new(targets);
     call.out.header(&SENT_COLUMNS)?;
+    let mut is_read = true;
     let mut send = |call: &mut Call<'_>, body: Vec<u8>| -> ToolResult {
         let message = Message { body, ..template.clone() };
+        check_message(&topic, &message, MAX_BODY_BYTES)?;
         let sent = patiently(deadline, || sender.send(call, &message))?;
+        if !is_read {
+            return Ok(());
+        }
         let queue = &sent.queue;
         let cells: [&dyn std::fmt::Display; 4] =
             [&queue.broker_name, &queue.queue_id, &sent.status, &sent.message_id];
-        Ok(call.out.row(&SENT_COLUMNS, &cells)?)
+        match call.out.row(&SENT_COLUMNS, &cells) {
+            // Nobody reads what became of the messages; they are sent nonetheless.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => is_read = false,
+            outcome => outcome?,
+        }
+        Ok(())
     };
     match (call.raw("body").map(str::to_owned), call.text("file")) {
         (Some(body), None) => send(call, body.into_bytes()),
         (None, Some(file)) => {
             let mut input = open(&file)?;
             if call.has("lines") {
-                for (number, line) in (1..).zip(input.split(b'\n')) {
-                    let line = line.map_err(|error| cannot_read(&file, &error))?;
+                for number in 1.. {
+                    let Some(line) = next_line(&file, &mut *input, number)? else { break };
                     if !line.is_empty() {
                         send(call, line).map_err(|error| at_line(number, error))?;
                     }
@@ -124,10 +136,10 @@ fn send_message(call: &mut Call<'_>) -> ToolResult {
             let mut body = Vec::new();
             input
                 .by_ref()
-                .take(MAX_BODY_BYTES + 1)
+                .take(MAX_BODY_BYTES as u64 + 1)
                 .read_to_end(&mut body)
                 .map_err(|error| cannot_read(&file, &error))?;
-            if body.len() as u64 > MAX_BODY_BYTES {
+            if body.len() > MAX_BODY_BYTES {
                 let problem = format!("{file} is larger than {MAX_BODY_BYTES} bytes");
                 return Err(ToolError::Failed(problem));
             }
@@ -158,7 +170,8 @@ fn patiently<T>(
 /// Says at which line sending ended: those before it were sent.
 fn at_line(number: u64, error: ToolError) -> ToolError {
     match error {
-        ToolError::Client(error) => ToolError::Failed(format!("line {number}: {error}")),
+        ToolError::Client(_) => ToolError::Failed(format!("line {number}: {error}")),
+        ToolError::Output(_) => ToolError::Failed(format!("line {number} is sent, but {error}")),
         other => other,
     }
 }
@@ -171,6 +184,26 @@ fn open(file: &str) -> Result<Box<dyn BufRead>, ToolError> {
         Ok(opened) => Ok(Box::new(std::io::BufReader::new(opened))),
         Err(error) => Err(cannot_read(file, &error)),
     }
+}
+
+/// The next line without its end; `None` behind the last one.
+fn next_line(
+    file: &str,
+    input: &mut dyn BufRead,
+    number: u64,
+) -> Result<Option<Vec<u8>>, ToolError> {
+    let mut line = Vec::new();
+    let mut limited = input.take(MAX_BODY_BYTES as u64 + 1);
+    if limited.read_until(b'\n', &mut line).map_err(|error| cannot_read(file, &error))? == 0 {
+        return Ok(None);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    } else if line.len() > MAX_BODY_BYTES {
+        let problem = format!("line {number} of {file} is longer than {MAX_BODY_BYTES} bytes");
+        return Err(ToolError::Failed(problem));
+    }
+    Ok(Some(line))
 }
 
 fn cannot_read(file: &str, error: &std::io::Error) -> ToolError {
@@ -193,6 +226,9 @@ fn template(call: &Call<'_>, topic: &str) -> Result<Message, ToolError> {
         message = message.with_tag(tags);
     }
     if let Some(level) = call.optional_number("delayLevel")? {
+        if level < 1 {
+            return Err(ToolError::Usage(format!("--delayLevel is {level}, expected 1 to 18")));
+        }
         message = message.with_delay_level(level);
     }
     if let Some(seconds) = call.optional_number::<u32>("delaySeconds")? {
