@@ -25,8 +25,7 @@ const ROUTE_LIMIT: Duration = Duration::from_secs(20);
 ///
 /// ```
 /// use rocketmq::Standalone;
-/// use rocketmq::client::ProducerOptions;
-/// use rocketmq::common::message::Message;
+/// use rocketmq::client::{Message, ProducerOptions};
 ///
 /// let site = Standalone::temporary()?;
 /// site.create_topic("Orders", 4)?;

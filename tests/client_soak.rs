@@ -135,7 +135,7 @@ fn member(world: &World, account: &Arc<Account>, number: u64) -> PushConsumer {
         .name_servers(world.names.as_str())
         .instance_name(format!("soak-{number}"))
         .consume_from(ConsumeFromWhere::FirstOffset)
-        .consume_threads(4usize)
+        .consume_threads(4)
         .subscribe(TOPIC, "*");
     let calls = AtomicU64::new(0);
     options
@@ -212,7 +212,7 @@ fn nothing_is_lost_and_nothing_grows() {
     let orderly = ConsumerOptions::new("soak-orderly")
         .name_servers(world.names.as_str())
         .consume_from(ConsumeFromWhere::FirstOffset)
-        .consume_batch(8usize)
+        .consume_batch(8)
         .subscribe(TOPIC, "*")
         .start_orderly(move |messages, _| {
             messages.iter().for_each(|message| notes.note(message));

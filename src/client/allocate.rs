@@ -23,6 +23,14 @@ pub struct Division<'a> {
 }
 
 /// Signature of a custom strategy: own queues, or why it cannot tell (existing queues are kept).
+///
+/// ```
+/// use rocketmq::client::allocate::{AllocateFn, AllocateStrategy};
+/// use std::sync::Arc;
+///
+/// let one: Arc<AllocateFn> = Arc::new(|division| Ok(division.queues[..1].to_vec()));
+/// assert_eq!(AllocateStrategy::Custom("ONE", one).name(), "ONE");
+/// ```
 pub type AllocateFn = dyn Fn(&Division<'_>) -> Result<Vec<MessageQueue>, String> + Send + Sync;
 
 /// Tells the machine room of queues and of clients.

@@ -30,6 +30,13 @@ pub(crate) struct EncodedBatch {
 }
 
 /// Bytes that a message takes in a batch, at most.
+///
+/// ```
+/// use rocketmq::client::{Message, batch::entry_bytes};
+///
+/// let message = Message::new("Lines", "a line");
+/// assert!(entry_bytes(&message) > message.body.len());
+/// ```
 pub fn entry_bytes(message: &Message) -> usize {
     let properties = message.properties.iter();
     let text: usize = properties.map(|(name, value)| name.len() + value.len() + 2).sum();
@@ -41,7 +48,7 @@ pub fn entry_bytes(message: &Message) -> usize {
 ///
 /// ```
 /// use rocketmq::client::batch::split;
-/// use rocketmq::common::message::Message;
+/// use rocketmq::client::Message;
 ///
 /// let lines: Vec<_> = (0..1000).map(|n| Message::new("Lines", format!("line {n}"))).collect();
 /// assert!(split(&lines, 32 * 1024).all(|batch| batch.len() > 100));

@@ -33,8 +33,7 @@ pub(crate) const DEFAULT_RECONSUME_TIMES: i32 = 16;
 /// Where to look up an offset of a queue.
 ///
 /// ```
-/// use rocketmq::client::{OffsetAt, ProducerOptions};
-/// use rocketmq::common::message::Message;
+/// use rocketmq::client::{Message, OffsetAt, ProducerOptions};
 /// # let site = rocketmq::Standalone::temporary()?;
 /// # let names = site.name_servers();
 ///

@@ -54,7 +54,7 @@ pub enum ConsumeResult {
 ///
 /// let consumer = ConsumerOptions::new("billing")
 ///     .name_servers(names)
-///     .consume_batch(32usize)
+///     .consume_batch(32)
 ///     .subscribe("Orders", "*")
 ///     .start_concurrent(|messages, context| {
 ///         // What comes after the first failure is delivered again in 10 s, wherever it came from.

@@ -20,6 +20,7 @@ use super::error::ClientError;
 use super::hooks::{Hook, Hooks};
 use super::namespace::Namespace;
 use super::offset_store::OffsetStores;
+use super::setting::Setting;
 use super::subscription::Filter;
 use super::validate::{check_group, check_range};
 use crate::common::clock::now_ms;
@@ -50,8 +51,8 @@ macro_rules! options {
         impl $name {
             $($(#[$field_meta])*
             #[must_use]
-            pub fn $field(mut self, value: impl Into<$type>) -> Self {
-                self.$field = value.into();
+            pub fn $field(mut self, value: impl Setting<$type>) -> Self {
+                self.$field = value.into_setting();
                 self
             }
             )*
@@ -81,6 +82,12 @@ impl From<&str> for NameServerList {
     }
 }
 
+impl From<&String> for NameServerList {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
 impl From<String> for NameServerList {
     fn from(text: String) -> Self {
         text.as_str().into()
@@ -97,9 +104,8 @@ impl From<Vec<String>> for NameServerList {
 /// answer. What sees messages is a [`Hook`].
 ///
 /// ```
-/// use rocketmq::client::ProducerOptions;
+/// use rocketmq::client::{Message, ProducerOptions};
 /// use rocketmq::client::config::Interceptor;
-/// use rocketmq::common::message::Message;
 /// use rocketmq::remoting::Command;
 /// use std::sync::Arc;
 /// # let site = rocketmq::Standalone::temporary()?;
@@ -386,6 +392,20 @@ macro_rules! assignment_setter {
 
 options! {
     /// Options of a producer.
+    ///
+    /// ```
+    /// use rocketmq::client::ProducerOptions;
+    /// use std::time::Duration;
+    ///
+    /// let options = ProducerOptions::new("shop")
+    ///     .name_servers("10.0.0.1:9876;10.0.0.2:9876")
+    ///     .send_timeout(Duration::from_secs(10))
+    ///     .attempt_timeout(Duration::from_secs(2)) // Leaves time for the retries.
+    ///     .retries(4)
+    ///     .compress_over(64 * 1024)
+    ///     .avoid_slow_brokers(true)
+    ///     .probe_brokers(true);
+    /// ```
     pub struct ProducerOptions {
         /// What all clients have in common.
         pub client: ClientOptions = ClientOptions::default();
@@ -419,7 +439,7 @@ options! {
         pub create_topic_key: String = topic::AUTO_CREATE_TOPIC.to_owned();
         /// Queues of a topic that does not exist yet.
         pub default_topic_queues: i32 = 4;
-        /// Avoid brokers that were slow or failed (see [`LatencyFaults`](super::fault::LatencyFaults)).
+        /// Avoid brokers that were slow or failed (see `latency_penalties`).
         pub avoid_slow_brokers: bool = false;
         /// With `avoid_slow_brokers`: a send that took so long, and how long its broker is avoided then;
         /// ascending. A failure counts as 30 s.
@@ -469,8 +489,8 @@ options! {
     /// let options = ConsumerOptions::new("billing")
     ///     .name_servers("10.0.0.1:9876")
     ///     .consume_from(ConsumeFromWhere::FirstOffset)
-    ///     .consume_threads(4usize)
-    ///     .consume_batch(32usize)
+    ///     .consume_threads(4)
+    ///     .consume_batch(32)
     ///     .max_reconsume_times(5)
     ///     .subscribe("Orders", "new || paid")
     ///     .subscribe("Bills", Filter::Sql("amount > 100".into()));
@@ -674,7 +694,7 @@ options! {
     /// let options = PullOptions::new("export")
     ///     .name_servers("10.0.0.1:9876")
     ///     .message_model(MessageModel::Broadcasting)
-    ///     .schedule_threads(4usize);
+    ///     .schedule_threads(4);
     /// ```
     pub struct PullOptions {
         /// What all clients have in common.
@@ -750,12 +770,12 @@ mod tests {
 
     #[test]
     fn client_ids() {
-        let options = ClientOptions::default().client_ip("10.0.0.9".to_owned());
+        let options = ClientOptions::default().client_ip("10.0.0.9");
         assert_eq!(options.client_id(true, false), "10.0.0.9@DEFAULT");
         let (one, two) = (options.client_id(false, false), options.client_id(false, false));
         assert!(one.starts_with(&format!("10.0.0.9@{}#", std::process::id())), "{one}");
         assert_ne!(one, two);
-        let options = options.instance_name("app").unit_name("u1".to_owned());
+        let options = options.instance_name("app").unit_name("u1");
         assert_eq!(options.client_id(false, true), "10.0.0.9@app@u1@STREAM");
     }
 
@@ -774,12 +794,12 @@ mod tests {
         options.enter_namespace(&mut group);
         assert_eq!(group, "MQ_INST_1_a%g");
         assert_eq!(options.subgroup(), "nsaddr");
-        assert_eq!(options.unit_name("u".to_owned()).subgroup(), "nsaddr-u?nofix=1");
+        assert_eq!(options.unit_name("u").subgroup(), "nsaddr-u?nofix=1");
     }
 
     #[test]
     fn options_out_of_range_are_named() {
-        let error = ConsumerOptions::new("g").consume_batch(2000usize).check().unwrap_err();
+        let error = ConsumerOptions::new("g").consume_batch(2000).check().unwrap_err();
         assert_eq!(error.to_string(), "consume_batch is 2000, not between 1 and 1024");
         assert!(ConsumerOptions::new("g").check().is_ok());
         assert!(ProducerOptions::new("").check().is_err());

@@ -51,6 +51,15 @@ pub struct PushConsumer {
     inner: Arc<PushInner>,
 }
 
+impl std::fmt::Debug for PushConsumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PushConsumer")
+            .field("client_id", &self.client_id())
+            .field("group", &self.inner.options.group)
+            .finish()
+    }
+}
+
 impl ConsumerOptions {
     /// Starts a consumer whose listener gets messages in any order, on several threads at once. A
     /// panic of the listener counts as [`ConsumeResult::Later`].
@@ -295,6 +304,27 @@ impl PushConsumer {
 
     /// Gives a message back to the group: delivered again after a delay (level 0: the broker
     /// chooses; negative: to the dead-letter topic).
+    ///
+    /// ```
+    /// use rocketmq::client::{ConsumeResult, ConsumerOptions};
+    /// use std::sync::mpsc::channel;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # let names = site.name_servers();
+    ///
+    /// let (to, later) = channel();
+    /// let options = ConsumerOptions::new("billing").name_servers(names).subscribe("Orders", "*");
+    /// let consumer = options.start_concurrent(move |messages, _| {
+    ///     // Taken over: what becomes of them is decided elsewhere.
+    ///     messages.iter().for_each(|message| drop(to.send(message.clone())));
+    ///     ConsumeResult::Success
+    /// })?;
+    /// println!("{} queues in all", consumer.topic_queues("Orders")?.len());
+    /// for message in later.try_iter() {
+    ///     consumer.send_back(&message, 3)?; // It comes again in 10 s.
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_back(
         &self,
         message: &ReceivedMessage,

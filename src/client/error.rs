@@ -7,6 +7,20 @@ use crate::remoting::RemotingError;
 use crate::remoting::protocol::response_code;
 
 /// One attempt of a send: where it went and why it failed.
+///
+/// ```
+/// use rocketmq::client::{Attempt, ClientError};
+///
+/// let report = |error: &ClientError| {
+///     if let ClientError::SendFailed { attempts, elapsed, .. } = error {
+///         for Attempt { broker_name, error } in attempts {
+///             println!("{broker_name}: {error}; busy: {}", error.is_busy());
+///         }
+///         println!("after {elapsed:?}");
+///     }
+/// };
+/// report(&ClientError::NotRunning);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// Broker name.
@@ -35,8 +49,7 @@ pub struct Attempt {
 /// | `Io` | the local offset file | see the reason |
 ///
 /// ```
-/// use rocketmq::client::{ClientError, ProducerOptions};
-/// use rocketmq::common::message::Message;
+/// use rocketmq::client::{ClientError, Message, ProducerOptions};
 /// # let site = rocketmq::Standalone::temporary()?;
 /// # let names = site.name_servers();
 ///

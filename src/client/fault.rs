@@ -29,16 +29,6 @@ struct Fault {
 }
 
 /// Brokers that were used, with their last latency and the time from which they are fit again.
-///
-/// ```
-/// use rocketmq::client::fault::LatencyFaults;
-/// use std::time::Duration;
-///
-/// let faults = LatencyFaults::default();
-/// faults.record("broker-a", Duration::from_millis(3), false);
-/// faults.record("broker-b", Duration::from_millis(700), false); // Avoided for half a minute.
-/// assert!(faults.is_available("broker-a") && !faults.is_available("broker-b"));
-/// ```
 #[derive(Debug)]
 pub struct LatencyFaults {
     /// Ascending by latency.

@@ -199,6 +199,45 @@ impl Consumed {
 }
 
 /// The hooks of a client, in the order in which they are told.
+///
+/// ```
+/// use rocketmq::client::hooks::{
+///     AfterConsume, ConsumeCall, ConsumeOutcome, Consumed, Hook, MessageKind, SendAttempt, SendMode,
+///     TransactionEnd,
+/// };
+/// use rocketmq::client::{ProducerOptions, TransactionState};
+/// use std::sync::Arc;
+///
+/// struct Watch;
+///
+/// impl Hook for Watch {
+///     fn may_send(&self, attempt: &SendAttempt<'_>) -> Result<(), String> {
+///         let transaction = attempt.kind == MessageKind::Half;
+///         match transaction && attempt.mode == SendMode::Oneway {
+///             true => Err("nobody would learn what became of it".to_owned()),
+///             false => Ok(()),
+///         }
+///     }
+///
+///     fn end_transaction(&self, end: &TransactionEnd<'_>) {
+///         if end.state == TransactionState::Rollback {
+///             println!("{} is rolled back", end.message_id);
+///         }
+///     }
+///
+///     fn consume(&self, call: &ConsumeCall<'_>) -> Option<AfterConsume> {
+///         let count = call.messages.len();
+///         Some(Box::new(move |done: &Consumed| {
+///             if done.outcome == ConsumeOutcome::TimeOut {
+///                 println!("{count} messages took {:?}", done.elapsed);
+///             }
+///         }))
+///     }
+/// }
+///
+/// let options = ProducerOptions::new("shop").hook(Arc::new(Watch));
+/// assert_eq!(options.client.hooks.0.len(), 1);
+/// ```
 #[derive(Clone, Default)]
 pub struct Hooks(pub Vec<Arc<dyn Hook>>);
 

@@ -49,6 +49,15 @@ pub struct LitePullConsumer {
     inner: Arc<LiteInner>,
 }
 
+impl std::fmt::Debug for LitePullConsumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LitePullConsumer")
+            .field("client_id", &self.client_id())
+            .field("group", &self.inner.options.group)
+            .finish()
+    }
+}
+
 impl LitePullOptions {
     /// Starts a consumer without queues.
     pub fn start(mut self) -> Result<LitePullConsumer, ClientError> {
@@ -106,8 +115,7 @@ impl LitePullConsumer {
     /// Reads exactly these queues, whoever else reads them.
     ///
     /// ```
-    /// use rocketmq::client::{LitePullOptions, OffsetAt, ProducerOptions};
-    /// use rocketmq::common::message::Message;
+    /// use rocketmq::client::{LitePullOptions, Message, OffsetAt, ProducerOptions};
     /// use std::time::Duration;
     /// # let site = rocketmq::Standalone::temporary()?;
     /// # site.create_topic("Orders", 1)?;
@@ -182,8 +190,7 @@ impl LitePullConsumer {
     /// iterator is dropped are polled next.
     ///
     /// ```
-    /// use rocketmq::client::{ConsumeFromWhere, LitePullOptions, ProducerOptions};
-    /// use rocketmq::common::message::Message;
+    /// use rocketmq::client::{ConsumeFromWhere, LitePullOptions, Message, ProducerOptions};
     /// # let site = rocketmq::Standalone::temporary()?;
     /// # site.create_topic("Orders", 1)?;
     /// # let names = site.name_servers();
@@ -289,6 +296,25 @@ impl LitePullConsumer {
     /// Gives a message back to the group: it comes again after a delay (level 0: the broker chooses;
     /// negative: to the dead-letter topic) in the group's retry topic, which has to be
     /// [subscribed](Self::subscribe) to.
+    ///
+    /// ```
+    /// use rocketmq::client::LitePullOptions;
+    /// use rocketmq::common::topic::retry_topic;
+    /// use std::time::Duration;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # let names = site.name_servers();
+    ///
+    /// let consumer = LitePullOptions::new("audit").name_servers(names).start()?;
+    /// consumer.subscribe("Orders", "*")?;
+    /// consumer.subscribe(&retry_topic("audit"), "*")?;
+    /// for message in consumer.poll_for(Duration::from_millis(10))? {
+    ///     if message.body().is_empty() {
+    ///         consumer.send_back(&message, 0)?;
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_back(
         &self,
         message: &ReceivedMessage,
@@ -402,6 +428,24 @@ impl LitePullConsumer {
 }
 
 /// The messages of a consumer, one after the other; see [`LitePullConsumer::messages`].
+///
+/// ```
+/// use rocketmq::client::{LitePullOptions, Messages};
+/// use std::time::Duration;
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # site.create_topic("Orders", 2)?;
+/// # let names = site.name_servers();
+///
+/// let consumer = LitePullOptions::new("audit").name_servers(&names).start()?;
+/// consumer.subscribe("Orders", "*")?;
+/// // For a script that drains what is there.
+/// let messages: Messages<'_> = consumer.messages().until_idle_for(Duration::from_millis(200));
+/// for message in messages {
+///     println!("{}", message?.text());
+/// }
+/// consumer.set_name_servers(&names);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Messages<'a> {
     consumer: &'a LitePullConsumer,
     batch: Option<Ready>,

@@ -5,6 +5,7 @@
 //! them; only a compressed body is unpacked into memory of its own, when somebody asks for it. A
 //! message is a counted reference to its pull: cloning it copies nothing.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
@@ -16,6 +17,7 @@ use crate::common::message::{Message, MessageExt};
 use crate::common::message_id::MessageId;
 use crate::common::properties::{self, Properties};
 use crate::common::record::{RecordView, read_record};
+use crate::remoting::protocol::bodies::MessageQueue;
 
 /// A compressed body may unpack to so many bytes; a larger one stays packed.
 const INFLATE_LIMIT: usize = 64 * 1024 * 1024;
@@ -23,8 +25,7 @@ const INFLATE_LIMIT: usize = 64 * 1024 * 1024;
 /// A message that a broker stored, received by a consumer.
 ///
 /// ```
-/// use rocketmq::client::{ConsumeFromWhere, LitePullOptions, ProducerOptions};
-/// use rocketmq::common::message::Message;
+/// use rocketmq::client::{ConsumeFromWhere, LitePullOptions, Message, ProducerOptions};
 /// # let site = rocketmq::Standalone::temporary()?;
 /// # site.create_topic("Orders", 1)?;
 /// # let names = site.name_servers();
@@ -110,7 +111,7 @@ pub struct Facts {
 
 /// Where the messages of an answer came from.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// Broker.
     pub broker_name: Arc<str>,
     /// Topic of the queue.
@@ -296,6 +297,11 @@ impl ReceivedMessage {
         }
     }
 
+    /// The body as text; what is no UTF-8 in it shows as U+FFFD.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.body())
+    }
+
     fn unpacked(&self) -> &Unpacked {
         let item = self.item();
         item.unpacked.get_or_init(|| Unpacked::of(item.facts.sys_flag, self.stored_body()))
@@ -318,6 +324,29 @@ impl ReceivedMessage {
     }
 
     /// Payload as the broker stored it.
+    ///
+    /// ```
+    /// use rocketmq::client::{ConsumeFromWhere, LitePullOptions, Message, ProducerOptions};
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # let names = site.name_servers();
+    ///
+    /// let producer = ProducerOptions::new("shop").name_servers(&names).start()?;
+    /// let sent = producer.send(&Message::new("Orders", vec![b'x'; 10_000]).with_property("color", "red"))?;
+    /// let options = LitePullOptions::new("audit").name_servers(names);
+    /// let consumer = options.consume_from(ConsumeFromWhere::FirstOffset).start()?;
+    /// consumer.subscribe("Orders", "*")?;
+    /// let message = consumer.messages().next().ok_or("it was shut down")??;
+    /// // It travelled compressed.
+    /// assert!(message.body().len() == 10_000 && message.stored_body().len() < 1000);
+    /// assert_eq!(message.properties().get("color"), Some("red"));
+    /// assert!(message.properties_text().contains("red"));
+    /// assert_eq!((message.queue(), message.queue_offset()), (sent.queue, sent.queue_offset));
+    /// assert_eq!(message.offset_message_id(), sent.offset_message_id);
+    /// // On its way to another topic.
+    /// producer.send(&Message { topic: "Copies".into(), ..message.to_message() })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stored_body(&self) -> &[u8] {
         &self.pulled.buffer[self.item().body.clone()]
     }
@@ -350,6 +379,20 @@ impl ReceivedMessage {
     /// The broker that it was read from.
     pub fn broker_name(&self) -> &str {
         &self.pulled.broker_name
+    }
+
+    /// The queue that it was read from: of a retried message a queue of the retry topic.
+    pub fn queue(&self) -> MessageQueue {
+        MessageQueue {
+            broker_name: self.broker_name().to_owned(),
+            queue_id: self.facts().queue_id,
+            topic: self.pulled.topic.to_string(),
+        }
+    }
+
+    /// Its offset in the queue.
+    pub fn queue_offset(&self) -> i64 {
+        self.item().facts.queue_offset
     }
 
     /// Offsets, times, hosts and flags.
@@ -388,10 +431,6 @@ impl ReceivedMessage {
             properties: self.properties(),
             body: self.body().to_vec(),
         }
-    }
-
-    pub(crate) fn queue_offset(&self) -> i64 {
-        self.item().facts.queue_offset
     }
 
     /// Bytes that it counts in a cache: those of the body as it came. What it unpacks to is there

@@ -3,8 +3,7 @@
 //! Sending:
 //!
 //! ```
-//! use rocketmq::client::ProducerOptions;
-//! use rocketmq::common::message::Message;
+//! use rocketmq::client::{Message, ProducerOptions};
 //! # let site = rocketmq::Standalone::temporary()?;
 //! # let names = site.name_servers();
 //!
@@ -76,7 +75,7 @@
 //! [`config`] and [`error`], the outside; [`hooks`] and [`namespace`], which everything passes. `instance`, `calls`, `routing` and `presence`, what all
 //! clients share. To send: [`sender`], [`producer`], `async_send`, `lane`, [`batch`], [`transaction`],
 //! [`request_reply`]. To
-//! consume: [`allocate`] and `rebalance` (who gets which queue), [`process_queue`] (what is between
+//! consume: [`allocate`] and `rebalance` (who gets which queue), `process_queue` (what is between
 //! pull and commit), [`pull`] and `push` (the pull loop), [`concurrent`], [`orderly`],
 //! [`offset_store`]; then [`lite_pull`] (its works are `polling`),
 //! [`pull_consumer`] and [`pull_schedule`].
@@ -92,7 +91,7 @@ pub mod concurrent;
 pub mod config;
 pub mod consumer;
 pub mod error;
-pub mod fault;
+mod fault;
 pub mod from_java;
 pub mod hooks;
 mod instance;
@@ -105,7 +104,7 @@ pub mod orderly;
 mod polling;
 mod presence;
 mod probe;
-pub mod process_queue;
+mod process_queue;
 pub mod producer;
 pub mod pull;
 pub mod pull_consumer;
@@ -113,10 +112,11 @@ pub mod pull_schedule;
 mod push;
 mod rebalance;
 pub mod request_reply;
-pub mod route;
+mod route;
 mod routing;
 mod running_info;
 pub mod sender;
+mod setting;
 mod stats;
 pub mod subscription;
 mod topic_watch;
@@ -124,20 +124,23 @@ pub mod transaction;
 mod unreachable;
 pub mod validate;
 
+pub use crate::common::message::Message;
 pub use crate::remoting::protocol::bodies::MessageQueue;
-pub use allocate::AllocateStrategy;
+pub use admin::AdminClient;
+pub use allocate::{AllocateStrategy, Division};
 pub use broker_calls::OffsetAt;
 pub use concurrent::{ConcurrentContext, ConsumeResult};
 pub use config::{
-    Assignment, ClientOptions, ConsumeFromWhere, ConsumerOptions, LitePullOptions, MessageModel,
-    ProducerOptions, PullOptions,
+    Assignment, ClientOptions, ConsumeFromWhere, ConsumerOptions, Interceptor, LitePullOptions,
+    MessageModel, NameServerList, ProducerOptions, PullOptions,
 };
 pub use consumer::PushConsumer;
-pub use error::ClientError;
+pub use error::{Attempt, ClientError};
+pub use hooks::Hook;
 pub use lite_pull::{LitePullConsumer, Messages};
-pub use message::ReceivedMessage;
+pub use message::{Facts, ReceivedMessage};
 pub use namespace::Namespace;
-pub use offset_store::{OffsetFile, OffsetStore};
+pub use offset_store::{OffsetFile, OffsetStore, StoreError};
 pub use orderly::{OrderlyContext, OrderlyResult};
 pub use producer::Producer;
 pub use pull::{PullResult, PullStatus};
@@ -145,5 +148,6 @@ pub use pull_consumer::PullConsumer;
 pub use pull_schedule::PullSchedule;
 pub use request_reply::reply_to;
 pub use sender::{SendResult, SendStatus, Target};
+pub use setting::Setting;
 pub use subscription::Filter;
 pub use transaction::{TransactionProducer, TransactionResult, TransactionState};

@@ -53,6 +53,13 @@ fn cut(name: &str) -> (&str, &str) {
 impl Namespace {
     /// The namespace that an endpoint of an instance stands for: `http://MQ_INST_1_abc.host:80` and
     /// `MQ_INST_1_abc.host:80` are of `MQ_INST_1_abc`; other addresses of none.
+    ///
+    /// ```
+    /// use rocketmq::client::Namespace;
+    ///
+    /// let namespace = Namespace::of_endpoint("http://MQ_INST_1_a.host:80");
+    /// assert_eq!(namespace.name(), Some("MQ_INST_1_a"));
+    /// ```
     pub fn of_endpoint(addr: &str) -> Self {
         let host = addr.trim().rsplit('/').next().unwrap_or_default();
         let instance = host.split('.').next().unwrap_or_default();

@@ -12,8 +12,7 @@
 //! ```
 //! use rocketmq::client::{ConsumeFromWhere, ConsumeResult, ConsumerOptions, MessageQueue};
 //! use rocketmq::client::offset_store::{OffsetStore, StoreError};
-//! # use rocketmq::client::ProducerOptions;
-//! # use rocketmq::common::message::Message;
+//! # use rocketmq::client::{Message, ProducerOptions};
 //! use std::path::{Path, PathBuf};
 //! # use std::sync::mpsc::channel;
 //! # let site = rocketmq::Standalone::temporary()?;

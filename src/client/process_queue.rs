@@ -258,11 +258,6 @@ impl ProcessQueue {
         self.cache().count == 0
     }
 
-    /// Messages wait that no task has taken (orderly: the queue is not drained).
-    pub fn has_waiting(&self) -> bool {
-        !self.cache().waiting.is_empty()
-    }
-
     /// Given up: results of its messages are ignored from now on.
     pub fn drop_queue(&self) {
         self.dropped.store(true, Ordering::SeqCst);

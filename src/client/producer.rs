@@ -23,8 +23,7 @@ const FINISH_LIMIT: Duration = Duration::from_secs(3);
 /// Sends messages of a producer group. Shut down when dropped.
 ///
 /// ```
-/// use rocketmq::client::{ProducerOptions, Target};
-/// use rocketmq::common::message::Message;
+/// use rocketmq::client::{Message, ProducerOptions, Target};
 /// # let site = rocketmq::Standalone::temporary()?;
 /// # let names = site.name_servers();
 ///
@@ -38,6 +37,15 @@ const FINISH_LIMIT: Duration = Duration::from_secs(3);
 /// ```
 pub struct Producer {
     inner: Arc<ProducerInner>,
+}
+
+impl std::fmt::Debug for Producer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer")
+            .field("client_id", &self.client_id())
+            .field("group", &self.inner.sender.options.group)
+            .finish()
+    }
 }
 
 /// What the instance knows of a producer.
@@ -142,8 +150,7 @@ impl Producer {
     /// Sends with another limit than the options'.
     ///
     /// ```
-    /// # use rocketmq::client::{ProducerOptions, Target};
-    /// # use rocketmq::common::message::Message;
+    /// # use rocketmq::client::{Message, ProducerOptions, Target};
     /// # use std::time::Duration;
     /// # let site = rocketmq::Standalone::temporary()?;
     /// # let names = site.name_servers();
@@ -167,8 +174,7 @@ impl Producer {
     /// Sends several messages of one topic in one request. All are stored, or none.
     ///
     /// ```
-    /// use rocketmq::client::ProducerOptions;
-    /// use rocketmq::common::message::Message;
+    /// use rocketmq::client::{Message, ProducerOptions};
     /// # let site = rocketmq::Standalone::temporary()?;
     /// # let names = site.name_servers();
     ///
@@ -183,6 +189,32 @@ impl Producer {
     }
 
     /// The same, to a queue of choice: a selector chooses by the first message.
+    ///
+    /// ```
+    /// use rocketmq::client::{Message, ProducerOptions, Target};
+    /// use std::time::Duration;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # let names = site.name_servers();
+    ///
+    /// let producer = ProducerOptions::new("shop").name_servers(names).start()?;
+    /// let batch = ["one", "two"].map(|body| Message::new("Orders", body));
+    /// let result = producer.send_batch_to(&batch, Target::Key("customer-5"))?;
+    /// let queue = Target::Queue(&result.queue);
+    /// producer.send_batch_within(&batch, queue, Duration::from_secs(10))?;
+    /// # let (to, outcomes) = std::sync::mpsc::channel();
+    /// # let told = to.clone();
+    /// producer.send_batch_async_to(&batch, queue, move |result| {
+    ///     println!("{result:?}");
+    /// #   let _ = told.send(result.is_ok());
+    /// })?;
+    /// producer.send_batch_async(&batch, move |result| {
+    ///     println!("{result:?}");
+    /// #   let _ = to.send(result.is_ok());
+    /// })?;
+    /// # assert!(outcomes.iter().all(|is_ok| is_ok));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_batch_to(
         &self,
         messages: &[Message],
@@ -208,8 +240,7 @@ impl Producer {
     /// Returns the results of the batches that were stored, and the failure that ended it.
     ///
     /// ```
-    /// # use rocketmq::client::ProducerOptions;
-    /// # use rocketmq::common::message::Message;
+    /// # use rocketmq::client::{Message, ProducerOptions};
     /// # let site = rocketmq::Standalone::temporary()?;
     /// # let producer = ProducerOptions::new("p").name_servers(site.name_servers()).start()?;
     /// let lines: Vec<_> = (0..1000).map(|n| Message::new("Lines", format!("line {n}"))).collect();
@@ -238,8 +269,7 @@ impl Producer {
     /// broker connects: both on the caller's thread.
     ///
     /// ```
-    /// use rocketmq::client::ProducerOptions;
-    /// use rocketmq::common::message::Message;
+    /// use rocketmq::client::{Message, ProducerOptions};
     /// use std::sync::mpsc::channel;
     /// # let site = rocketmq::Standalone::temporary()?;
     /// # let names = site.name_servers();
@@ -265,6 +295,31 @@ impl Producer {
     }
 
     /// The same, to a queue of choice.
+    ///
+    /// ```
+    /// use rocketmq::client::{Message, ProducerOptions, Target};
+    /// use std::time::Duration;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # let names = site.name_servers();
+    ///
+    /// let producer = ProducerOptions::new("shop").name_servers(names).start()?;
+    /// # let (to, outcomes) = std::sync::mpsc::channel();
+    /// # let told = to.clone();
+    /// let message = Message::new("Orders", "one book");
+    /// producer.send_async_to(&message, Target::Key("customer-5"), move |result| {
+    ///     println!("{result:?}");
+    /// #   let _ = told.send(result.is_ok());
+    /// })?;
+    /// let limit = Duration::from_secs(10);
+    /// producer.send_async_within(&message, Target::Random, limit, move |result| {
+    ///     println!("{result:?}");
+    /// #   let _ = to.send(result.is_ok());
+    /// })?;
+    /// producer.send_oneway_to(&message, Target::Key("customer-5"))?;
+    /// # assert!(outcomes.iter().all(|is_ok| is_ok));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_async_to(
         &self,
         message: &Message,
@@ -314,8 +369,7 @@ impl Producer {
     /// Sends without an answer: fast, and nobody knows whether it arrived.
     ///
     /// ```
-    /// # use rocketmq::client::ProducerOptions;
-    /// # use rocketmq::common::message::Message;
+    /// # use rocketmq::client::{Message, ProducerOptions};
     /// # let site = rocketmq::Standalone::temporary()?;
     /// # let names = site.name_servers();
     /// # let producer = ProducerOptions::new("shop").name_servers(names).start()?;

@@ -31,6 +31,24 @@ pub enum PullStatus {
 }
 
 /// The answer to a pull.
+///
+/// ```
+/// use rocketmq::client::{ClientOptions, PullConsumer, PullResult, PullStatus};
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # site.create_topic("Orders", 2)?;
+/// # let names = site.name_servers();
+///
+/// let consumer = PullConsumer::start("export", ClientOptions::default().name_servers(names))?;
+/// let queue = &consumer.queues("Orders")?[0];
+/// let result: PullResult = consumer.pull(queue, "*", 0, 32, None)?;
+/// match result.status {
+///     PullStatus::Found | PullStatus::NoMatch => println!("{} messages", result.messages.len()),
+///     PullStatus::NoNewMessage => println!("this is the end"),
+///     PullStatus::OffsetIllegal => println!("not in {}..{}", result.min_offset, result.max_offset),
+/// }
+/// println!("to be pulled next: {}", result.next_offset);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct PullResult {
     /// What was found.

@@ -179,6 +179,15 @@ pub struct PullConsumer {
     closed: AtomicBool,
 }
 
+impl std::fmt::Debug for PullConsumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PullConsumer")
+            .field("client_id", &self.client_id())
+            .field("group", &self.role.group)
+            .finish()
+    }
+}
+
 impl PullConsumer {
     /// Starts a consumer of a group; [`PullOptions::start`] with no more than this.
     pub fn start(group: &str, options: ClientOptions) -> Result<Self, ClientError> {
@@ -202,6 +211,11 @@ impl PullConsumer {
         instance.add_consumer(&group, Arc::downgrade(&shared))?;
         let instance = Arc::clone(instance);
         Ok(Self { role, instance, queues: Mutex::default(), closed: AtomicBool::new(false) })
+    }
+
+    /// The client id.
+    pub fn client_id(&self) -> &str {
+        &self.instance.client_id
     }
 
     /// Takes part in the division of a topic's queues among the members of the group: those that are
@@ -389,6 +403,21 @@ impl PullConsumer {
 
     /// Gives a message back to the group: delivered again after a delay (level 0: the broker
     /// chooses; negative: to the dead-letter topic).
+    ///
+    /// ```
+    /// use rocketmq::client::{ClientOptions, PullConsumer};
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # let names = site.name_servers();
+    ///
+    /// let consumer = PullConsumer::start("export", ClientOptions::default().name_servers(names))?;
+    /// for queue in consumer.queues("Orders")? {
+    ///     for message in consumer.pull(&queue, "*", 0, 32, None)?.messages {
+    ///         consumer.send_back(&message, 0)?; // To the group's retry topic.
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_back(
         &self,
         message: &ReceivedMessage,

@@ -51,6 +51,12 @@ pub struct PullSchedule {
     works: Arc<Works>,
 }
 
+impl std::fmt::Debug for PullSchedule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PullSchedule").field("consumer", &self.works.consumer).finish()
+    }
+}
+
 struct Works {
     consumer: PullConsumer,
     tasks: Mutex<BTreeMap<String, Arc<PullTask>>>,
@@ -104,6 +110,23 @@ impl PullSchedule {
 
     /// Ends [`register`](Self::register): the topic's queues go to other members. A call that runs
     /// comes to its end.
+    ///
+    /// ```
+    /// use rocketmq::client::PullOptions;
+    /// use std::time::Duration;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # let names = site.name_servers();
+    ///
+    /// let options = PullOptions::new("export").name_servers(names).schedule_threads(4);
+    /// let schedule = options.start_schedule()?;
+    /// schedule.register("Orders", |_, queue| {
+    ///     println!("{queue:?}");
+    ///     Duration::from_secs(1)
+    /// })?;
+    /// schedule.unregister("Orders");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn unregister(&self, topic: &str) {
         let consumer = &self.works.consumer;
         consumer.leave(topic);

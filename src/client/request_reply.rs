@@ -93,8 +93,7 @@ impl Producer {
     /// Sends a request and waits for its reply, `timeout` at most for both.
     ///
     /// ```
-    /// use rocketmq::client::{ConsumeFromWhere, ConsumeResult, ConsumerOptions, ProducerOptions, reply_to};
-    /// use rocketmq::common::message::Message;
+    /// use rocketmq::client::{ConsumeFromWhere, ConsumeResult, ConsumerOptions, Message, ProducerOptions, reply_to};
     /// use std::time::Duration;
     /// # let site = rocketmq::Standalone::temporary()?;
     /// # site.create_topic("Questions", 1)?;
@@ -128,6 +127,27 @@ impl Producer {
     }
 
     /// The same, with the request sent to a queue of choice.
+    ///
+    /// ```
+    /// use rocketmq::client::{ClientError, Message, ProducerOptions, Target};
+    /// use std::time::Duration;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # let names = site.name_servers();
+    ///
+    /// let producer = ProducerOptions::new("asking").name_servers(names).start()?;
+    /// let (question, limit) = (Message::new("Orders", "how many?"), Duration::from_millis(300));
+    /// // What belongs to one customer is asked in one queue. Nobody answers here.
+    /// let error = producer.request_to(&question, Target::Key("customer-5"), limit).unwrap_err();
+    /// assert!(matches!(error, ClientError::RequestTimeout { .. }));
+    /// # let (to, told) = std::sync::mpsc::channel();
+    /// producer.request_async_to(&question, Target::Key("customer-5"), limit, move |result| {
+    ///     println!("{result:?}");
+    /// #   let _ = to.send(result.is_err());
+    /// })?;
+    /// # assert!(told.recv()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn request_to(
         &self,
         message: &Message,
@@ -149,8 +169,7 @@ impl Producer {
     /// correlation id.
     ///
     /// ```
-    /// # use rocketmq::client::ProducerOptions;
-    /// # use rocketmq::common::message::Message;
+    /// # use rocketmq::client::{Message, ProducerOptions};
     /// # use std::sync::mpsc::channel;
     /// # use std::time::Duration;
     /// # let site = rocketmq::Standalone::temporary()?;

@@ -40,12 +40,8 @@ impl TopicRoute {
         Self { data, from_template, publish, subscribe, turn }
     }
 
-    /// The next queue in turn, on another broker than `last_broker` if there is one.
-    pub fn next_queue(&self, last_broker: Option<&str>) -> Option<&MessageQueue> {
-        self.next_place(last_broker).map(|at| &self.publish[at])
-    }
-
-    /// The same: where it stands in `publish`.
+    /// The next queue in turn, on another broker than `last_broker` if there is one: where it stands in
+    /// `publish`.
     pub fn next_place(&self, last_broker: Option<&str>) -> Option<usize> {
         let count = self.publish.len();
         if count == 0 {
@@ -196,11 +192,6 @@ impl BrokerTable {
             !addrs.is_empty()
         });
     }
-
-    /// Names and addresses.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &BTreeMap<i64, String>)> {
-        self.0.iter().map(|(name, addrs)| (name.as_str(), addrs))
-    }
 }
 
 /// The port for sends and offsets that heavy pulls do not disturb: two below. An address without
@@ -314,9 +305,10 @@ mod tests {
             false,
         );
         for _ in 0..16 {
-            assert_eq!(route.next_queue(Some("a")).unwrap().broker_name, "b");
+            let at = route.next_place(Some("a")).unwrap();
+            assert_eq!(route.publish[at].broker_name, "b");
         }
-        let one: BTreeSet<_> = (0..8).map(|_| route.next_queue(None).unwrap().clone()).collect();
+        let one: BTreeSet<_> = (0..8).map(|_| route.next_place(None).unwrap()).collect();
         assert_eq!(one.len(), 8);
         let faults = LatencyFaults::default();
         faults.record("a", std::time::Duration::ZERO, true);
@@ -325,7 +317,7 @@ mod tests {
         }
         faults.record("b", std::time::Duration::from_millis(600), false);
         assert_eq!(route.next_fit_queue(&faults).unwrap().broker_name, "a");
-        assert!(TopicRoute::new("T", TopicRouteData::default(), false).next_queue(None).is_none());
+        assert!(TopicRoute::new("T", TopicRouteData::default(), false).next_place(None).is_none());
     }
 
     #[test]

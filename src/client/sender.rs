@@ -56,8 +56,7 @@ pub enum SendStatus {
 /// Where a message was stored.
 ///
 /// ```
-/// use rocketmq::client::{ProducerOptions, SendStatus};
-/// use rocketmq::common::message::Message;
+/// use rocketmq::client::{Message, ProducerOptions, SendStatus};
 /// # let site = rocketmq::Standalone::temporary()?;
 /// # let names = site.name_servers();
 ///
@@ -91,8 +90,7 @@ pub struct SendResult {
 /// Which queue a message goes to.
 ///
 /// ```
-/// use rocketmq::client::{MessageQueue, ProducerOptions, Target};
-/// use rocketmq::common::message::Message;
+/// use rocketmq::client::{Message, MessageQueue, ProducerOptions, Target};
 /// # let site = rocketmq::Standalone::temporary()?;
 /// # let names = site.name_servers();
 ///
@@ -626,7 +624,7 @@ mod tests {
 
     #[test]
     fn a_request_has_the_declared_header() {
-        let sender = sender(ProducerOptions::new("g").compress_over(100usize));
+        let sender = sender(ProducerOptions::new("g").compress_over(100));
         let queue = MessageQueue { broker_name: "b".into(), queue_id: 3, topic: "T".into() };
         let message = Message::new("T", vec![b'x'; 200]).with_tag("a");
         let prepared = sender.prepare(&message).unwrap();

@@ -81,6 +81,18 @@ impl Filter {
     }
 }
 
+impl From<&String> for Filter {
+    fn from(tags: &String) -> Self {
+        tags.as_str().into()
+    }
+}
+
+impl From<String> for Filter {
+    fn from(tags: String) -> Self {
+        tags.as_str().into()
+    }
+}
+
 impl From<&str> for Filter {
     fn from(tags: &str) -> Self {
         Self::Tags(tags.to_owned())

@@ -130,8 +130,7 @@ pub struct TransactionResult {
 /// A producer of transactional messages; an ordinary one too.
 ///
 /// ```
-/// use rocketmq::client::{ProducerOptions, TransactionState};
-/// use rocketmq::common::message::Message;
+/// use rocketmq::client::{Message, ProducerOptions, TransactionState};
 /// # let site = rocketmq::Standalone::temporary()?;
 /// # let names = site.name_servers();
 ///
@@ -150,6 +149,12 @@ pub struct TransactionResult {
 /// ```
 pub struct TransactionProducer {
     producer: Producer,
+}
+
+impl std::fmt::Debug for TransactionProducer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransactionProducer").field("producer", &self.producer).finish()
+    }
 }
 
 impl std::ops::Deref for TransactionProducer {

@@ -79,6 +79,19 @@ pub fn check_topic(name: &str) -> Result<(), ClientError> {
 /// A message that is to be sent to `topic` (its own, or that with a namespace): topic legal and not
 /// the broker's own, body between 1 byte and `max_body_bytes`, properties that survive their string
 /// form.
+///
+/// ```
+/// use rocketmq::client::Message;
+/// use rocketmq::client::validate::{check_group, check_message, check_properties_length, check_range};
+///
+/// assert!(check_group("billing").is_ok() && check_group("DEFAULT_CONSUMER").is_err());
+/// let message = Message::new("Orders", "one book");
+/// assert!(check_message("Orders", &message, 4 << 20).is_ok());
+/// assert!(check_message("Orders", &message, 4).is_err());
+/// assert!(check_properties_length("a\u{1}b").is_ok());
+/// let error = check_range("retries", 11, 0..=10).unwrap_err();
+/// assert_eq!(error.to_string(), "retries is 11, not between 0 and 10");
+/// ```
 pub fn check_message(
     topic: &str,
     message: &Message,

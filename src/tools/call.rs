@@ -29,8 +29,7 @@ impl<'a> Call<'a> {
             Some(list) => list.to_owned(),
             None => std::env::var("NAMESRV_ADDR").unwrap_or_default(),
         };
-        let name_servers = list.split(';').map(str::trim).filter(|addr| !addr.is_empty());
-        let admin = AdminClient::new(name_servers.map(str::to_owned).collect());
+        let admin = AdminClient::new(list);
         Self { arguments, admin, out, err, warnings: 0 }
     }
 

@@ -12,9 +12,7 @@ use crate::client::admin::{PullFrom, address_of};
 use crate::common::json::Json;
 use crate::common::message::MessageExt;
 use crate::common::message_id::MessageId;
-use crate::common::topic::retry_topic;
 use crate::remoting::protocol::bodies::{MessageQueue, TopicRouteData};
-use crate::remoting::protocol::heartbeat::ConsumeType;
 use crate::remoting::protocol::response_code;
 
 /// Group of all pulls of the tool.
@@ -304,8 +302,8 @@ fn print_tracks(call: &mut Call<'_>, message: &MessageExt) -> ToolResult {
         call.out.decorate("WARN: No Consumer")?;
     }
     for group in groups {
-        let (kind, problem) = match track(call, message, &group) {
-            Ok(kind) => (kind, "null".to_owned()),
+        let (kind, problem) = match call.admin.track(message, &group) {
+            Ok(track) => (track.name(), "null".to_owned()),
             Err(ClientError::Broker { code, remark, .. }) => {
                 let is_offline = code == response_code::CONSUMER_NOT_ONLINE;
                 let kind = if is_offline { "NOT_ONLINE" } else { "UNKNOWN" };
@@ -318,38 +316,4 @@ fn print_tracks(call: &mut Call<'_>, message: &MessageExt) -> ToolResult {
         ))?;
     }
     Ok(())
-}
-
-/// Whether a group has consumed a message, as far as its offsets and subscription tell.
-fn track(call: &Call<'_>, message: &MessageExt, group: &str) -> Result<&'static str, ClientError> {
-    let members = call.admin.consumer_connection_of_group(group)?;
-    if members.consume_type == Some(ConsumeType::Actively) {
-        return Ok("PULL");
-    }
-    let topic = &message.message.topic;
-    let host = message.store_host.to_string();
-    let info = call.admin.cluster_info()?;
-    let mut consumed = false;
-    for broker in call.admin.route(&retry_topic(group))?.broker_datas {
-        let Some(addr) = address_of(&broker) else { continue };
-        let known = info.broker_addr_table.get(&broker.broker_name);
-        if known.and_then(|broker| broker.broker_addrs.get(&0)) != Some(&host) {
-            continue;
-        }
-        let stats = call.admin.consume_stats(addr, group, Some(topic))?;
-        consumed |= stats.offset_table.iter().any(|(queue, progress)| {
-            queue.topic == *topic
-                && queue.queue_id == message.queue_id
-                && progress.consumer_offset > message.queue_offset
-        });
-    }
-    if !consumed {
-        return Ok("NOT_CONSUME_YET");
-    }
-    let tags = members.subscription_table.get(topic).map(|sub| &sub.tags_set);
-    let is_wanted = tags.is_none_or(|tags| {
-        tags.is_empty()
-            || tags.iter().any(|tag| tag == "*" || Some(tag.as_str()) == message.message.tag())
-    });
-    Ok(if is_wanted { "CONSUMED" } else { "CONSUMED_BUT_FILTERED" })
 }

@@ -7,7 +7,7 @@ use super::print::Column;
 use super::{SubCommand, ToolError, ToolResult, flag, optional, required};
 use crate::client::ClientError;
 use crate::client::admin::address_of;
-use crate::remoting::protocol::bodies::{MessageQueue, TopicRouteData};
+use crate::remoting::protocol::bodies::TopicRouteData;
 use crate::remoting::protocol::headers::ResetOffsetRequestHeader;
 use crate::remoting::protocol::response_code;
 
@@ -99,7 +99,7 @@ fn run_reset(call: &mut Call<'_>, reset: &Reset) -> ToolResult {
         Err(ToolError::Client(ClientError::Broker {
             code: response_code::CONSUMER_NOT_ONLINE,
             ..
-        })) => in_tables(call, reset, &route),
+        })) => in_tables(call, reset),
         outcome => outcome,
     }
 }
@@ -137,64 +137,21 @@ const OLD_COLUMNS: [Column; 6] = [
     Column::left("#rollbackOffset", "rollbackOffset", 20).gap(0).number(),
 ];
 
-/// A queue and where its group stands.
-struct Standing {
-    queue: MessageQueue,
-    broker_offset: i64,
-    consumer_offset: i64,
-}
-
-fn in_tables(call: &mut Call<'_>, reset: &Reset, route: &TopicRouteData) -> ToolResult {
+fn in_tables(call: &mut Call<'_>, reset: &Reset) -> ToolResult {
     call.out.header(&OLD_COLUMNS)?;
-    for addr in route.broker_datas.iter().filter_map(address_of) {
-        for standing in standings(call, addr, reset)? {
-            let Standing { queue, broker_offset, consumer_offset } = &standing;
-            let target = match reset.timestamp {
-                TO_THE_END => call.admin.max_offset(addr, queue)?,
-                time => call.admin.search_offset(addr, queue, time)?,
-            };
-            let moves = reset.force || target <= *consumer_offset;
-            if moves {
-                call.admin.update_consumer_offset(addr, &reset.group, queue, target)?;
-            }
-            let now_at = if moves { target } else { *consumer_offset };
-            let cells: [&dyn std::fmt::Display; 6] = [
-                &queue.broker_name,
-                &queue.queue_id,
-                broker_offset,
-                consumer_offset,
-                &target,
-                &now_at,
-            ];
-            call.out.row(&OLD_COLUMNS, &cells)?;
-        }
+    let time = Some(reset.timestamp).filter(|time| *time != TO_THE_END);
+    for done in call.admin.reset_offline(&reset.group, &reset.topic, time, reset.force)? {
+        let cells: [&dyn std::fmt::Display; 6] = [
+            &done.queue.broker_name,
+            &done.queue.queue_id,
+            &done.broker_offset,
+            &done.consumer_offset,
+            &done.target,
+            &done.offset,
+        ];
+        call.out.row(&OLD_COLUMNS, &cells)?;
     }
     Ok(())
-}
-
-/// Where the group stands on a broker; a group that was never there stands at the start.
-fn standings(call: &Call<'_>, addr: &str, reset: &Reset) -> Result<Vec<Standing>, ToolError> {
-    let stats = call.admin.consume_stats(addr, &reset.group, Some(&reset.topic))?;
-    let known: Vec<_> = stats
-        .offset_table
-        .into_iter()
-        .filter(|(queue, _)| queue.topic == reset.topic)
-        .map(|(queue, progress)| Standing {
-            queue,
-            broker_offset: progress.broker_offset,
-            consumer_offset: progress.consumer_offset,
-        })
-        .collect();
-    if !known.is_empty() {
-        return Ok(known);
-    }
-    let extents = call.admin.topic_stats(addr, &reset.topic)?.offset_table;
-    let fresh = extents.into_iter().map(|(queue, extent)| Standing {
-        queue,
-        broker_offset: extent.max_offset,
-        consumer_offset: extent.min_offset,
-    });
-    Ok(fresh.collect())
 }
 
 /// Copies the offsets of all topics of a group, on the brokers of the topic named.

@@ -310,9 +310,7 @@ fn topic_status(call: &mut Call<'_>) -> ToolResult {
 
 fn topic_cluster_list(call: &mut Call<'_>) -> ToolResult {
     let topic = call.required("topic")?;
-    let info = call.admin.cluster_info()?;
-    let route = call.admin.route(&topic)?;
-    for cluster in clusters_of(&info, &route) {
+    for cluster in call.admin.clusters_of_topic(&topic)? {
         call.out.row(&[Column::left("", "clusterName", 0)], &[&cluster])?;
     }
     Ok(())

@@ -326,8 +326,8 @@ fn a_slow_listener_stops_the_pulls_not_the_consumer() {
     let consumer = site
         .consumer_options("slow")
         .subscribe("Slow", "*")
-        .cached_messages_per_queue(40usize)
-        .consume_threads(2usize)
+        .cached_messages_per_queue(40)
+        .consume_threads(2)
         .start_concurrent(move |messages, _| {
             while !closed.load(Ordering::Acquire) {
                 std::thread::sleep(Duration::from_millis(5));
@@ -410,7 +410,7 @@ fn the_number_of_consume_threads_changes_while_messages_come() {
     let held = Arc::clone(&hold);
     let consumer = site
         .consumer_options("resized")
-        .consume_threads(1usize)
+        .consume_threads(1)
         .subscribe("Resized", "*")
         .start_concurrent(move |messages, _| {
             peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -571,7 +571,7 @@ fn what_cannot_be_unpacked_is_neither_lost_nor_shown_nor_in_the_way() {
     let orderly = ledger.clone();
     let consumer = site
         .consumer_options("packed-orderly")
-        .consume_batch(4usize)
+        .consume_batch(4)
         .subscribe("Packed", "*")
         .start_orderly(move |messages, _| {
             orderly.note(messages);
@@ -590,7 +590,7 @@ fn what_cannot_be_unpacked_is_neither_lost_nor_shown_nor_in_the_way() {
     let ledger = Ledger::default();
     let consumer = site
         .consumer_options("packed")
-        .consume_batch(4usize)
+        .consume_batch(4)
         .max_reconsume_times(0)
         .subscribe("Packed", "*")
         .start_concurrent(ledger.listener())

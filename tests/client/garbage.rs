@@ -239,7 +239,7 @@ fn illegal_calls_of_consumers_and_batches_are_refused() {
     }
     let options = || LitePullOptions::new("g").client(client.clone());
     invalid("batch", options().pull_batch(0).start().map(drop));
-    let schedule = PullOptions::new("g").client(client.clone()).schedule_threads(0usize);
+    let schedule = PullOptions::new("g").client(client.clone()).schedule_threads(0);
     invalid("threads", schedule.start_schedule().map(drop));
 
     let lite = options().start().unwrap();

@@ -207,7 +207,7 @@ fn answers_that_come_late_or_twice_reach_nobody() {
     let start = |group: &str, timeout: Duration| {
         let client = ClientOptions::default().name_servers(addr(&at)).instance_name("late");
         let options = ProducerOptions::new(group).client(client);
-        options.send_timeout(timeout).retries(0u32).start().unwrap()
+        options.send_timeout(timeout).retries(0).start().unwrap()
     };
     let (impatient, producer) = (start("impatient", SHORT), start("hostile", BOUND));
     let message = Message::new("T", "x");
@@ -242,7 +242,7 @@ fn illegal_arguments_are_refused_before_anybody_is_asked() {
     let options = || ConsumerOptions::new("group").name_servers(nobody);
     assert!(options().subscribe("a topic", "*").start_concurrent(listener).is_err());
     assert!(options().subscribe("T", "||").start_concurrent(listener).is_err());
-    assert!(options().consume_threads(0usize).start_concurrent(listener).is_err());
+    assert!(options().consume_threads(0).start_concurrent(listener).is_err());
     let producer = producer(nobody);
     let refused = |message: Message| {
         let error = producer.send(&message).unwrap_err();

@@ -160,7 +160,7 @@ fn address_server(answers: Vec<String>) -> String {
 fn name_servers_from_an_address_server() {
     let site = Site::start("Found", 1);
     let options = |domain: &str| {
-        let client = ClientOptions::default().name_servers("").unit_name("u1".to_owned());
+        let client = ClientOptions::default().name_servers("").unit_name("u1");
         let client = client.name_server_domain(domain.to_owned()).name_server_subgroup("mine");
         ProducerOptions::new("finders").client(client)
     };

@@ -15,6 +15,32 @@ use crate::remoting::protocol::request_code;
 
 impl AdminClient {
     /// The runtime table of a broker (28).
+    ///
+    /// ```
+    /// use rocketmq::client::admin::{AdminClient, address_of};
+    /// use rocketmq::remoting::protocol::request_code::CLEAN_UNUSED_TOPIC;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # let names = site.name_servers();
+    /// let admin = AdminClient::new(names);
+    /// let route = admin.route("Orders")?;
+    /// let broker = address_of(&route.broker_datas[0]).ok_or("no address")?;
+    /// println!("{:?} messages came", admin.runtime_info(broker)?.get("msgPutTotalTodayNow"));
+    /// admin.update_broker_config(broker, "defaultTopicQueueNums=4")?;
+    /// assert!(admin.broker_config(broker)?.contains("defaultTopicQueueNums=4"));
+    /// println!("{:?}", admin.ha_status(broker)?);
+    /// // Entries 0 to 9 of a queue, once it has some. The group, if there is one, says what its filter
+    /// // makes of them.
+    /// if let Ok(entries) = admin.consume_queue(broker, ("Orders", 0), (0, 10), None) {
+    ///     println!("{} of {}", entries.queue_data.map_or(0, |entries| entries.len()), entries.max_queue_index);
+    /// }
+    /// // Of the last minute, hour and day; an error before the first message.
+    /// if let Ok(stats) = admin.broker_stats(broker, "TOPIC_PUT_NUMS", "Orders") {
+    ///     println!("{} a second", stats.stats_minute.tps);
+    /// }
+    /// admin.trigger(broker, CLEAN_UNUSED_TOPIC)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn runtime_info(&self, addr: &str) -> AdminResult<BTreeMap<String, String>> {
         let request = Command::request(request_code::GET_BROKER_RUNTIME_INFO);
         self.ask::<KvTable>(addr, request).map(|table| table.table)

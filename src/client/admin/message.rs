@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    AdminClient, AdminResult, LONG_LIMIT, REQUEST_LIMIT, address_of, header_of, not_understood,
-    refused, with,
-};
+use super::{AdminClient, AdminResult, address_of, header_of, not_understood, refused, with};
 use crate::client::ClientError;
 use crate::common::compression;
 use crate::common::message::{Message, MessageExt};
@@ -15,7 +12,8 @@ use crate::common::topic::AUTO_CREATE_TOPIC;
 use crate::common::{clock, message_id, sys_flag};
 use crate::remoting::command::Command;
 use crate::remoting::protocol::admin_headers::{
-    QueryMessageRequestHeader, UNIQUE_KEY_QUERY, ViewMessageRequestHeader,
+    QueryMessageRequestHeader, ResumeCheckHalfMessageRequestHeader, UNIQUE_KEY_QUERY,
+    ViewMessageRequestHeader,
 };
 use crate::remoting::protocol::bodies::{ConsumeDirectlyResult, MessageQueue};
 use crate::remoting::protocol::headers::{
@@ -103,6 +101,39 @@ pub struct PullFrom<'a> {
 
 impl AdminClient {
     /// The message at a position of the commit log (33).
+    ///
+    /// ```
+    /// use rocketmq::client::Message;
+    /// use rocketmq::client::admin::{AdminClient, PullFrom, PullStatus, address_of};
+    /// use std::time::Duration;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # let names = site.name_servers();
+    /// let admin = AdminClient::new(names);
+    /// let route = admin.route("Orders")?;
+    /// let broker = address_of(&route.broker_datas[0]).ok_or("no address")?;
+    /// let queue = admin.topic_stats(broker, "Orders")?.offset_table.into_keys().next().ok_or("none")?;
+    /// let sent = admin.send(broker, &queue, "shop", &Message::new("Orders", "one book"))?;
+    /// assert_eq!(sent.status, "SEND_OK");
+    /// let from = PullFrom {
+    ///     group: "audit",
+    ///     queue: &queue,
+    ///     offset: sent.queue_offset,
+    ///     max_messages: 32,
+    ///     expression: "*",
+    ///     hold: Duration::from_secs(5),
+    /// };
+    /// let pulled = admin.pull(broker, &from)?;
+    /// assert_eq!((pulled.status, pulled.messages.len()), (PullStatus::Found, 1));
+    /// let message = admin.view_message(broker, pulled.messages[0].commit_log_offset)?;
+    /// assert_eq!(message.message.body, b"one book");
+    /// // A member of a group that is online consumes it at once, and tells what came of it.
+    /// let id = &sent.offset_message_id;
+    /// assert!(admin.consume_directly(broker, "billing", "10.0.0.9@1#1", id).is_err(), "it is not");
+    /// // A half message whose transaction was checked too often is checked again.
+    /// assert!(admin.resume_check(broker, id).is_err(), "it is none");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn view_message(&self, addr: &str, offset: i64) -> AdminResult<MessageExt> {
         let request = with(request_code::VIEW_MESSAGE_BY_ID, &ViewMessageRequestHeader { offset });
         let mut messages = messages_of(addr, &self.call(addr, request)?)?;
@@ -141,7 +172,7 @@ impl AdminClient {
         let mut failure = None;
         let mut answered = false;
         for addr in self.route(topic)?.broker_datas.iter().filter_map(address_of) {
-            match self.call_within(addr, request.clone(), LONG_LIMIT) {
+            match self.call_within(addr, request.clone(), self.long_limit()) {
                 Ok(answer) => {
                     answered = true;
                     found.extend(messages_of(addr, &answer)?.into_iter().filter(matches));
@@ -172,7 +203,18 @@ impl AdminClient {
             msg_id: Some(offset_message_id.to_owned()),
             broker_name: None,
         };
-        self.ask_within(addr, with(request_code::CONSUME_MESSAGE_DIRECTLY, &header), LONG_LIMIT)
+        self.ask_within(
+            addr,
+            with(request_code::CONSUME_MESSAGE_DIRECTLY, &header),
+            self.long_limit(),
+        )
+    }
+
+    /// Has a half message that was given up checked again from the start (323).
+    pub fn resume_check(&self, addr: &str, offset_message_id: &str) -> AdminResult<()> {
+        let header =
+            ResumeCheckHalfMessageRequestHeader { msg_id: Some(offset_message_id.to_owned()) };
+        self.call(addr, with(request_code::RESUME_CHECK_HALF_MESSAGE, &header)).map(drop)
     }
 
     /// Pulls messages (11). The subscription travels along, so the group need not be online.
@@ -196,7 +238,7 @@ impl AdminClient {
             broker_name: Some(from.queue.broker_name.clone()),
         };
         let request = with(request_code::PULL_MESSAGE, &header);
-        let answer = self.call_any_code(addr, request, REQUEST_LIMIT + from.hold)?;
+        let answer = self.call_any_code(addr, request, self.limit + from.hold)?;
         let status = match answer.code {
             response_code::SUCCESS => PullStatus::Found,
             response_code::PULL_NOT_FOUND => PullStatus::NoNewMessage,
@@ -252,7 +294,7 @@ impl AdminClient {
             broker_name: Some(queue.broker_name.clone()),
         };
         let request = with(request_code::SEND_MESSAGE_V2, &header).with_body(message.body.clone());
-        let answer = self.call_any_code(addr, request, REQUEST_LIMIT)?;
+        let answer = self.call_any_code(addr, request, self.limit)?;
         let status = match answer.code {
             response_code::SUCCESS => "SEND_OK",
             response_code::FLUSH_DISK_TIMEOUT => "FLUSH_DISK_TIMEOUT",

@@ -5,6 +5,7 @@
 //! files by what they are about: `name_server`, `topic`, `group`, `broker`, `offset`, `message`. What
 //! the sub-commands of `mqadmin` print is in [`tools`](crate::tools).
 
+mod across;
 mod broker;
 mod group;
 mod message;
@@ -16,7 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ClientError;
+use super::config::{Interceptors, NameServerList};
 use crate::common::json::{FromJson, Json};
+use crate::remoting::RemotingError;
 use crate::remoting::client::RemotingClient;
 use crate::remoting::command::Command;
 use crate::remoting::config::ClientConfig;
@@ -24,12 +27,13 @@ use crate::remoting::header::Header;
 use crate::remoting::protocol::bodies::{BrokerData, ClusterInfo};
 use crate::remoting::protocol::response_code;
 
+pub use across::{MessageTrack, Reset};
 pub use message::{PullFrom, PullStatus, Pulled, Sent};
 
 /// Limit of a request, as in Java's tools.
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(5);
-/// Limit of requests that a broker relays to a client or computes at length.
-const LONG_LIMIT: Duration = Duration::from_secs(15);
+/// So much longer may requests take that a broker relays to a client or computes at length.
+const LONGER: u32 = 3;
 
 /// The outcome of a call.
 pub type AdminResult<T> = Result<T, ClientError>;
@@ -43,7 +47,7 @@ pub type AdminResult<T> = Result<T, ClientError>;
 /// # site.create_topic("Orders", 2)?;
 /// # let names = site.name_servers();
 ///
-/// let admin = AdminClient::new(vec![names]);
+/// let admin = AdminClient::new(names);
 /// let route = admin.route("Orders")?;
 /// let broker = address_of(&route.broker_datas[0]).ok_or("no address")?;
 /// for (queue, extent) in admin.topic_stats(broker, "Orders")?.offset_table {
@@ -58,6 +62,8 @@ pub type AdminResult<T> = Result<T, ClientError>;
 pub struct AdminClient {
     remoting: Arc<RemotingClient>,
     name_servers: Vec<String>,
+    limit: Duration,
+    interceptor: Interceptors,
 }
 
 impl std::fmt::Debug for AdminClient {
@@ -73,6 +79,20 @@ pub fn address_of(broker: &BrokerData) -> Option<&str> {
 
 /// All broker addresses of a cluster; with `masters_only` those with id 0. An unknown cluster is an
 /// error.
+///
+/// ```
+/// use rocketmq::client::admin::{AdminClient, AdminResult, addresses_of_cluster};
+/// # let site = rocketmq::Standalone::temporary()?;
+/// # site.create_topic("Orders", 2)?;
+/// # let names = site.name_servers();
+/// let admin = AdminClient::new(names);
+/// let masters = addresses_of_cluster(&admin.cluster_info()?, "DefaultCluster", true)?;
+/// let count = |broker: &String| -> AdminResult<usize> {
+///     Ok(admin.topic_configs(broker)?.topic_config_table.len())
+/// };
+/// println!("{} topics", count(&masters[0])?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn addresses_of_cluster(
     info: &ClusterInfo,
     cluster: &str,
@@ -91,9 +111,39 @@ pub fn addresses_of_cluster(
 }
 
 impl AdminClient {
-    /// A client of these name servers (`host:port`); with none it can only talk to brokers.
-    pub fn new(name_servers: Vec<String>) -> Self {
-        Self { remoting: RemotingClient::new(ClientConfig::default()), name_servers }
+    /// A client of these name servers (`host:port`, separated by `;`); with none it can only talk to
+    /// brokers.
+    pub fn new(name_servers: impl Into<NameServerList>) -> Self {
+        Self {
+            remoting: RemotingClient::new(ClientConfig::default()),
+            name_servers: name_servers.into().0,
+            limit: REQUEST_LIMIT,
+            interceptor: Interceptors::default(),
+        }
+    }
+
+    /// Sets the limit of a request, 5 s by default. What a broker relays to a client, or computes at
+    /// length, has three times as much.
+    ///
+    /// ```
+    /// use rocketmq::client::admin::AdminClient;
+    /// use std::time::Duration;
+    ///
+    /// let admin = AdminClient::new("10.0.0.1:9876;10.0.0.2:9876").limit(Duration::from_secs(1));
+    /// assert_eq!(admin.name_servers().len(), 2);
+    /// admin.shutdown();
+    /// ```
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Sets what sees every request and may add fields to it, such as credentials; and every answer.
+    #[must_use]
+    pub fn interceptor(mut self, interceptor: impl Into<Interceptors>) -> Self {
+        self.interceptor = interceptor.into();
+        self
     }
 
     /// The name servers.
@@ -108,12 +158,34 @@ impl AdminClient {
 
     // Calls.
 
+    /// One request, and its answer with whatever code.
+    fn exchange(
+        &self,
+        addr: &str,
+        mut request: Command,
+        limit: Duration,
+    ) -> Result<Command, RemotingError> {
+        let Some(interceptor) = &self.interceptor.0 else {
+            return self.remoting.call(addr, request, limit);
+        };
+        interceptor.before_request(addr, &mut request);
+        let code = request.code;
+        let answer = self.remoting.call(addr, request, limit)?;
+        interceptor.after_response(addr, code, &answer);
+        Ok(answer)
+    }
+
     fn call_any_code(&self, addr: &str, request: Command, limit: Duration) -> AdminResult<Command> {
-        self.remoting.call(addr, request, limit).map_err(ClientError::Remoting)
+        self.exchange(addr, request, limit).map_err(ClientError::Remoting)
+    }
+
+    /// The limit of what takes long.
+    fn long_limit(&self) -> Duration {
+        self.limit.saturating_mul(LONGER)
     }
 
     fn call(&self, addr: &str, request: Command) -> AdminResult<Command> {
-        self.call_within(addr, request, REQUEST_LIMIT)
+        self.call_within(addr, request, self.limit)
     }
 
     fn call_within(&self, addr: &str, request: Command, limit: Duration) -> AdminResult<Command> {
@@ -125,7 +197,7 @@ impl AdminClient {
     fn call_name_server(&self, request: Command) -> AdminResult<(Command, &str)> {
         let mut last = None;
         for addr in &self.name_servers {
-            match self.remoting.call(addr, request.clone(), REQUEST_LIMIT) {
+            match self.exchange(addr, request.clone(), self.limit) {
                 Ok(answer) if answer.code == response_code::SUCCESS => return Ok((answer, addr)),
                 Ok(answer) => return Err(refused(addr, answer)),
                 Err(error) => last = Some(error),
@@ -154,7 +226,7 @@ impl AdminClient {
     }
 
     fn ask<T: FromJson>(&self, addr: &str, request: Command) -> AdminResult<T> {
-        self.ask_within(addr, request, REQUEST_LIMIT)
+        self.ask_within(addr, request, self.limit)
     }
 
     fn ask_within<T: FromJson>(

@@ -1,13 +1,16 @@
 //! Calls to name servers: routes, permissions, the KV table, configuration.
 
+use std::collections::BTreeMap;
+
 use super::{AdminClient, AdminResult, header_of, text_of, with};
 use crate::client::ClientError;
 use crate::remoting::command::Command;
-use crate::remoting::protocol::bodies::{ClusterInfo, TopicList, TopicRouteData};
+use crate::remoting::protocol::bodies::{ClusterInfo, KvTable, TopicList, TopicRouteData};
 use crate::remoting::protocol::headers::GetRouteInfoRequestHeader;
 use crate::remoting::protocol::namesrv_headers::{
     AddWritePermResponseHeader, BrokerNameHeader, DeleteTopicInNamesrvHeader,
-    GetKvConfigResponseHeader, KvConfigHeader, WipeWritePermResponseHeader,
+    GetKvConfigResponseHeader, GetTopicsByClusterHeader, KvConfigHeader,
+    WipeWritePermResponseHeader,
 };
 use crate::remoting::protocol::{request_code, response_code};
 
@@ -33,8 +36,37 @@ impl AdminClient {
     }
 
     /// All topics (206).
+    ///
+    /// ```
+    /// use rocketmq::client::AdminClient;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # let names = site.name_servers();
+    /// let admin = AdminClient::new(names);
+    /// assert!(admin.topic_list()?.contains(&"Orders".to_owned()));
+    /// assert!(admin.topics_of_cluster("DefaultCluster")?.contains(&"Orders".to_owned()));
+    /// admin.put_kv("shop", "currency", "EUR")?;
+    /// assert_eq!(admin.get_kv("shop", "currency")?.as_deref(), Some("EUR"));
+    /// assert_eq!(admin.kv_of("shop")?.len(), 1);
+    /// admin.delete_kv("shop", "currency")?;
+    /// // These go to one name server.
+    /// let one = &admin.name_servers()[0].clone();
+    /// println!("{} topics are read only at broker-a", admin.wipe_write_perm(one, "broker-a")?);
+    /// admin.add_write_perm(one, "broker-a")?;
+    /// admin.update_name_server_config(one, "orderMessageEnable=false")?;
+    /// assert!(admin.name_server_config(one)?.contains("orderMessageEnable=false"));
+    /// admin.delete_topic_in_name_server(one, "Orders", None)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn topic_list(&self) -> AdminResult<Vec<String>> {
         let request = Command::request(request_code::GET_ALL_TOPIC_LIST_FROM_NAMESERVER);
+        self.ask_name_server::<TopicList>(request).map(|list| list.topic_list)
+    }
+
+    /// Topics of the brokers of a cluster (224).
+    pub fn topics_of_cluster(&self, cluster: &str) -> AdminResult<Vec<String>> {
+        let header = GetTopicsByClusterHeader { cluster: Some(cluster.to_owned()) };
+        let request = with(request_code::GET_TOPICS_BY_CLUSTER, &header);
         self.ask_name_server::<TopicList>(request).map(|list| list.topic_list)
     }
 
@@ -90,6 +122,18 @@ impl AdminClient {
             }
             Err(ClientError::Broker { code: response_code::QUERY_NOT_FOUND, .. }) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// All entries of a KV namespace (219); none of one that does not exist.
+    pub fn kv_of(&self, namespace: &str) -> AdminResult<BTreeMap<String, String>> {
+        let request =
+            with(request_code::GET_KVLIST_BY_NAMESPACE, &kv_header(namespace, None, None));
+        match self.ask_name_server::<KvTable>(request) {
+            Err(ClientError::Broker { code: response_code::QUERY_NOT_FOUND, .. }) => {
+                Ok(BTreeMap::new())
+            }
+            table => table.map(|table| table.table),
         }
     }
 

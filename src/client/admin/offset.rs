@@ -5,15 +5,49 @@ use std::collections::BTreeMap;
 use super::{AdminClient, AdminResult, header_of, with};
 use crate::client::ClientError;
 use crate::remoting::command::Command;
+use crate::remoting::protocol::admin_headers::CloneGroupOffsetRequestHeader;
 use crate::remoting::protocol::bodies::{MessageQueue, OffsetTable};
 use crate::remoting::protocol::headers::{
     OffsetResponseHeader, QueryConsumerOffsetRequestHeader, QueueRequestHeader,
-    ResetOffsetRequestHeader, SearchOffsetRequestHeader, UpdateConsumerOffsetRequestHeader,
+    ResetOffsetRequestHeader, SearchOffsetRequestHeader, TimestampResponseHeader,
+    UpdateConsumerOffsetRequestHeader,
 };
 use crate::remoting::protocol::{request_code, response_code};
 
 impl AdminClient {
     /// Next offset of a queue (30).
+    ///
+    /// ```
+    /// use rocketmq::client::admin::{AdminClient, address_of};
+    /// use rocketmq::client::{Message, ProducerOptions};
+    /// use rocketmq::remoting::protocol::headers::ResetOffsetRequestHeader;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # let names = site.name_servers();
+    /// # let admin = AdminClient::new(names.as_str());
+    /// # let route = admin.route("Orders")?;
+    /// # let broker = address_of(&route.broker_datas[0]).ok_or("no address")?;
+    /// let producer = ProducerOptions::new("shop").name_servers(names).start()?;
+    /// let queue = producer.send(&Message::new("Orders", "one book"))?.queue;
+    /// # while admin.max_offset(broker, &queue)? < 1 {}
+    /// assert_eq!((admin.min_offset(broker, &queue)?, admin.max_offset(broker, &queue)?), (0, 1));
+    /// let stored = admin.earliest_store_time(broker, &queue)?;
+    /// assert_eq!(admin.search_offset(broker, &queue, stored)?, 0);
+    /// // Where a group stands, whether it is online or not.
+    /// admin.update_consumer_offset(broker, "billing", &queue, 1)?;
+    /// assert_eq!(admin.consumer_offset(broker, "billing", &queue)?, Some(1));
+    /// admin.clone_offsets(broker, "billing", "audit", Some("Orders"), true)?;
+    /// assert_eq!(admin.consumer_offset(broker, "audit", &queue)?, Some(1));
+    /// // Its members, if there are any, start over.
+    /// let header = ResetOffsetRequestHeader {
+    ///     topic: "Orders".into(),
+    ///     group: "billing".into(),
+    ///     timestamp: stored,
+    ///     is_force: true,
+    /// };
+    /// assert!(admin.reset_offset(broker, &header).is_err(), "there is none");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn max_offset(&self, addr: &str, queue: &MessageQueue) -> AdminResult<i64> {
         self.queue_offset(addr, with(request_code::GET_MAX_OFFSET, &queue_header(queue)))
     }
@@ -37,6 +71,32 @@ impl AdminClient {
             broker_name: Some(queue.broker_name.clone()),
         };
         self.queue_offset(addr, with(request_code::SEARCH_OFFSET_BY_TIMESTAMP, &header))
+    }
+
+    /// When the first message of a queue was stored, ms (32); -1 without one.
+    pub fn earliest_store_time(&self, addr: &str, queue: &MessageQueue) -> AdminResult<i64> {
+        let request = with(request_code::GET_EARLIEST_MSG_STORETIME, &queue_header(queue));
+        let answer = self.call(addr, request)?;
+        header_of::<TimestampResponseHeader>(addr, &answer).map(|header| header.timestamp)
+    }
+
+    /// Copies the offsets of a group to another one (314): of one topic, or of all; `offline`: also of topics
+    /// that nobody of the group subscribes to now.
+    pub fn clone_offsets(
+        &self,
+        addr: &str,
+        from_group: &str,
+        to_group: &str,
+        topic: Option<&str>,
+        offline: bool,
+    ) -> AdminResult<()> {
+        let header = CloneGroupOffsetRequestHeader {
+            src_group: from_group.to_owned(),
+            dest_group: to_group.to_owned(),
+            topic: topic.map(str::to_owned),
+            offline,
+        };
+        self.call(addr, with(request_code::CLONE_GROUP_OFFSET, &header)).map(drop)
     }
 
     fn queue_offset(&self, addr: &str, request: Command) -> AdminResult<i64> {

@@ -10,6 +10,25 @@ use crate::remoting::protocol::request_code;
 
 impl AdminClient {
     /// Creates a topic on a broker, or replaces its settings (17).
+    ///
+    /// ```
+    /// use rocketmq::client::admin::{AdminClient, address_of};
+    /// use rocketmq::remoting::protocol::bodies::TopicConfig;
+    /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
+    /// # let names = site.name_servers();
+    /// let admin = AdminClient::new(names);
+    /// let route = admin.route("Orders")?;
+    /// let broker = address_of(&route.broker_datas[0]).ok_or("no address")?;
+    /// let bills = TopicConfig { topic_name: "Bills".into(), ..TopicConfig::default() };
+    /// admin.create_topic(broker, &bills)?;
+    /// assert!(admin.topic_configs(broker)?.topic_config_table.contains_key("Bills"));
+    /// assert_eq!(admin.topic_stats(broker, "Bills")?.offset_table.len(), 16);
+    /// assert!(admin.groups_of_topic(broker, "Bills")?.is_empty());
+    /// admin.delete_topic(broker, "Bills")?;
+    /// assert!(admin.system_topics(broker)?.contains(&"TBW102".to_owned()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create_topic(&self, addr: &str, config: &TopicConfig) -> AdminResult<()> {
         let header = CreateTopicRequestHeader {
             topic: config.topic_name.clone(),
