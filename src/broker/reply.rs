@@ -80,11 +80,11 @@ fn check(
     header: &SendHeader<'_>,
     connection: &Connection,
 ) -> Result<i32, Refusal> {
-    let topic = writable_topic(broker, config, header, connection)?;
+    let rules = writable_topic(broker, config, header, connection)?;
     if header.queue_id >= 0 {
         return Ok(header.queue_id);
     }
-    random_queue(topic.write_queue_nums)
+    random_queue(rules.write_queues)
         .ok_or_else(|| Refusal::new(code::SYSTEM_ERROR, "the topic has no queue to write to"))
 }
 

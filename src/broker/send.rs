@@ -12,19 +12,17 @@ use super::config::BrokerConfig;
 use super::put_message::{self, Waiting, Wishes};
 use super::recall::RecallHandle;
 use super::timed::{self, Due};
+use super::topics::SendRules;
 use super::{Answer, Broker, FAQ, Refusal};
 use crate::common::clock::now_ms;
 use crate::common::message_id::MessageId;
 use crate::common::properties::{self, CLUSTER, UNIQUE_KEY};
 use crate::common::record::RecordFields;
-use crate::common::sys_flag;
 use crate::common::topic::{
-    DLQ_PREFIX, OFFSET_MOVED_EVENT, PERM_READ, PERM_WRITE, RETRY_PREFIX, SCHEDULE_TOPIC,
-    SELF_TEST_TOPIC, TIMER_TOPIC, TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC,
-    TRANS_OP_HALF_TOPIC, dlq_topic, validate_topic,
+    DLQ_PREFIX, PERM_READ, PERM_WRITE, RETRY_PREFIX, SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC,
+    dlq_topic, is_written_by_broker_only, validate_topic,
 };
 use crate::remoting::connection::ReplyTo;
-use crate::remoting::protocol::bodies::TopicConfig;
 use crate::remoting::protocol::response_code as code;
 use crate::remoting::protocol::send_header::SendHeader;
 use crate::remoting::{Command, Connection};
@@ -39,7 +37,7 @@ const MAX_PROPERTIES_BYTES: usize = 32_767;
 /// A send to a topic that exists waits for nothing: the store's put does not, in any mode. Making
 /// a topic writes a file and tells the name servers.
 pub fn is_short(broker: &Broker, request: &Command) -> bool {
-    SendHeader::topic_of(request).is_some_and(|topic| broker.topics.contains(topic))
+    SendHeader::topic_of(request).is_some_and(|topic| broker.topics.send_rules(topic).is_some())
 }
 
 /// Why sends and send-backs are refused before they are queued; `None` if they are not.
@@ -131,13 +129,13 @@ fn put<'a>(
     request: &Command,
     header: &SendHeader<'a>,
 ) -> Result<(Sent<'a>, PutOutcome), Failure> {
-    let topic_config = writable_topic(broker, config, header, connection)?;
-    let queue_id = choose_queue(header.queue_id, topic_config.write_queue_nums)?;
+    let rules = writable_topic(broker, config, header, connection)?;
+    let queue_id = choose_queue(header.queue_id, rules.write_queues)?;
     let record = RecordFields {
         topic: header.topic,
         queue_id,
         flag: header.flag,
-        sys_flag: header.sys_flag | filter_type_bits(&topic_config),
+        sys_flag: header.sys_flag | rules.sys_flag,
         born_timestamp: header.born_timestamp,
         born_host: connection.peer_addr(),
         store_host: broker.store_host,
@@ -163,7 +161,7 @@ fn put<'a>(
     }
     let waiting = Waiting {
         max_level: broker.delay.levels().max_level(),
-        due: timed::due(broker, &wishes, record.sys_flag, now_ms())?,
+        due: timed::due(broker, &wishes, record.sys_flag)?,
     };
     let placed = put_message::place(
         &topic,
@@ -220,7 +218,7 @@ fn put_batch(
         let problem = "a batch cannot be delayed; put the delay level on single messages";
         return Err(Refusal::new(code::MESSAGE_ILLEGAL, problem).into());
     }
-    if timed::due(broker, &wishes, record.sys_flag, now_ms())?.is_some() {
+    if timed::due(broker, &wishes, record.sys_flag)?.is_some() {
         let problem = "a batch cannot be timed; put the time on single messages";
         return Err(Refusal::new(code::MESSAGE_ILLEGAL, problem).into());
     }
@@ -262,7 +260,7 @@ pub fn writable_topic(
     config: &BrokerConfig,
     header: &SendHeader<'_>,
     connection: &Connection,
-) -> Result<Arc<TopicConfig>, Refusal> {
+) -> Result<SendRules, Refusal> {
     let start = config.start_accept_send_request_time_stamp;
     if start > 0 && now_ms() < start {
         return Err(Refusal::new(
@@ -271,22 +269,18 @@ pub fn writable_topic(
         ));
     }
     let topic = header.topic;
-    let known = broker.topics.get(topic);
-    if config.broker_permission & PERM_WRITE == 0 && known.as_ref().is_some_and(|t| t.order) {
+    let known = broker.topics.send_rules(topic);
+    if config.broker_permission & PERM_WRITE == 0 && known.is_some_and(|rules| rules.order) {
         return Err(Refusal::new(
             code::NO_PERMISSION,
             format!("the broker[{}] sending message is forbidden", config.broker_ip1),
         ));
     }
-    validate_topic(topic).map_err(|problem| Refusal::new(code::SYSTEM_ERROR, problem))?;
-    if is_written_by_broker_only(topic) {
-        return Err(Refusal::new(
-            code::NO_PERMISSION,
-            format!("Sending message to topic[{topic}] is forbidden."),
-        ));
+    if !known.is_some_and(|rules| rules.is_open) {
+        check_name(topic)?;
     }
-    let found = match known {
-        Some(found) => found,
+    let rules = match known {
+        Some(rules) => rules,
         None => make_topic(broker, config, header).ok_or_else(|| {
             Refusal::new(
                 code::TOPIC_NOT_EXIST,
@@ -294,40 +288,37 @@ pub fn writable_topic(
             )
         })?,
     };
-    let queues = found.write_queue_nums.max(found.read_queue_nums);
-    if header.queue_id >= queues {
+    if header.queue_id >= rules.queues {
         return Err(Refusal::new(
             code::SYSTEM_ERROR,
             format!(
                 "request queueId[{}] is illegal, topic {topic} has queues 0 to {}, producer: {}",
                 header.queue_id,
-                queues - 1,
+                rules.queues - 1,
                 connection.peer_addr()
             ),
         ));
     }
-    Ok(found)
+    Ok(rules)
 }
 
-/// Topics that no client may send to.
-fn is_written_by_broker_only(topic: &str) -> bool {
-    matches!(
-        topic,
-        SCHEDULE_TOPIC
-            | TIMER_TOPIC
-            | TRANS_HALF_TOPIC
-            | TRANS_OP_HALF_TOPIC
-            | TRANS_CHECK_MAX_TIME_TOPIC
-            | SELF_TEST_TOPIC
-            | OFFSET_MOVED_EVENT
-    )
+/// Whether clients may send to a topic of that name, be it there or not.
+fn check_name(topic: &str) -> Result<(), Refusal> {
+    validate_topic(topic).map_err(|problem| Refusal::new(code::SYSTEM_ERROR, problem))?;
+    if is_written_by_broker_only(topic) {
+        return Err(Refusal::new(
+            code::NO_PERMISSION,
+            format!("Sending message to topic[{topic}] is forbidden."),
+        ));
+    }
+    Ok(())
 }
 
 fn make_topic(
     broker: &Broker,
     config: &BrokerConfig,
     header: &SendHeader<'_>,
-) -> Option<Arc<TopicConfig>> {
+) -> Option<SendRules> {
     let is_retry = header.topic.starts_with(RETRY_PREFIX);
     let sys_flag = match (header.unit_mode, is_retry) {
         (false, _) => 0,
@@ -341,10 +332,13 @@ fn make_topic(
         header.default_topic_queue_nums,
         sys_flag,
     );
-    if made.is_none() && is_retry {
-        return broker.topics.get_or_create(header.topic, 1, PERM_READ | PERM_WRITE, sys_flag);
-    }
-    made
+    let made = match made {
+        None if is_retry => {
+            broker.topics.get_or_create(header.topic, 1, PERM_READ | PERM_WRITE, sys_flag)
+        }
+        made => made,
+    };
+    made.map(|topic| SendRules::of(&topic))
 }
 
 /// The queue of a message: the producer's, or any of the topic's.
@@ -364,10 +358,6 @@ pub fn random_queue(queues: i32) -> Option<i32> {
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     i32::try_from((x ^ (x >> 31)) % queues).ok()
-}
-
-fn filter_type_bits(topic: &TopicConfig) -> i32 {
-    if topic.topic_filter_type == "MULTI_TAG" { sys_flag::MULTI_TAGS } else { 0 }
 }
 
 /// A message sent to a retry topic for the last time goes to the group's dead-letter topic, which

@@ -5,12 +5,13 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use super::config::BrokerConfig;
 use crate::common::logging::STATISTICS;
 use crate::common::quick_hash::QuickMap;
+use crate::common::recent::{Recent, Version};
 use crate::common::sync::lock;
 use crate::common::topic::{self, SCHEDULE_TOPIC};
 use crate::remoting::protocol::admin_bodies::{BrokerStatsData, BrokerStatsItem};
@@ -216,12 +217,24 @@ fn line(
     format!("[{name}] [{key}] Stats In One {window}, SUM: {sum} TPS: {tps:.2} AVGPT: {avgpt:.2}")
 }
 
-type Set = RwLock<QuickMap<Box<str>, Arc<Item>>>;
+/// The items of a kind, by key.
+#[derive(Debug, Default)]
+struct Set {
+    items: RwLock<QuickMap<Box<str>, Arc<Item>>>,
+    version: Version,
+}
+
+impl Set {
+    fn read(&self) -> RwLockReadGuard<'_, QuickMap<Box<str>, Arc<Item>>> {
+        self.items.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The statistics of a broker.
 ///
-/// * Counting a known key is a read lock, a hash and three atomic additions; keys of several parts
-///   are put together in a buffer of the thread, so nothing is allocated.
+/// * Counting what the thread counted lately is three atomic additions, else a read lock and a hash
+///   before; keys of several parts are put together in a buffer of the thread, so nothing is
+///   allocated.
 /// * Items are made when first counted and stay, up to `maxStatsItems` of all sets together.
 /// * Someone calls [`sample`](Self::sample) at each period of each [`Window`].
 #[derive(Debug)]
@@ -240,6 +253,7 @@ pub struct BrokerStats {
 
 thread_local! {
     static KEY: RefCell<String> = const { RefCell::new(String::new()) };
+    static RECENT: RefCell<Recent<Arc<Item>>> = const { RefCell::new(Recent::new()) };
 }
 
 /// Runs `use_key` with a key put together in the thread's buffer.
@@ -406,7 +420,7 @@ impl BrokerStats {
     /// Takes a sample of everything for a window; called at start and at each of its periods.
     pub fn sample(&self, window: Window, now_ms: i64) {
         for set in &self.sets {
-            for item in set.read().unwrap_or_else(PoisonError::into_inner).values() {
+            for item in set.read().values() {
                 item.sample(window, now_ms);
             }
         }
@@ -450,7 +464,7 @@ impl BrokerStats {
 
     /// The items of a set, by key. No lock is held while they are written somewhere.
     fn items_of(&self, kind: Kind) -> BTreeMap<Box<str>, Arc<Item>> {
-        let set = self.sets[kind as usize].read().unwrap_or_else(PoisonError::into_inner);
+        let set = self.sets[kind as usize].read();
         set.iter().map(|(key, item)| (key.clone(), Arc::clone(item))).collect()
     }
 
@@ -477,16 +491,16 @@ impl BrokerStats {
     /// Removes the items that `gone` names.
     fn forget(&self, gone: impl Fn(Kind, &str) -> bool) {
         for (kind, set) in Kind::ALL.into_iter().zip(&self.sets) {
-            let mut set = set.write().unwrap_or_else(PoisonError::into_inner);
-            let before = set.len();
-            set.retain(|key, _| !gone(kind, key));
-            self.items.fetch_sub(before - set.len(), Ordering::Relaxed);
+            let mut items = set.items.write().unwrap_or_else(PoisonError::into_inner);
+            let before = items.len();
+            items.retain(|key, _| !gone(kind, key));
+            set.version.changed();
+            self.items.fetch_sub(before - items.len(), Ordering::Relaxed);
         }
     }
 
     fn item(&self, kind: Kind, key: &str) -> Option<Arc<Item>> {
-        let set = self.sets[kind as usize].read().unwrap_or_else(PoisonError::into_inner);
-        set.get(key).cloned()
+        self.sets[kind as usize].read().get(key).cloned()
     }
 
     fn add(&self, kind: Kind, key: &str, values: [i64; 2], times: i64) {
@@ -496,14 +510,18 @@ impl BrokerStats {
     /// Does something with an item, which is made if there is room.
     fn with_item(&self, kind: Kind, key: &str, change: impl FnOnce(&Item)) {
         let set = &self.sets[kind as usize];
-        if let Some(item) = set.read().unwrap_or_else(PoisonError::into_inner).get(key) {
-            change(item);
-            return;
+        RECENT.with_borrow_mut(|recent| {
+            recent.get(&set.version, key, || self.find_or_make(set, key)).map(|item| change(item))
+        });
+    }
+
+    fn find_or_make(&self, set: &Set, key: &str) -> Option<Arc<Item>> {
+        if let Some(item) = set.read().get(key) {
+            return Some(Arc::clone(item));
         }
-        let mut set = set.write().unwrap_or_else(PoisonError::into_inner);
-        if set.contains_key(key) || self.may_add() {
-            change(set.entry(key.into()).or_default());
-        }
+        let mut items = set.items.write().unwrap_or_else(PoisonError::into_inner);
+        let known = items.contains_key(key);
+        (known || self.may_add()).then(|| Arc::clone(items.entry(key.into()).or_default()))
     }
 
     /// Counts one more item, if the limit allows it. Past it new keys are not counted: statistics

@@ -89,13 +89,8 @@ struct Limits {
 /// | deleting a message whose time is past | 13 |
 /// | a time later than `timerMaxDelaySec` from now | 13 |
 /// | too many messages in one slot (`timerCongestNumEachSlot`) | 1 |
-pub fn due(
-    broker: &Broker,
-    wishes: &Wishes<'_>,
-    sys_flag: i32,
-    now: i64,
-) -> Result<Option<Due>, Refusal> {
-    // What nearly every message is: without the look at the configuration.
+pub fn due(broker: &Broker, wishes: &Wishes<'_>, sys_flag: i32) -> Result<Option<Due>, Refusal> {
+    // What nearly every message is: without a look at the configuration and the clock.
     if wishes.timed == TimedWishes::default() {
         return Ok(None);
     }
@@ -106,7 +101,7 @@ pub fn due(
         congest_count: config.timer_congest_num_each_slot,
     };
     let in_slot = |slot| broker.timer.as_ref().map_or(0, |timer| timer.slot_count(slot));
-    let due = due_within(&limits, in_slot, wishes, sys_flag, now)?;
+    let due = due_within(&limits, in_slot, wishes, sys_flag, now_ms())?;
     // The first one makes the topic known, so that tools, and Java brokers, leave its queue alone.
     if due.is_some() && !broker.topics.contains(TIMER_TOPIC) {
         broker.topics.get_or_create(TIMER_TOPIC, 1, PERM_READ | PERM_WRITE, 0);
@@ -189,7 +184,7 @@ pub fn waiting_again(
 ) -> Result<Waiting, Refusal> {
     Ok(Waiting {
         max_level: broker.delay.levels().max_level(),
-        due: due(broker, wishes, sys_flag, now_ms())?,
+        due: due(broker, wishes, sys_flag)?,
     })
 }
 

@@ -1,15 +1,19 @@
 //! [`Topics`]: the topics of this broker, those made at start, by administrators and on the first
 //! send. Persisted in `topics.json`; name servers are told by [`registration`](super::registration).
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::config::BrokerConfig;
 use super::config_file::ConfigFile;
 use super::slave_sync::news::Listener;
 use crate::common::json::{Style, ToJson};
 use crate::common::quick_hash::QuickMap;
+use crate::common::recent::{Recent, Version};
+use crate::common::sys_flag;
 use crate::common::topic::{self, PERM_INHERIT, PERM_READ, PERM_WRITE};
 use crate::remoting::protocol::bodies::{DataVersion, TopicConfig, TopicConfigTable};
 
@@ -20,15 +24,52 @@ pub const SYS_FLAG_UNIT_SUB: i32 = 2;
 
 const READ_WRITE: i32 = PERM_READ | PERM_WRITE;
 
+/// What a send looks at of its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendRules {
+    /// Clients may send to a topic of that name at all.
+    pub is_open: bool,
+    /// The topic is ordered.
+    pub order: bool,
+    /// Queues that a send may name.
+    pub queues: i32,
+    /// Queues that the broker chooses from.
+    pub write_queues: i32,
+    /// What is added to the message's system flag.
+    pub sys_flag: i32,
+}
+
+impl SendRules {
+    /// Those of a topic.
+    pub fn of(topic: &TopicConfig) -> Self {
+        let name = &*topic.topic_name;
+        let multi_tags = topic.topic_filter_type == "MULTI_TAG";
+        Self {
+            is_open: topic::validate_topic(name).is_ok() && !topic::is_written_by_broker_only(name),
+            order: topic.order,
+            queues: topic.write_queue_nums.max(topic.read_queue_nums),
+            write_queues: topic.write_queue_nums,
+            sys_flag: if multi_tags { sys_flag::MULTI_TAGS } else { 0 },
+        }
+    }
+}
+
+thread_local! {
+    static RECENT: RefCell<Recent<SendRules>> = const { RefCell::new(Recent::new()) };
+}
+
 /// The topics of a broker.
 ///
-/// * A lookup costs a read lock and a reference count; nothing is allocated.
+/// * A lookup costs a read lock and a reference count, that of a send not even these; nothing is
+///   allocated.
 /// * Every change advances [`DataVersion`]; name servers compare it to see whether they are up to
 ///   date, so a change without a new version would never reach them.
 /// * Every change is in `topics.json` when the call that made it returns.
 #[derive(Debug)]
 pub struct Topics {
     table: RwLock<Table>,
+    /// Of the table; not what name servers and slaves compare.
+    recent: Version,
     /// The system's own: never made or deleted by administrators.
     system: BTreeSet<String>,
     max_topics: usize,
@@ -74,6 +115,7 @@ impl Topics {
             boot.into_iter().map(|topic| (topic.topic_name.clone(), Arc::new(topic))).collect();
         Self {
             table: RwLock::new(Table { version: DataVersion::now(), changes: 0, topics }),
+            recent: Version::default(),
             system,
             max_topics: config.max_topics,
             file: ConfigFile::new(root, "topics.json"),
@@ -115,6 +157,17 @@ impl Topics {
             return Some(Arc::new(plain_topic(topic, 1)));
         }
         self.read().topics.get(topic).cloned()
+    }
+
+    /// What a send to a topic looks at: as this thread found it last, if that is still so.
+    pub fn send_rules(&self, topic: &str) -> Option<SendRules> {
+        if self.is_light(topic) {
+            return Some(SendRules::of(&plain_topic(topic, 1)));
+        }
+        RECENT.with_borrow_mut(|recent| {
+            let find = || self.read().topics.get(topic).map(|topic| SendRules::of(topic));
+            recent.get(&self.recent, topic, find).copied()
+        })
     }
 
     /// Whether the topic is configured here.
@@ -222,7 +275,7 @@ impl Topics {
 
     fn insert_created(
         &self,
-        mut table: std::sync::RwLockWriteGuard<'_, Table>,
+        mut table: Changing<'_>,
         topic: TopicConfig,
     ) -> Option<Arc<TopicConfig>> {
         if table.topics.len() >= self.max_topics {
@@ -328,12 +381,39 @@ impl Topics {
         self.news.tell();
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Table> {
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Table> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> Changing<'_> {
+        let table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        Changing { table, recent: &self.recent }
+    }
+}
+
+/// The table while it is changed; threads do not trust what they found in it any more afterwards.
+struct Changing<'a> {
+    table: RwLockWriteGuard<'a, Table>,
+    recent: &'a Version,
+}
+
+impl Deref for Changing<'_> {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        &self.table
+    }
+}
+
+impl DerefMut for Changing<'_> {
+    fn deref_mut(&mut self) -> &mut Table {
+        &mut self.table
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.recent.changed();
     }
 }
 

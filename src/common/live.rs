@@ -3,8 +3,9 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+
+use super::recent::{Seen, Version};
 
 /// A configuration that can change while it is used: readers take a snapshot.
 ///
@@ -13,10 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 #[derive(Debug)]
 pub struct Live<T> {
     slot: RwLock<Arc<T>>,
-    /// Changes with the configuration.
-    version: AtomicU64,
-    /// No other one of the process has it.
-    number: u64,
+    version: Version,
 }
 
 /// The configuration as a thread saw it last.
@@ -35,8 +33,7 @@ impl<T> std::ops::Deref for OfThread<T> {
 
 /// A snapshot that a thread keeps.
 struct Kept {
-    number: u64,
-    version: u64,
+    seen: Seen,
     /// A [`Shared`].
     snapshot: Rc<dyn Any>,
 }
@@ -57,12 +54,7 @@ impl<T: Default + Clone + 'static> Default for Live<T> {
 impl<T: Clone + 'static> Live<T> {
     /// Wraps a configuration.
     pub fn new(config: T) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self {
-            slot: RwLock::new(Arc::new(config)),
-            version: AtomicU64::new(0),
-            number: NEXT.fetch_add(1, Ordering::Relaxed),
-        }
+        Self { slot: RwLock::new(Arc::new(config)), version: Version::default() }
     }
 
     /// The configuration as it is now.
@@ -72,18 +64,17 @@ impl<T: Clone + 'static> Live<T> {
 
     /// The configuration as it is now, from this thread's own snapshot if that is still so.
     pub fn of_thread(&self) -> OfThread<T> {
-        let version = self.version.load(Ordering::Acquire);
+        let seen = self.version.seen();
         KEPT.with_borrow_mut(|kept| {
-            let place = kept.iter().position(|kept| kept.number == self.number);
+            let place = kept.iter().position(|kept| kept.seen.table == seen.table);
             if let Some(kept) = place.map(|place| &kept[place])
-                && kept.version == version
+                && kept.seen == seen
                 && let Ok(snapshot) = Rc::clone(&kept.snapshot).downcast()
             {
                 return OfThread(snapshot);
             }
-            // A change between the two reads is seen the next time.
             let snapshot = Rc::new(Shared(self.get()));
-            let new = Kept { number: self.number, version, snapshot: Rc::clone(&snapshot) as _ };
+            let new = Kept { seen, snapshot: Rc::clone(&snapshot) as _ };
             match place {
                 Some(place) => kept[place] = new,
                 None => {
@@ -101,7 +92,7 @@ impl<T: Clone + 'static> Live<T> {
         let mut config = (**slot).clone();
         let result = change(&mut config);
         *slot = Arc::new(config);
-        self.version.fetch_add(1, Ordering::Release);
+        self.version.changed();
         result
     }
 }

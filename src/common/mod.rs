@@ -15,8 +15,8 @@
 //! | small chores at their time | [`scheduler`] | one thread for all of them |
 //!
 //! What many completions do at once leaves [`together`]. Under all is [`sync`]: locks that a panic
-//! does not close, panics that are logged and stay where they happened; and [`quick_hash`], for tables
-//! that every message asks.
+//! does not close, panics that are logged and stay where they happened; and [`quick_hash`] and
+//! [`recent`], for tables that every message asks.
 //!
 //! Then what stands in files: [`config`] (settings declared once, [`live`]) in [`property_text`]
 //! (Java's syntax), [`json`] (RocketMQ's dialect) in files that [`atomic_file`] replaces as a whole,
@@ -43,6 +43,7 @@ pub mod properties;
 pub mod property_text;
 pub mod quick_hash;
 pub mod rarely;
+pub mod recent;
 pub mod record;
 pub mod scheduler;
 pub mod service_thread;

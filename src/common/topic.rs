@@ -71,6 +71,20 @@ pub fn is_system_topic(topic: &str) -> bool {
     topic.starts_with(SYSTEM_TOPIC_PREFIX) || SYSTEM_TOPICS.contains(&topic)
 }
 
+/// Whether a topic is one that the broker alone writes to.
+pub fn is_written_by_broker_only(topic: &str) -> bool {
+    matches!(
+        topic,
+        SCHEDULE_TOPIC
+            | TIMER_TOPIC
+            | TRANS_HALF_TOPIC
+            | TRANS_OP_HALF_TOPIC
+            | TRANS_CHECK_MAX_TIME_TOPIC
+            | SELF_TEST_TOPIC
+            | OFFSET_MOVED_EVENT
+    )
+}
+
 /// Whether a topic is a light message queue, or a group one that consumes such.
 pub fn is_light(name: &str) -> bool {
     name.starts_with(LMQ_PREFIX)

@@ -66,10 +66,6 @@ pub struct Dispatcher {
     filter_bits: OnceLock<Arc<dyn FilterBits>>,
 }
 
-/// The queue of the last record: most records go to the same queue as the one before.
-#[derive(Default)]
-pub struct LastQueue(Option<Arc<ConsumeQueue>>);
-
 /// Tags code of the unit of a record with those tags: their hash, in the schedule topic its due time.
 fn unit_tags_code(record: &RecordView<'_>, tags: Option<&str>, levels: &DelayLevels) -> i64 {
     if record.topic == SCHEDULE_TOPIC
@@ -123,13 +119,12 @@ impl Dispatcher {
         &self,
         record: &RecordView<'_>,
         config: &StoreConfig,
-        last: &mut LastQueue,
     ) -> io::Result<Option<i64>> {
         let kind = record.sys_flag & sys_flag::TRANSACTION_MASK;
         let visible = matches!(kind, sys_flag::TRANSACTION_NOT | sys_flag::TRANSACTION_COMMIT);
         let names = [properties::TAGS, properties::UNIQUE_KEY, properties::KEYS];
         let [tags, unique, words] = properties::find_each(record.properties, names);
-        let code = if visible { self.add_unit(record, tags, config, last)? } else { None };
+        let code = if visible { self.add_unit(record, tags, config)? } else { None };
         if kind != sys_flag::TRANSACTION_ROLLBACK && config.message_index_enable {
             self.index.add(record, keys(unique, words))?;
         }
@@ -156,7 +151,6 @@ impl Dispatcher {
         record: &RecordView<'_>,
         tags: Option<&str>,
         config: &StoreConfig,
-        last: &mut LastQueue,
     ) -> io::Result<Option<i64>> {
         if !(0..=MAX_QUEUE_OFFSET).contains(&record.queue_offset) {
             log::error!(
@@ -166,21 +160,12 @@ impl Dispatcher {
             );
             return Ok(None);
         }
-        let queue = match &last.0 {
-            Some(queue)
-                if queue.queue_id() == record.queue_id
-                    && **queue.topic() == *record.topic
-                    && !queue.is_removed() =>
-            {
-                queue
+        let queue = match self.queues.of_thread(record.topic, record.queue_id) {
+            Ok(queue) => queue,
+            Err(error) => {
+                log::error!("the message at {} has no queue: {error}", record.physical_offset);
+                return Ok(None);
             }
-            _ => match self.queues.find_or_create(record.topic, record.queue_id) {
-                Ok(queue) => last.0.insert(queue),
-                Err(error) => {
-                    log::error!("the message at {} has no queue: {error}", record.physical_offset);
-                    return Ok(None);
-                }
-            },
         };
         let size = record.total_size as i32;
         let end = record.physical_offset + i64::from(size);
@@ -189,8 +174,7 @@ impl Dispatcher {
             && end > queue.max_physical();
         if begins_anew {
             self.begin_anew(record);
-            *last = LastQueue::default();
-            return self.add_unit(record, tags, config, last);
+            return self.add_unit(record, tags, config);
         }
         let code = unit_tags_code(record, tags, &self.delay_levels);
         let mut unit = Unit { offset: record.physical_offset, size, tags_code: code };
@@ -380,12 +364,11 @@ impl ReputMessageService {
     }
 
     fn run(&self, signal: &Signal) {
-        let mut last = LastQueue::default();
         let mut failures = 0;
         // When it last had nothing to do, and the records dispatched since.
         let (mut idle_at, mut records) = (Instant::now(), 0);
         loop {
-            match self.round(&mut last) {
+            match self.round() {
                 Round::Moved(count) => {
                     failures = 0;
                     records = count.saturating_add(records);
@@ -425,7 +408,7 @@ impl ReputMessageService {
     }
 
     /// Dispatches what is visible of one file.
-    fn round(&self, last: &mut LastQueue) -> Round {
+    fn round(&self) -> Round {
         let config = self.config.get();
         if config.duplication_enable {
             return Round::Idle;
@@ -453,7 +436,7 @@ impl ReputMessageService {
                     position = next;
                     records += 1;
                 }
-                LogEntry::Record(record) => match self.dispatch(&record, &config, last) {
+                LogEntry::Record(record) => match self.dispatch(&record, &config) {
                     Ok(tags_code) => {
                         position += i64::from(record.total_size);
                         records += 1;
@@ -497,13 +480,8 @@ impl ReputMessageService {
     }
 
     /// Makes a record visible in its queues. Returns its tags code if anybody is to be told.
-    fn dispatch(
-        &self,
-        record: &RecordView<'_>,
-        config: &StoreConfig,
-        last: &mut LastQueue,
-    ) -> io::Result<Option<i64>> {
-        let Some(tags_code) = self.dispatcher.dispatch(record, config, last)? else {
+    fn dispatch(&self, record: &RecordView<'_>, config: &StoreConfig) -> io::Result<Option<i64>> {
+        let Some(tags_code) = self.dispatcher.dispatch(record, config)? else {
             return Ok(None);
         };
         if self.flags.has(Flag::WriteLogicsQueueError) {

@@ -1,8 +1,11 @@
 //! [`QueueTable`]: all consume queues, by topic and queue id.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::num::NonZero;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,6 +14,7 @@ use super::consume_queue::{ConsumeQueue, Unit};
 use super::consume_queue_ext::ConsumeQueueExt;
 use super::message_store::StoreError;
 use crate::common::quick_hash::QuickMap;
+use crate::common::recent::{Recent, Version};
 use crate::common::topic::{LMQ_PREFIX, TOPIC_MAX_LENGTH};
 
 /// Most threads that look at queues at a start.
@@ -22,14 +26,46 @@ const MANY_QUEUES: usize = 256;
 /// looking into the queues passed by would wait for memory that others write.
 type Queues = Vec<(i32, Arc<ConsumeQueue>)>;
 
-/// All consume queues. Looking one up takes two shared locks and allocates nothing.
+/// The queue with that id. Nearly always the ids are 0, 1, 2 and so on.
+fn place_of(queues: &Queues, queue_id: i32) -> Option<usize> {
+    let expected = queue_id as usize;
+    if queues.get(expected).is_some_and(|(id, _)| *id == queue_id) {
+        return Some(expected);
+    }
+    queues.binary_search_by_key(&queue_id, |(id, _)| *id).ok()
+}
+
+/// The queues of a topic in a box of a thread: only its count of users is the thread's own.
+type OfThread = Rc<Arc<Queues>>;
+
+thread_local! {
+    static RECENT: RefCell<Recent<OfThread>> = const { RefCell::new(Recent::new()) };
+}
+
+/// A queue as the thread found it in the table, at no cost to other threads.
+pub struct QueueOfThread {
+    queues: OfThread,
+    place: usize,
+}
+
+impl Deref for QueueOfThread {
+    type Target = Arc<ConsumeQueue>;
+
+    fn deref(&self) -> &Arc<ConsumeQueue> {
+        &self.queues[self.place].1
+    }
+}
+
+/// All consume queues. What runs for every message asks [`of_thread`](Self::of_thread), which takes
+/// no lock; all else [`find`](Self::find).
 #[derive(Debug)]
 pub struct QueueTable {
     folder: PathBuf,
     ext_folder: Option<PathBuf>,
     file_size: usize,
     ext_file_size: usize,
-    topics: RwLock<QuickMap<Arc<str>, Queues>>,
+    topics: RwLock<QuickMap<Arc<str>, Arc<Queues>>>,
+    version: Version,
     light_queues: AtomicUsize,
 }
 
@@ -59,6 +95,7 @@ impl QueueTable {
             file_size: ((size + unit - 1) / unit * unit) as usize,
             ext_file_size: config.mapped_file_size_consume_queue_ext.max(1024) as usize,
             topics: RwLock::default(),
+            version: Version::default(),
             light_queues: AtomicUsize::new(0),
         }
     }
@@ -110,13 +147,29 @@ impl QueueTable {
     pub fn find(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
         let queues = topics.get(topic)?;
-        // Nearly always the ids are 0, 1, 2 and so on.
-        let expected = usize::try_from(queue_id).ok().and_then(|at| queues.get(at));
-        if let Some((_, queue)) = expected.filter(|(id, _)| *id == queue_id) {
-            return Some(Arc::clone(queue));
+        place_of(queues, queue_id).map(|place| Arc::clone(&queues[place].1))
+    }
+
+    /// The queue, made if it does not exist, from what this thread found last if that is still so.
+    pub fn of_thread(&self, topic: &str, queue_id: i32) -> Result<QueueOfThread, StoreError> {
+        let recent = || {
+            RECENT.with_borrow_mut(|recent| {
+                let all = || {
+                    let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+                    topics.get(topic).map(|queues| Rc::new(Arc::clone(queues)))
+                };
+                let queues = recent.get(&self.version, topic, all)?;
+                let place = place_of(queues, queue_id)?;
+                Some(QueueOfThread { queues: Rc::clone(queues), place })
+            })
+        };
+        loop {
+            match recent() {
+                Some(queue) => return Ok(queue),
+                // Somebody else may remove it again before it is found.
+                None => drop(self.find_or_create(topic, queue_id)?),
+            }
         }
-        let at = queues.binary_search_by_key(&queue_id, |(id, _)| *id).ok()?;
-        Some(Arc::clone(&queues[at].1))
     }
 
     /// The queue; made (without files) if it does not exist.
@@ -134,7 +187,8 @@ impl QueueTable {
             Some((name, _)) => Arc::clone(name),
             None => Arc::from(topic),
         };
-        let queues = topics.entry(Arc::clone(&name)).or_default();
+        // What threads have found is theirs: they keep the list as it was.
+        let queues = Arc::make_mut(topics.entry(Arc::clone(&name)).or_default());
         match queues.binary_search_by_key(&queue_id, |(id, _)| *id) {
             Ok(at) => Ok(Arc::clone(&queues[at].1)),
             Err(at) => {
@@ -146,6 +200,7 @@ impl QueueTable {
                 }
                 let queue = Arc::new(queue);
                 queues.insert(at, (queue_id, Arc::clone(&queue)));
+                self.version.changed();
                 if topic.starts_with(LMQ_PREFIX) {
                     self.light_queues.fetch_add(1, Ordering::Relaxed);
                 }
@@ -162,13 +217,17 @@ impl QueueTable {
     /// All queues as they are now.
     pub fn snapshot(&self) -> Vec<Arc<ConsumeQueue>> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        topics.values().flatten().map(|(_, queue)| Arc::clone(queue)).collect()
+        topics
+            .values()
+            .flat_map(|queues| queues.iter())
+            .map(|(_, queue)| Arc::clone(queue))
+            .collect()
     }
 
     /// The queues that have something to flush; cheap when there are none among many.
     pub fn dirty(&self) -> Vec<Arc<ConsumeQueue>> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        let queues = topics.values().flatten().map(|(_, queue)| queue);
+        let queues = topics.values().flat_map(|queues| queues.iter()).map(|(_, queue)| queue);
         queues.filter(|queue| queue.is_dirty()).cloned().collect()
     }
 
@@ -192,9 +251,13 @@ impl QueueTable {
         let mut removed = Vec::new();
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         topics.retain(|_, queues| {
-            removed.extend(queues.extract_if(.., |(_, queue)| gone(queue)).map(|(_, queue)| queue));
+            if queues.iter().any(|(_, queue)| gone(queue)) {
+                let gone = Arc::make_mut(queues).extract_if(.., |(_, queue)| gone(queue));
+                removed.extend(gone.map(|(_, queue)| queue));
+            }
             !queues.is_empty()
         });
+        self.version.changed();
         let light = removed.iter().filter(|queue| queue.topic().starts_with(LMQ_PREFIX)).count();
         self.light_queues.fetch_sub(light, Ordering::Relaxed);
         removed

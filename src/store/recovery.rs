@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::checkpoint::StoreCheckpoint;
 use super::commit_log::{CommitLog, LogEntry, MIN_RECORD_BYTES, read_entry};
 use super::config::StoreConfig;
-use super::dispatch::{Dispatcher, LastQueue};
+use super::dispatch::Dispatcher;
 use super::mapped_file::MappedFile;
 use super::message_store::StoreError;
 use super::queue_table::QueueTable;
@@ -94,7 +94,6 @@ impl Recovery<'_> {
         }
         let max_physical = self.queues.max_physical();
         let first = self.first_uncertain(&files);
-        let mut last_queue = LastQueue::default();
         let mut count = 0u64;
         log::info!(
             "the store was not stopped cleanly; recovering {} of {} commit-log files from {}",
@@ -104,14 +103,12 @@ impl Recovery<'_> {
         );
         let end = self.read(&files[first..], |record| {
             count += 1;
-            self.dispatcher.dispatch(record, self.config, &mut last_queue).map(|_| ()).map_err(
-                |error| {
-                    StoreError(format!(
-                        "the message at {} cannot be given its consume-queue unit: {error}",
-                        record.physical_offset
-                    ))
-                },
-            )
+            self.dispatcher.dispatch(record, self.config).map(|_| ()).map_err(|error| {
+                StoreError(format!(
+                    "the message at {} cannot be given its consume-queue unit: {error}",
+                    record.physical_offset
+                ))
+            })
         })?;
         log::info!("recovered {count} messages; the commit log ends at {}", end.offset);
         let mut cut = self.cut(&files, &end)?;

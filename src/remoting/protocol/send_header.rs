@@ -110,7 +110,9 @@ impl<'a> SendHeader<'a> {
     /// The topic alone, without reading the rest.
     pub fn topic_of(request: &'a Command) -> Option<&'a str> {
         let long = matches!(request.code, SEND_MESSAGE | SEND_REPLY_MESSAGE);
-        request.fields.get(if long { LONG_NAMES[1] } else { SHORT_NAMES[1] })
+        let name = if long { LONG_NAMES[1] } else { SHORT_NAMES[1] };
+        // It stands in front, where `get` looks last.
+        request.fields.iter().find(|(field, _)| *field == name).map(|(_, topic)| topic)
     }
 }
 
