@@ -3,14 +3,15 @@
 //! [`send`](super::send) and its relatives.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
 
 use super::timed::{Due, TimedWishes};
 use crate::common::properties::{
-    CLUSTER, DELAY, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, REAL_QUEUE_ID, REAL_TOPIC,
+    CLUSTER, DELAY, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, REAL_QUEUE_ID, REAL_TOPIC, Segment,
     TIMER_DELAY_MS, TIMER_DELAY_SEC, TIMER_DELIVER_MS, TIMER_OUT_MS, TRANSACTION_PREPARED, WAIT,
-    pair, pairs, position,
+    pairs, segments,
 };
 use crate::common::sys_flag::{TRANSACTION_COMMIT, TRANSACTION_MASK, TRANSACTION_NOT};
 use crate::common::topic::{SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC};
@@ -18,16 +19,16 @@ use crate::common::topic::{SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC};
 /// What the properties of a message ask of the broker, found in one pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wishes<'a> {
-    /// `WAIT`: wait for flush and replication where the mode asks for it.
-    pub wait: Option<&'a str>,
+    /// The properties.
+    text: &'a str,
+    /// `WAIT`, and where it stands: wait for flush and replication where the mode asks for it.
+    wait: Option<(&'a str, Range<usize>)>,
     /// `DELAY`: the delay level.
-    pub delay: Option<&'a str>,
+    delay: Option<&'a str>,
     /// `TRAN_MSG`: a half message.
-    pub transaction: Option<&'a str>,
-    /// When it is to be delivered.
-    pub timed: TimedWishes<'a>,
-    /// Where `WAIT` stands.
-    wait_at: Option<Range<usize>>,
+    transaction: Option<&'a str>,
+    /// There is a property that asks for a time, which few messages do.
+    timed: bool,
     /// There is a malformed pair, perhaps a name that stands twice, or one that the broker sets: the
     /// text is not stored as it is.
     irregular: bool,
@@ -36,35 +37,34 @@ pub struct Wishes<'a> {
 impl<'a> Wishes<'a> {
     /// Reads them from the string form.
     pub fn of(properties: &'a str) -> Self {
-        let mut wishes = Self::default();
+        let mut wishes = Self { text: properties, ..Self::default() };
         let mut names = Names::default();
-        let mut start = 0;
-        while start <= properties.len() {
-            let end = position(properties.as_bytes(), start, PROPERTY_SEPARATOR as u8)
-                .unwrap_or(properties.len());
-            let segment = &properties[start..end];
-            match pair(segment) {
-                Some((name, value)) => {
-                    match name {
-                        WAIT => (wishes.wait, wishes.wait_at) = (Some(value), Some(start..end)),
-                        DELAY => wishes.delay = Some(value),
-                        TRANSACTION_PREPARED => wishes.transaction = Some(value),
-                        CLUSTER | REAL_TOPIC | REAL_QUEUE_ID => wishes.irregular = true,
-                        _ => wishes.timed.note(name, value),
-                    }
-                    wishes.irregular |= !names.is_new(name);
-                }
+        for Segment { range, pair } in segments(properties) {
+            let Some((name, value)) = pair else {
                 // Only the separator at the end, which some clients write, is nothing.
-                None => wishes.irregular |= !segment.is_empty() || end < properties.len(),
+                wishes.irregular |= !range.is_empty() || range.end < properties.len();
+                continue;
+            };
+            match name {
+                WAIT => wishes.wait = Some((value, range)),
+                DELAY => wishes.delay = Some(value),
+                TRANSACTION_PREPARED => wishes.transaction = Some(value),
+                CLUSTER | REAL_TOPIC | REAL_QUEUE_ID => wishes.irregular = true,
+                _ => wishes.timed |= TimedWishes::are_of(name),
             }
-            start = end + PROPERTY_SEPARATOR.len_utf8();
+            wishes.irregular |= !names.is_new(name);
         }
         wishes
     }
 
+    /// What is asked for with regard to time; `None` is what nearly every message asks.
+    pub fn timed(&self) -> Option<TimedWishes<'a>> {
+        self.timed.then(|| TimedWishes::of(self.text))
+    }
+
     /// Whether the sender waits for flush and replication; absent means yes.
     pub fn waits(&self) -> bool {
-        self.wait.is_none_or(|text| text.eq_ignore_ascii_case("true"))
+        self.wait.as_ref().is_none_or(|(text, _)| text.eq_ignore_ascii_case("true"))
     }
 
     /// Whether it is a half message.
@@ -97,6 +97,24 @@ impl Names {
     }
 }
 
+/// Most that a thread keeps of a text it was given back, bytes.
+const MAX_SPARE_BYTES: usize = 8 * 1024;
+
+thread_local! {
+    /// The memory of the last message's properties, for those of the next one.
+    static SPARE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Gives the properties of a message that was stored back, to be used for the next one: that spares
+/// every send an allocation.
+pub fn recycle(properties: Cow<'_, str>) {
+    if let Cow::Owned(text) = properties
+        && text.capacity() <= MAX_SPARE_BYTES
+    {
+        SPARE.set(text);
+    }
+}
+
 /// The properties of a message as they are stored: with those of `add`, which only the broker sets,
 /// and perhaps without `WAIT`. Almost always that is a cut and an addition.
 fn stored(properties: &str, wishes: &Wishes<'_>, keep_wait: bool, add: &[(&str, &str)]) -> String {
@@ -104,15 +122,22 @@ fn stored(properties: &str, wishes: &Wishes<'_>, keep_wait: bool, add: &[(&str, 
         return rewrite(properties, if keep_wait { &[] } else { &[WAIT] }, add);
     }
     let added: usize = add.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-    let mut text = String::with_capacity(properties.len() + added);
-    let cut = wishes.wait_at.clone().filter(|_| !keep_wait);
-    let cut = cut.unwrap_or(properties.len()..properties.len());
-    for part in [&properties[..cut.start], &properties[cut.end..]] {
-        let part = part.trim_matches(PROPERTY_SEPARATOR);
-        if !text.is_empty() && !part.is_empty() {
-            text.push(PROPERTY_SEPARATOR);
+    let mut text = SPARE.take();
+    text.clear();
+    text.reserve(properties.len() + added);
+    // There is one separator between two pairs, and perhaps one at the end.
+    let end = properties.strip_suffix(PROPERTY_SEPARATOR).map_or(properties.len(), str::len);
+    match &wishes.wait {
+        Some((_, place)) if !keep_wait => {
+            text.push_str(&properties[..place.start]);
+            let behind = place.end + PROPERTY_SEPARATOR.len_utf8();
+            if behind < end {
+                text.push_str(&properties[behind..end]);
+            } else if place.start > 0 {
+                text.pop();
+            }
         }
-        text.push_str(part);
+        _ => text.push_str(&properties[..end]),
     }
     for (name, value) in add {
         push_pair(&mut text, name, value);

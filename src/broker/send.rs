@@ -90,8 +90,8 @@ struct Sent<'a> {
     stored_queue_id: i32,
     /// Queue that the producer is told.
     queue_id: i32,
-    /// By what the producer may take a timed message back.
-    recall: Option<RecallHandle>,
+    /// By what the producer may take a timed message back; few are.
+    recall: Option<Box<RecallHandle>>,
 }
 
 impl Sent<'_> {
@@ -131,7 +131,7 @@ fn put<'a>(
 ) -> Result<(Sent<'a>, PutOutcome), Failure> {
     let rules = writable_topic(broker, config, header, connection)?;
     let queue_id = choose_queue(header.queue_id, rules.write_queues)?;
-    let record = RecordFields {
+    let mut record = RecordFields {
         topic: header.topic,
         queue_id,
         flag: header.flag,
@@ -172,17 +172,12 @@ fn put<'a>(
         &config.broker_cluster_name,
         waiting,
     )?;
-    let message = NewMessage {
-        record: RecordFields {
-            topic: &placed.topic,
-            queue_id: placed.queue_id,
-            sys_flag: placed.sys_flag,
-            properties: &placed.properties,
-            ..record
-        },
-        wait_store: wishes.waits(),
-    };
-    let outcome = broker.store.put(&message);
+    record.topic = &placed.topic;
+    record.queue_id = placed.queue_id;
+    record.sys_flag = placed.sys_flag;
+    record.properties = &placed.properties;
+    let outcome = broker.store.put(&NewMessage { record, wait_store: wishes.waits() });
+    put_message::recycle(placed.properties);
     let stored_queue_id = placed.queue_id;
     let topic = match placed.topic {
         Cow::Borrowed(SCHEDULE_TOPIC) => Cow::Borrowed(SCHEDULE_TOPIC),
@@ -197,14 +192,19 @@ fn put<'a>(
 
 /// What the producer of a timed message is given to take it back: one of a retry topic is not its
 /// own, and one without a unique key cannot be told from others.
-fn recall_handle(config: &BrokerConfig, header: &SendHeader<'_>, due: Due) -> Option<RecallHandle> {
+fn recall_handle(
+    config: &BrokerConfig,
+    header: &SendHeader<'_>,
+    due: Due,
+) -> Option<Box<RecallHandle>> {
     let unique_key = properties::find(header.properties, UNIQUE_KEY)?;
-    (!header.topic.starts_with(RETRY_PREFIX)).then(|| RecallHandle {
+    let handle = || RecallHandle {
         topic: header.topic.to_owned(),
         broker_name: config.broker_name.clone(),
         due_ms: due.deliver_ms,
         unique_key: unique_key.to_owned(),
-    })
+    };
+    (!header.topic.starts_with(RETRY_PREFIX)).then(|| Box::new(handle()))
 }
 
 /// Stores a batch: what the header's properties say is added to each of its messages, `WAIT` too.

@@ -6,7 +6,7 @@ use super::{Broker, Refusal};
 use crate::common::clock::now_ms;
 use crate::common::properties::{
     START_DELIVER_TIME, TIMER_DELAY_MS, TIMER_DELAY_SEC, TIMER_DELETE_KEY, TIMER_DELIVER_MS,
-    TIMER_OUT_MS,
+    TIMER_OUT_MS, find_each,
 };
 use crate::common::sys_flag::{TRANSACTION_COMMIT, TRANSACTION_MASK, TRANSACTION_NOT};
 use crate::common::topic::{PERM_READ, PERM_WRITE, TIMER_TOPIC};
@@ -25,17 +25,33 @@ pub struct TimedWishes<'a> {
 }
 
 impl<'a> TimedWishes<'a> {
-    /// Notes a property, if it is one of these.
-    pub fn note(&mut self, name: &str, value: &'a str) {
-        match name {
-            TIMER_DELAY_SEC => self.delay_sec = Some(value),
-            TIMER_DELAY_MS => self.delay_ms = Some(value),
-            TIMER_DELIVER_MS => self.deliver_ms = Some(value),
-            START_DELIVER_TIME => self.start_deliver_time = Some(value),
-            TIMER_OUT_MS => self.out_ms = Some(value),
-            TIMER_DELETE_KEY => self.deletes = true,
-            _ => {}
-        }
+    /// Whether a property is one of these.
+    pub fn are_of(name: &str) -> bool {
+        matches!(
+            name,
+            TIMER_DELAY_SEC
+                | TIMER_DELAY_MS
+                | TIMER_DELIVER_MS
+                | START_DELIVER_TIME
+                | TIMER_OUT_MS
+                | TIMER_DELETE_KEY
+        )
+    }
+
+    /// Reads them from the string form.
+    pub fn of(properties: &'a str) -> Self {
+        let names = [
+            TIMER_DELAY_SEC,
+            TIMER_DELAY_MS,
+            TIMER_DELIVER_MS,
+            START_DELIVER_TIME,
+            TIMER_OUT_MS,
+            TIMER_DELETE_KEY,
+        ];
+        let [delay_sec, delay_ms, deliver_ms, start_deliver_time, out_ms, deletes] =
+            find_each(properties, names);
+        let deletes = deletes.is_some();
+        Self { delay_sec, delay_ms, deliver_ms, start_deliver_time, out_ms, deletes }
     }
 
     /// When the message is due, if it asks for a time and has not been to the timer yet. The
@@ -90,10 +106,8 @@ struct Limits {
 /// | a time later than `timerMaxDelaySec` from now | 13 |
 /// | too many messages in one slot (`timerCongestNumEachSlot`) | 1 |
 pub fn due(broker: &Broker, wishes: &Wishes<'_>, sys_flag: i32) -> Result<Option<Due>, Refusal> {
-    // What nearly every message is: without a look at the configuration and the clock.
-    if wishes.timed == TimedWishes::default() {
-        return Ok(None);
-    }
+    // Nearly every message costs no look at the configuration and the clock.
+    let Some(timed) = wishes.timed() else { return Ok(None) };
     let config = broker.store.config();
     let limits = Limits {
         scale: broker.timer.as_ref().map(|timer| timer.scale()),
@@ -101,7 +115,7 @@ pub fn due(broker: &Broker, wishes: &Wishes<'_>, sys_flag: i32) -> Result<Option
         congest_count: config.timer_congest_num_each_slot,
     };
     let in_slot = |slot| broker.timer.as_ref().map_or(0, |timer| timer.slot_count(slot));
-    let due = due_within(&limits, in_slot, wishes, sys_flag, now_ms())?;
+    let due = due_within(&limits, in_slot, wishes, &timed, sys_flag, now_ms())?;
     // The first one makes the topic known, so that tools, and Java brokers, leave its queue alone.
     if due.is_some() && !broker.topics.contains(TIMER_TOPIC) {
         broker.topics.get_or_create(TIMER_TOPIC, 1, PERM_READ | PERM_WRITE, 0);
@@ -113,11 +127,11 @@ fn due_within(
     limits: &Limits,
     in_slot: impl FnOnce(i64) -> i32,
     wishes: &Wishes<'_>,
+    timed: &TimedWishes<'_>,
     sys_flag: i32,
     now: i64,
 ) -> Result<Option<Due>, Refusal> {
     let illegal = |problem: String| Refusal::new(code::MESSAGE_ILLEGAL, problem);
-    let timed = &wishes.timed;
     // A half message asks for its time when it is committed.
     let may_wait = match sys_flag & TRANSACTION_MASK {
         TRANSACTION_NOT => !wishes.is_half(),
@@ -202,7 +216,8 @@ mod tests {
 
     fn asked(limits: Limits, properties: &str, sys_flag: i32) -> Result<Option<Due>, Refusal> {
         let text = properties.replace('=', "\u{1}").replace(' ', "\u{2}");
-        due_within(&limits, |_| 150, &Wishes::of(&text), sys_flag, NOW)
+        let timed = TimedWishes::of(&text);
+        due_within(&limits, |_| 150, &Wishes::of(&text), &timed, sys_flag, NOW)
     }
 
     fn deliver_ms(properties: &str) -> Option<i64> {

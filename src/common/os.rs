@@ -252,6 +252,16 @@ pub fn flush_file_system(file: &File) -> io::Result<()> {
     }
 }
 
+/// Milliseconds since the Unix epoch. Straight from the system: what the standard library does to
+/// its result took half of the instructions of a read, and every message reads the clock some times.
+pub fn wall_clock_ms() -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes `time`, which lives until it returns, and nothing else. It fails for
+    // unknown clocks only.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };
+    time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+}
+
 /// Processor time that all threads of this process have used.
 pub fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -8,11 +8,14 @@
 //! (`MessageDecoder.string2messageProperties`).
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// Between a name and its value.
 pub const NAME_VALUE_SEPARATOR: char = '\u{1}';
 /// Between two pairs.
 pub const PROPERTY_SEPARATOR: char = '\u{2}';
+const NAME_VALUE: u8 = NAME_VALUE_SEPARATOR as u8;
+const PROPERTY: u8 = PROPERTY_SEPARATOR as u8;
 
 /// Index keys, separated by spaces.
 pub const KEYS: &str = "KEYS";
@@ -179,16 +182,52 @@ impl Properties {
     }
 }
 
-/// The name and value of a segment that has both.
-pub fn pair(segment: &str) -> Option<(&str, &str)> {
-    let middle = position(segment.as_bytes(), 0, NAME_VALUE_SEPARATOR as u8)?;
-    let (name, value) = (&segment[..middle], &segment[middle + 1..]);
-    (!name.is_empty() && !value.is_empty()).then_some((name, value))
+/// What stands between two separators of pairs.
+pub struct Segment<'a> {
+    /// Where it stands in the text.
+    pub range: Range<usize>,
+    /// Its name and its value, if it has both.
+    pub pair: Option<(&'a str, &'a str)>,
+}
+
+/// The segments of the string form, in order; there is one more of them than separators of pairs.
+pub struct Segments<'a> {
+    text: &'a str,
+    start: usize,
+}
+
+/// The segments of a text.
+pub fn segments(text: &str) -> Segments<'_> {
+    Segments { text, start: 0 }
+}
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = Segment<'a>;
+
+    // Every message is walked through twice; a call for each segment would be a third of that.
+    #[inline]
+    fn next(&mut self) -> Option<Segment<'a>> {
+        let (text, start) = (self.text, self.start);
+        if start > text.len() {
+            return None;
+        }
+        let middle = separator(text.as_bytes(), start);
+        let end = match text.as_bytes().get(middle) {
+            Some(&NAME_VALUE) => {
+                position(text.as_bytes(), middle + 1, PROPERTY).unwrap_or(text.len())
+            }
+            _ => middle,
+        };
+        self.start = end + 1;
+        let has_both = start < middle && middle + 1 < end;
+        let pair = has_both.then(|| (&text[start..middle], &text[middle + 1..end]));
+        Some(Segment { range: start..end, pair })
+    }
 }
 
 /// Names and values of the string form, in order; names may repeat.
-pub fn pairs(text: &str) -> impl DoubleEndedIterator<Item = (&str, &str)> {
-    text.split(PROPERTY_SEPARATOR).filter_map(pair)
+pub fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    segments(text).filter_map(|segment| segment.pair)
 }
 
 /// The value of `name` in the string form, without building the map (the last one wins).
@@ -197,40 +236,59 @@ pub fn find<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     value
 }
 
-/// The values of several names, found in one pass: the store asks for three of every message.
+/// The values of several names, found in one pass.
 pub fn find_each<'a, const N: usize>(text: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
     let mut found = [None; N];
-    let mut start = 0;
-    while start < text.len() {
-        let end = position(text.as_bytes(), start, PROPERTY_SEPARATOR as u8).unwrap_or(text.len());
-        if let Some((name, value)) = pair(&text[start..end]) {
-            for (found, wanted) in found.iter_mut().zip(names) {
-                if name == wanted {
-                    *found = Some(value);
-                }
+    for (name, value) in pairs(text) {
+        for (found, wanted) in found.iter_mut().zip(names) {
+            if name == wanted {
+                *found = Some(value);
             }
         }
-        start = end + 1;
     }
     found
 }
 
-/// The first place of a byte, not before `from`; eight bytes are looked at at a time.
-pub fn position(bytes: &[u8], from: usize, byte: u8) -> Option<usize> {
+/// Marks the bytes of a word that are `byte`; the lowest marked byte is a true one.
+#[inline]
+fn mark(word: u64, byte: u8) -> u64 {
     const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    let rest = bytes.get(from..)?;
-    let (words, tail) = rest.as_chunks::<8>();
+    // Zero where the byte is.
+    let differs = word ^ (LOW * u64::from(byte));
+    differs.wrapping_sub(LOW) & !differs & HIGH
+}
+
+/// The first place that `marks` a word or `is` a byte there, not before `from`; eight bytes are
+/// looked at at a time.
+#[inline]
+fn first_place(
+    bytes: &[u8],
+    from: usize,
+    marks: impl Fn(u64) -> u64,
+    is: impl Fn(u8) -> bool,
+) -> Option<usize> {
+    let (words, tail) = bytes.get(from..)?.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
-        // Zero where the byte is; the lowest marked byte is a true one.
-        let differs = u64::from_le_bytes(*word) ^ (LOW * u64::from(byte));
-        let zeros = differs.wrapping_sub(LOW) & !differs & HIGH;
-        if zeros != 0 {
-            return Some(from + index * 8 + (zeros.trailing_zeros() / 8) as usize);
+        let marked = marks(u64::from_le_bytes(*word));
+        if marked != 0 {
+            return Some(from + index * 8 + (marked.trailing_zeros() / 8) as usize);
         }
     }
-    let in_tail = tail.iter().position(|known| *known == byte)?;
+    let in_tail = tail.iter().position(|byte| is(*byte))?;
     Some(bytes.len() - tail.len() + in_tail)
+}
+
+/// The first place of a byte, not before `from`.
+pub fn position(bytes: &[u8], from: usize, byte: u8) -> Option<usize> {
+    first_place(bytes, from, |word| mark(word, byte), |known| known == byte)
+}
+
+/// The first place of either separator, not before `from`, or else the end.
+fn separator(bytes: &[u8], from: usize) -> usize {
+    let marks = |word| mark(word, NAME_VALUE) | mark(word, PROPERTY);
+    let is = |byte| byte == NAME_VALUE || byte == PROPERTY;
+    first_place(bytes, from, marks, is).unwrap_or(bytes.len())
 }
 
 #[cfg(test)]
@@ -247,7 +305,10 @@ mod tests {
             let bytes = (0..length).map(|_| alphabet[random.below(alphabet.len())]);
             let text = String::from_utf8(bytes.collect()).unwrap();
             for name in ["a", "b", "ab", "ba", ""] {
-                let slowly = pairs(&text).rev().find(|(known, _)| *known == name);
+                let segments = text.split(PROPERTY_SEPARATOR).rev();
+                let mut pairs = segments.filter_map(|part| part.split_once(NAME_VALUE_SEPARATOR));
+                let slowly =
+                    pairs.find(|pair| pair.0 == name && !name.is_empty() && !pair.1.is_empty());
                 assert_eq!(find(&text, name), slowly.map(|(_, value)| value), "{text:?} {name}");
             }
         }

@@ -179,27 +179,6 @@ pub fn record_size(fields: &RecordFields<'_>) -> usize {
         + fields.properties.len()
 }
 
-/// The part before the body, gathered on the stack so that the record grows by few copies.
-struct Head {
-    bytes: [u8; HEAD_BYTES + 2 * IPV6_EXTRA],
-    len: usize,
-}
-
-impl Head {
-    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
-        self.bytes[self.len..self.len + N].copy_from_slice(&bytes);
-        self.len += N;
-    }
-
-    fn put_host(&mut self, host: &SocketAddr) {
-        match host.ip() {
-            IpAddr::V4(address) => self.put(address.octets()),
-            IpAddr::V6(address) => self.put(address.octets()),
-        }
-        self.put(i32::from(host.port()).to_be_bytes());
-    }
-}
-
 /// Appends the record to `out`, with queue offset, physical offset and store timestamp 0, body CRC
 /// computed, IPv6 bits set.
 ///
@@ -222,30 +201,39 @@ pub fn encode_record(fields: &RecordFields<'_>, out: &mut Vec<u8>) {
         sys_flag |= STORE_HOST_V6;
     }
 
-    let mut head = Head { bytes: [0; HEAD_BYTES + 2 * IPV6_EXTRA], len: 0 };
-    head.put(total_size.to_be_bytes());
-    head.put(MESSAGE_MAGIC.to_be_bytes());
-    head.put(crc32(fields.body).to_be_bytes());
-    head.put(fields.queue_id.to_be_bytes());
-    head.put(fields.flag.to_be_bytes());
-    head.put([0; 8]); // Queue offset.
-    head.put([0; 8]); // Physical offset.
-    head.put(sys_flag.to_be_bytes());
-    head.put(fields.born_timestamp.to_be_bytes());
-    head.put_host(&fields.born_host);
-    head.put([0; 8]); // Store timestamp.
-    head.put_host(&fields.store_host);
-    head.put(fields.reconsume_times.to_be_bytes());
-    head.put(fields.prepared_transaction_offset.to_be_bytes());
-    head.put((fields.body.len() as i32).to_be_bytes());
-
     out.reserve(size);
-    out.extend_from_slice(&head.bytes[..head.len]);
+    let mut numbers = [0; 48];
+    numbers[..4].copy_from_slice(&total_size.to_be_bytes());
+    numbers[4..8].copy_from_slice(&MESSAGE_MAGIC.to_be_bytes());
+    numbers[8..12].copy_from_slice(&crc32(fields.body).to_be_bytes());
+    numbers[12..16].copy_from_slice(&fields.queue_id.to_be_bytes());
+    numbers[16..20].copy_from_slice(&fields.flag.to_be_bytes());
+    // From 20 to 36 queue offset and physical offset.
+    numbers[36..40].copy_from_slice(&sys_flag.to_be_bytes());
+    numbers[40..].copy_from_slice(&fields.born_timestamp.to_be_bytes());
+    out.extend_from_slice(&numbers);
+    put_host(&fields.born_host, out);
+    out.extend_from_slice(&[0; 8]); // Store timestamp.
+    put_host(&fields.store_host, out);
+    let mut numbers = [0; 16];
+    numbers[..4].copy_from_slice(&fields.reconsume_times.to_be_bytes());
+    numbers[4..12].copy_from_slice(&fields.prepared_transaction_offset.to_be_bytes());
+    numbers[12..].copy_from_slice(&(fields.body.len() as i32).to_be_bytes());
+    out.extend_from_slice(&numbers);
     out.extend_from_slice(fields.body);
     out.push(fields.topic.len() as u8);
     out.extend_from_slice(fields.topic.as_bytes());
     out.extend_from_slice(&(fields.properties.len() as i16).to_be_bytes());
     out.extend_from_slice(fields.properties.as_bytes());
+}
+
+/// Appends address and port.
+fn put_host(host: &SocketAddr, out: &mut Vec<u8>) {
+    match host.ip() {
+        IpAddr::V4(address) => out.extend_from_slice(&address.octets()),
+        IpAddr::V6(address) => out.extend_from_slice(&address.octets()),
+    }
+    out.extend_from_slice(&i32::from(host.port()).to_be_bytes());
 }
 
 /// Writes queue offset, physical offset and store timestamp into an encoded record.
@@ -287,6 +275,16 @@ fn be_i64(bytes: &[u8], at: usize) -> i64 {
     i64::from_be_bytes(raw)
 }
 
+/// As many bytes as `length` says, which must not be negative, and those behind them.
+fn sized<'a>(
+    bytes: &'a [u8],
+    length: i32,
+    what: &'static str,
+) -> Result<(&'a [u8], &'a [u8]), RecordError> {
+    let length = usize::try_from(length).map_err(|_| RecordError::Malformed(what))?;
+    bytes.split_at_checked(length).ok_or(RecordError::Truncated)
+}
+
 /// Reads field after field, each checked against what is left.
 struct Cursor<'a> {
     bytes: &'a [u8],
@@ -301,10 +299,6 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    fn byte(&mut self) -> Result<u8, RecordError> {
-        self.take(1).map(|bytes| bytes[0])
-    }
-
     fn int(&mut self) -> Result<i32, RecordError> {
         self.take(4).map(|bytes| be_i32(bytes, 0))
     }
@@ -315,7 +309,9 @@ impl<'a> Cursor<'a> {
 
     /// As many bytes as `length` says, which must not be negative.
     fn sized(&mut self, length: i32, what: &'static str) -> Result<&'a [u8], RecordError> {
-        self.take(usize::try_from(length).map_err(|_| RecordError::Malformed(what))?)
+        let (taken, rest) = sized(&self.bytes[self.at..], length, what)?;
+        self.at = self.bytes.len() - rest.len();
+        Ok(taken)
     }
 }
 
@@ -361,19 +357,21 @@ pub fn read_record(bytes: &[u8], verify_crc: bool) -> Result<RecordView<'_>, Rec
     let after_born = &head[56 + born_extra..];
     let after_store = &after_born[16 + store_extra..];
 
-    let mut cursor = Cursor { bytes, at: head_bytes };
-    let body = cursor.sized(be_i32(after_store, 12), "body length")?;
-    let topic_length = if magic == MESSAGE_MAGIC_V2 {
-        i32::from(cursor.short()?)
+    let (body, rest) = sized(&bytes[head_bytes..], be_i32(after_store, 12), "body length")?;
+    let (topic_length, rest) = if magic == MESSAGE_MAGIC_V2 {
+        let (length, rest) = rest.split_first_chunk().ok_or(RecordError::Truncated)?;
+        (i32::from(i16::from_be_bytes(*length)), rest)
     } else {
-        i32::from(cursor.byte()? as i8)
+        let (length, rest) = rest.split_first().ok_or(RecordError::Truncated)?;
+        (i32::from(*length as i8), rest)
     };
-    let topic = cursor.sized(topic_length, "topic length")?;
+    let (topic, rest) = sized(rest, topic_length, "topic length")?;
     let topic = std::str::from_utf8(topic).map_err(|_| RecordError::Malformed("topic"))?;
-    let properties_length = i32::from(cursor.short()?);
-    let properties = cursor.sized(properties_length, "properties length")?;
+    let (length, rest) = rest.split_first_chunk().ok_or(RecordError::Truncated)?;
+    let length = i32::from(i16::from_be_bytes(*length));
+    let (properties, rest) = sized(rest, length, "properties length")?;
 
-    if cursor.at != total_size as usize {
+    if bytes.len() - rest.len() != total_size as usize {
         return Err(RecordError::LengthMismatch(size));
     }
     let body_crc = be_i32(head, 8) as u32;

@@ -51,17 +51,24 @@ impl EncodedRecords {
         self.ends.push(self.bytes.len());
     }
 
-    /// Fills in what an append decides.
+    /// Fills in what an append decides: the queue offsets grow by `step`, but for that of the last
+    /// record if that is of another queue.
     fn patch(
         &mut self,
-        queue_offsets: impl Iterator<Item = i64>,
+        mut queue_offset: i64,
+        step: i64,
+        of_last: Option<i64>,
         physical_offset: i64,
         store_timestamp: i64,
     ) {
         let mut start = 0;
-        for (&end, queue_offset) in self.ends.iter().zip(queue_offsets) {
+        for &end in &self.ends {
+            if end == self.bytes.len() {
+                queue_offset = of_last.unwrap_or(queue_offset);
+            }
             let record = &mut self.bytes[start..end];
             patch_record(record, queue_offset, physical_offset + start as i64, store_timestamp);
+            queue_offset += step;
             start = end;
         }
     }
@@ -240,11 +247,11 @@ impl CommitLog {
         self.last_store_timestamp.store(timestamp, Ordering::Release);
     }
 
-    /// For how long the append lock has been held, ms; 0 while it is free.
-    pub fn lock_held_ms(&self) -> i64 {
+    /// For how long the append lock has been held at that time, ms; 0 while it is free.
+    pub fn lock_held_ms(&self, now_ms: i64) -> i64 {
         match self.lock_begin.load(Ordering::Relaxed) {
             0 => 0,
-            begin => (now_ms() - begin).max(0),
+            begin => (now_ms - begin).max(0),
         }
     }
 
@@ -306,9 +313,8 @@ impl CommitLog {
         let own = (records.ends.len() - usize::from(target.last.is_some())) as i64;
         let queue_offset = if target.counted { queue.next_offset() } else { 0 };
         let step = i64::from(target.counted);
-        let queue_offsets = (0..own).map(|number| queue_offset + number * step);
         let of_last = target.last.map(|queue| queue.next_offset());
-        records.patch(queue_offsets.chain(of_last), offset, now);
+        records.patch(queue_offset, step, of_last, offset, now);
         let at = appender
             .append(&records.bytes)
             .map_err(|error| AppendError::Failed(format!("the append failed: {error}")))?;

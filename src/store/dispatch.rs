@@ -23,7 +23,7 @@ use super::stats::StoreStats;
 use crate::common::checksum::tags_code;
 use crate::common::config::Live;
 use crate::common::properties;
-use crate::common::record::{RecordError, RecordView};
+use crate::common::record::{RecordError, RecordView, read_record};
 use crate::common::service_thread::{ServiceThread, Signal};
 use crate::common::sync::lock;
 use crate::common::sys_flag;
@@ -122,8 +122,15 @@ impl Dispatcher {
     ) -> io::Result<Option<i64>> {
         let kind = record.sys_flag & sys_flag::TRANSACTION_MASK;
         let visible = matches!(kind, sys_flag::TRANSACTION_NOT | sys_flag::TRANSACTION_COMMIT);
-        let names = [properties::TAGS, properties::UNIQUE_KEY, properties::KEYS];
-        let [tags, unique, words] = properties::find_each(record.properties, names);
+        let (mut tags, mut unique, mut words) = (None, None, None);
+        for (name, value) in properties::pairs(record.properties) {
+            match name {
+                properties::TAGS => tags = Some(value),
+                properties::UNIQUE_KEY => unique = Some(value),
+                properties::KEYS => words = Some(value),
+                _ => {}
+            }
+        }
         let code = if visible { self.add_unit(record, tags, config)? } else { None };
         if kind != sys_flag::TRANSACTION_ROLLBACK && config.message_index_enable {
             self.index.add(record, keys(unique, words))?;
@@ -232,13 +239,6 @@ fn for_each_multi_queue(
         }
     }
     Ok(())
-}
-
-/// A record that is in its queues.
-struct Dispatched<'a> {
-    record: RecordView<'a>,
-    bytes: &'a [u8],
-    tags_code: i64,
 }
 
 /// What a round of dispatching came to.
@@ -441,8 +441,14 @@ impl ReputMessageService {
                         position += i64::from(record.total_size);
                         records += 1;
                         if let Some(tags_code) = tags_code {
-                            let bytes = &rest[..record.total_size as usize];
-                            arrivals.push(Dispatched { record, bytes, tags_code });
+                            arrivals.push(Arrival {
+                                topic: record.topic,
+                                queue_id: record.queue_id,
+                                next_offset: record.queue_offset + 1,
+                                tags_code,
+                                store_timestamp: record.store_timestamp,
+                                record: &rest[..record.total_size as usize],
+                            });
                         }
                         if arrivals.len() >= TOLD_TOGETHER {
                             self.tell(&mut arrivals, &config);
@@ -495,25 +501,20 @@ impl ReputMessageService {
     }
 
     /// Tells who waits that records are visible.
-    fn tell(&self, arrivals: &mut Vec<Dispatched<'_>>, config: &StoreConfig) {
-        for Dispatched { record, bytes, tags_code } in arrivals.drain(..) {
-            let arrived = |topic: &str, queue_id: i32, offset: i64| {
-                self.listener.arrived(&Arrival {
-                    topic,
-                    queue_id,
-                    next_offset: offset + 1,
-                    tags_code,
-                    store_timestamp: record.store_timestamp,
-                    record: bytes,
+    fn tell(&self, arrivals: &mut Vec<Arrival<'_>>, config: &StoreConfig) {
+        for arrival in arrivals.drain(..) {
+            self.listener.arrived(&arrival);
+            if config.enable_multi_dispatch
+                && let Ok(record) = read_record(arrival.record, false)
+            {
+                let told = for_each_multi_queue(&record, config, |topic, queue_id, offset| {
+                    let next_offset = offset + 1;
+                    self.listener.arrived(&Arrival { topic, queue_id, next_offset, ..arrival });
+                    Ok(())
                 });
-            };
-            arrived(record.topic, record.queue_id, record.queue_offset);
-            let told = for_each_multi_queue(&record, config, |topic, queue_id, offset| {
-                arrived(topic, queue_id, offset);
-                Ok(())
-            });
-            if let Err(error) = told {
-                log::error!("who waits for the message at {}: {error}", record.physical_offset);
+                if let Err(error) = told {
+                    log::error!("who waits for the message at {}: {error}", record.physical_offset);
+                }
             }
         }
     }

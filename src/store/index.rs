@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::checkpoint::StoreCheckpoint;
 use super::config::StoreConfig;
-use super::mapped_file::{WordFile, flush_folder, make_folder};
+use super::mapped_file::{Word, WordFile, flush_folder, make_folder};
 use super::message_store::StoreError;
+use crate::common::checksum::{java_hash, java_hash_on};
 use crate::common::clock::now_ms;
 use crate::common::os::LocalTime;
 use crate::common::record::RecordView;
@@ -32,14 +33,7 @@ const COUNT: usize = 36;
 
 /// Hash of `topic#key`: the Java hash made positive.
 pub fn key_hash(topic: &str, key: &str) -> i32 {
-    let add = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
-    let hash = if topic.is_ascii() && key.is_ascii() {
-        // Nearly always, and without looking for characters.
-        let bytes = topic.bytes().chain([b'#']).chain(key.bytes());
-        bytes.fold(0, |hash, byte| add(hash, byte.into()))
-    } else {
-        topic.encode_utf16().chain([u16::from(b'#')]).chain(key.encode_utf16()).fold(0, add)
-    };
+    let hash = java_hash_on(java_hash(topic).wrapping_mul(31).wrapping_add(i32::from(b'#')), key);
     // The smallest integer has no positive counterpart.
     hash.checked_abs().unwrap_or(0)
 }
@@ -177,28 +171,35 @@ impl IndexFile {
         }
         let at = self.entry_at(number);
         self.words.reserve((at + ENTRY_BYTES).next_multiple_of(RESERVE_BYTES))?;
-        let slot = self.slot_at(entry.hash);
-        let previous = usize::try_from(self.words.load(slot) as i32)
+        let header = self.words.part::<{ HEADER_BYTES / 4 }>(0);
+        let slot = self.words.part::<1>(self.slot_at(entry.hash));
+        let (Some(header), Some([slot]), Some(place)) = (header, slot, self.words.part::<5>(at))
+        else {
+            return Ok(false);
+        };
+        let previous = usize::try_from(slot.load() as i32)
             .ok()
             .filter(|previous| *previous <= number)
             .unwrap_or(0);
-        let begin = self.begin_time();
+        let begin = Word::load_i64(header, BEGIN_TIME);
         let seconds = if begin <= 0 { 0 } else { (entry.store_timestamp - begin) / 1000 };
-        self.words.store(at, entry.hash as u32);
-        self.words.store_i64(at + 4, entry.offset);
-        self.words.store(at + 12, seconds.clamp(0, i64::from(i32::MAX)) as u32);
-        self.words.store(at + 16, previous as u32);
-        self.words.store(slot, number as u32);
+        let [hash, offset_high, offset_low, time, chain] = place;
+        hash.store(entry.hash as u32);
+        offset_high.store((entry.offset >> 32) as u32);
+        offset_low.store(entry.offset as u32);
+        time.store(seconds.clamp(0, i64::from(i32::MAX)) as u32);
+        chain.store(previous as u32);
+        slot.store(number as u32);
         if number <= 1 {
-            self.words.store_i64(BEGIN_OFFSET, entry.offset);
-            self.words.store_i64(BEGIN_TIME, entry.store_timestamp);
+            Word::store_i64(header, BEGIN_OFFSET, entry.offset);
+            Word::store_i64(header, BEGIN_TIME, entry.store_timestamp);
         }
         if previous == 0 {
-            self.words.store(USED_SLOTS, self.words.load(USED_SLOTS).wrapping_add(1));
+            header[USED_SLOTS / 4].store(header[USED_SLOTS / 4].load().wrapping_add(1));
         }
-        self.words.store(COUNT, number as u32 + 1);
-        self.words.store_i64(END_OFFSET, entry.offset);
-        self.words.store_i64(END_TIME, entry.store_timestamp);
+        header[COUNT / 4].store(number as u32 + 1);
+        Word::store_i64(header, END_OFFSET, entry.offset);
+        Word::store_i64(header, END_TIME, entry.store_timestamp);
         Ok(true)
     }
 
@@ -370,15 +371,15 @@ impl IndexService {
         record: &RecordView<'_>,
         keys: impl Iterator<Item = &'a str>,
     ) -> io::Result<()> {
-        let mut keys = keys.peekable();
-        if keys.peek().is_none() {
-            return Ok(());
-        }
-        let mut file = self.last();
-        if file.as_ref().is_some_and(|file| record.physical_offset < file.end_offset()) {
-            return Ok(());
-        }
-        for key in keys {
+        let mut file = None;
+        for (number, key) in keys.enumerate() {
+            if number == 0 {
+                file = self.last();
+                let end = file.as_ref().map_or(i64::MIN, |file| file.end_offset());
+                if record.physical_offset < end {
+                    return Ok(());
+                }
+            }
             let entry = IndexEntry {
                 hash: key_hash(record.topic, key),
                 offset: record.physical_offset,

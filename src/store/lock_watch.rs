@@ -31,7 +31,7 @@ pub fn folder() -> PathBuf {
 /// # Errors
 /// The disk's.
 pub fn look(log: &CommitLog, folder: &Path) -> io::Result<Option<PathBuf>> {
-    let held = log.lock_held_ms();
+    let held = log.lock_held_ms(now_ms());
     if held <= LONG_MS || held >= ABSURD_MS {
         return Ok(None);
     }

@@ -689,6 +689,40 @@ impl TransientStorePool {
     }
 }
 
+/// A word of a [`WordFile`]: 32 bits, big-endian.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Word(AtomicU32);
+
+impl Word {
+    /// Its value.
+    pub fn load(&self) -> u32 {
+        u32::from_be(self.0.load(Ordering::Acquire))
+    }
+
+    /// Sets it. Its part of the file must be [reserved](WordFile::reserve).
+    pub fn store(&self, value: u32) {
+        self.0.store(value.to_be(), Ordering::Release);
+    }
+
+    /// The 64-bit value at byte `at` of `words`: two words, not one atomic read.
+    pub fn load_i64(words: &[Self], at: usize) -> i64 {
+        let (high, low) = (words[at / 4].load(), words[at / 4 + 1].load());
+        ((u64::from(high) << 32) | u64::from(low)) as i64
+    }
+
+    /// Sets the 64-bit value at byte `at` of `words`, word by word. What is there in between is never
+    /// larger than both the old and the new value, on the disk too if power fails at this moment.
+    pub fn store_i64(words: &[Self], at: usize, value: i64) {
+        let (high, low) = (&words[at / 4], &words[at / 4 + 1]);
+        if (value >> 32) as i32 > high.load() as i32 {
+            low.store(0);
+        }
+        high.store((value >> 32) as u32);
+        low.store(value as u32);
+    }
+}
+
 /// A file of fixed size that is changed in place, word by word.
 ///
 /// Words are 32 bits, big-endian, at multiples of 4; each access is one atomic operation, so
@@ -734,41 +768,39 @@ impl WordFile {
         Ok(())
     }
 
-    fn word(&self, at: usize) -> Option<&AtomicU32> {
-        if !at.is_multiple_of(4) || at.checked_add(4)? > self.map.len() {
+    /// The `N` words from `at` on: who needs several finds their place once.
+    pub fn part<const N: usize>(&self, at: usize) -> Option<&[Word; N]> {
+        if !at.is_multiple_of(4) || at.checked_add(4 * N)? > self.map.len() {
             return None;
         }
-        // SAFETY: the word lies inside the map and is aligned (maps start at a page). All access
-        // to this map goes through atomics made here. The reference does not outlive `self`.
-        Some(unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(at).cast()) })
+        // SAFETY: the words lie inside the map and are aligned (maps start at a page), and a `Word`
+        // is laid out as the integer. All access to this map goes through atomics made here. The
+        // reference does not outlive `self`.
+        Some(unsafe { &*self.map.as_mut_ptr().add(at).cast::<[Word; N]>() })
     }
 
     /// The word at `at`.
     pub fn load(&self, at: usize) -> u32 {
-        self.word(at).map_or(0, |word| u32::from_be(word.load(Ordering::Acquire)))
+        self.part(at).map_or(0, |[word]| word.load())
     }
 
     /// Sets the word at `at`. The part of the file must be [reserved](Self::reserve).
     pub fn store(&self, at: usize, value: u32) {
-        if let Some(word) = self.word(at) {
-            word.store(value.to_be(), Ordering::Release);
+        if let Some([word]) = self.part(at) {
+            word.store(value);
         }
     }
 
     /// The 64-bit value at `at`: two words, not one atomic read.
     pub fn load_i64(&self, at: usize) -> i64 {
-        ((u64::from(self.load(at)) << 32) | u64::from(self.load(at + 4))) as i64
+        self.part::<2>(at).map_or(0, |words| Word::load_i64(words, 0))
     }
 
-    /// Sets the 64-bit value at `at`, word by word. What is there in between is never larger than both
-    /// the old and the new value, on the disk too if power fails at this moment.
+    /// Sets the 64-bit value at `at`, see [`Word::store_i64`].
     pub fn store_i64(&self, at: usize, value: i64) {
-        let high = (value >> 32) as i32;
-        if high > self.load(at) as i32 {
-            self.store(at + 4, 0);
+        if let Some(words) = self.part::<2>(at) {
+            Word::store_i64(words, 0, value);
         }
-        self.store(at, high as u32);
-        self.store(at + 4, value as u32);
     }
 
     /// Forces the whole file to the disk.

@@ -27,6 +27,7 @@ use super::queue_table::QueueTable;
 use super::recovery::Recovery;
 use super::running_flags::RunningFlags;
 use super::stats::StoreStats;
+use crate::common::clock::now_ms;
 use crate::common::config::Live;
 use crate::common::json::java_double;
 use crate::common::os;
@@ -143,6 +144,11 @@ pub struct MessageStore {
     threads: Mutex<Vec<ServiceThread>>,
     /// Holds the byte lock: closing any descriptor of the file would give it up.
     lock_file: Mutex<Option<File>>,
+}
+
+/// Whether the append lock has been held for so long that the page cache must be busy.
+pub(super) fn is_too_long(held_ms: i64, config: &StoreConfig) -> bool {
+    held_ms > 0 && held_ms > config.os_page_cache_busy_time_out_mills && held_ms < ABSURD_LOCK_MS
 }
 
 impl MessageStore {
@@ -480,10 +486,7 @@ impl MessageStore {
 
     /// Whether the append lock has been held for too long.
     pub fn is_os_page_cache_busy(&self) -> bool {
-        let held = self.log.lock_held_ms();
-        held > 0
-            && held > self.config.get().os_page_cache_busy_time_out_mills
-            && held < ABSURD_LOCK_MS
+        is_too_long(self.log.lock_held_ms(now_ms()), &self.config.get())
     }
 
     /// Whether the transient store pool is used and has no free buffer: puts would stall.
@@ -493,7 +496,7 @@ impl MessageStore {
 
     /// For how long the append lock has been held, ms; 0 while it is free.
     pub fn lock_held_ms(&self) -> i64 {
-        self.log.lock_held_ms()
+        self.log.lock_held_ms(now_ms())
     }
 
     /// Statistics and state for the runtime info answer, by Java's key.
@@ -514,7 +517,7 @@ impl MessageStore {
         put("commitLogMinOffset", self.log.min_offset().to_string());
         put("commitLogMaxOffset", self.log.max_offset().to_string());
         put("dispatchBehindBytes", self.dispatch_behind_bytes().to_string());
-        put("pageCacheLockTimeMills", self.log.lock_held_ms().to_string());
+        put("pageCacheLockTimeMills", self.lock_held_ms().to_string());
         put("earliestMessageTimeStamp", self.earliest_message_time().to_string());
         put("remainTransientStoreBufferNumbs", self.allocator.free_buffers().to_string());
         put("flushedOffset", self.log.flushed_offset().to_string());

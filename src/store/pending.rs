@@ -1,7 +1,6 @@
 //! [`PendingPut`]: a stored message whose acknowledgement waits for the disk or for a slave.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
 
 use super::message::{PutResult, PutStatus};
 use super::stats::StoreStats;
@@ -22,8 +21,8 @@ pub enum Part {
 pub struct PutTime {
     /// Who counts.
     pub stats: Arc<StoreStats>,
-    /// When it began.
-    pub started: Instant,
+    /// When it began, ms.
+    pub started_ms: i64,
 }
 
 struct State {
@@ -104,7 +103,7 @@ impl PutTicket {
         if state.open > 0 {
             return;
         }
-        state.time.stats.count_put_time(state.time.started.elapsed());
+        state.time.stats.count_put_time(state.time.started_ms);
         let callback = state.callback.take();
         let result = callback.is_some().then(|| state.result.clone());
         drop(state);

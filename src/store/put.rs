@@ -4,15 +4,15 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use super::commit_log::{AppendError, AppendTarget, Appended, EncodedRecords};
 use super::config::{BrokerRole, StoreConfig};
 use super::consume_queue::ConsumeQueue;
 use super::dispatch::{MULTI_QUEUE_OFFSET, multi_queue_id, multi_queue_names};
 use super::message::*;
-use super::message_store::{MessageStore, StoreError};
+use super::message_store::{MessageStore, StoreError, is_too_long};
 use super::pending::{Part, PutTime};
+use crate::common::clock::now_ms;
 use crate::common::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 use crate::common::record::{RecordFields, read_batch, record_size};
 use crate::common::sys_flag;
@@ -44,9 +44,9 @@ impl MessageStore {
         message: &NewMessage<'_>,
         behind: Option<&RecordFields<'_>>,
     ) -> PutOutcome {
-        let started = Instant::now();
+        let started_ms = now_ms();
         let config = self.config.of_thread();
-        if let Err(refused) = self.check_put(&message.record, &config) {
+        if let Err(refused) = self.check_put(&message.record, &config, started_ms) {
             return PutOutcome::Done(refused);
         }
         if let Err(refused) = check_sizes(&message.record, config.max_message_size) {
@@ -63,17 +63,17 @@ impl MessageStore {
                 behind.into_iter().for_each(|behind| records.push(behind));
             }
             let (record, wait) = (&message.record, message.wait_store);
-            let put = Put { record, behind, names, wait, started };
+            let put = Put { record, behind, names, wait, started_ms };
             self.append(&put, records, &config)
         })
     }
 
     /// Stores a batch. A malformed batch is `Err`.
     pub fn put_batch(&self, batch: &NewBatch<'_>) -> Result<PutOutcome, StoreError> {
-        let started = Instant::now();
+        let started_ms = now_ms();
         let shared = &batch.record;
         let config = self.config.of_thread();
-        if let Err(refused) = self.check_put(shared, &config) {
+        if let Err(refused) = self.check_put(shared, &config, started_ms) {
             return Ok(PutOutcome::Done(refused));
         }
         let refuse =
@@ -106,13 +106,18 @@ impl MessageStore {
                 records.push(&record);
             }
             let wait = batch.wait_store;
-            let put = Put { record: shared, behind: None, names: None, wait, started };
+            let put = Put { record: shared, behind: None, names: None, wait, started_ms };
             Ok(self.append(&put, records, &config))
         })
     }
 
     /// Whether the store takes messages, and this topic's name is short enough.
-    fn check_put(&self, record: &RecordFields<'_>, config: &StoreConfig) -> Result<(), PutResult> {
+    fn check_put(
+        &self,
+        record: &RecordFields<'_>,
+        config: &StoreConfig,
+        now_ms: i64,
+    ) -> Result<(), PutResult> {
         let unavailable =
             |reason: &str| Err(refused(PutStatus::ServiceNotAvailable, reason.to_owned()));
         if !self.serving.load(Ordering::Acquire) {
@@ -124,9 +129,9 @@ impl MessageStore {
         if let Err(reason) = self.flags.check_writable() {
             return unavailable(reason);
         }
-        if self.is_os_page_cache_busy() {
-            let reason =
-                format!("the append lock has been held for {} ms", self.log.lock_held_ms());
+        let held_ms = self.log.lock_held_ms(now_ms);
+        if is_too_long(held_ms, config) {
+            let reason = format!("the append lock has been held for {held_ms} ms");
             return Err(refused(PutStatus::OsPageCacheBusy, reason));
         }
         if record.topic.len() > TOPIC_MAX_LENGTH {
@@ -164,21 +169,20 @@ impl MessageStore {
         records: &mut EncodedRecords,
         config: &StoreConfig,
     ) -> Result<Appended, PutResult> {
+        let illegal = |error: StoreError| refused(PutStatus::MessageIllegal, error.0);
         let find = |topic: &str, queue_id: i32| {
-            self.queues
-                .find_or_create(topic, queue_id)
-                .map_err(|error| refused(PutStatus::MessageIllegal, error.0))
+            self.queues.find_or_create(topic, queue_id).map_err(illegal)
         };
         let record = put.record;
         loop {
-            let queue = find(record.topic, record.queue_id)?;
+            let queue = self.queues.of_thread(record.topic, record.queue_id).map_err(illegal)?;
             let mut also = Vec::new();
             for name in put.names.into_iter().flat_map(|names| names.split(',')) {
                 also.push(find(name, multi_queue_id(config, name, record.queue_id))?);
             }
             let last = put.behind.map(|behind| find(behind.topic, behind.queue_id)).transpose()?;
             if let Some(last) = &last
-                && also.iter().chain([&queue]).any(|queue| Arc::ptr_eq(queue, last))
+                && also.iter().chain([&*queue]).any(|queue| Arc::ptr_eq(queue, last))
             {
                 let reason = format!("a message of topic {} cannot go there", last.topic());
                 return Err(refused(PutStatus::MessageIllegal, reason));
@@ -230,7 +234,7 @@ impl MessageStore {
             replicator.appended();
         }
         if !flush && !replica {
-            self.stats.count_put_time(put.started.elapsed());
+            self.stats.count_put_time(put.started_ms);
             return PutOutcome::Done(result);
         }
         let parts: &[Part] = match (flush, replica) {
@@ -238,7 +242,7 @@ impl MessageStore {
             (true, false) => &[Part::Flush],
             _ => &[Part::Replica],
         };
-        let time = PutTime { stats: Arc::clone(&self.stats), started: put.started };
+        let time = PutTime { stats: Arc::clone(&self.stats), started_ms: put.started_ms };
         let (pending, tickets) = PendingPut::new(result, parts, time);
         for ticket in tickets {
             match (ticket.part(), replicator) {
@@ -263,7 +267,7 @@ struct Put<'a> {
     names: Option<&'a str>,
     /// Wait for flush and replication where the mode asks for it.
     wait: bool,
-    started: Instant,
+    started_ms: i64,
 }
 
 /// Whether a record takes an offset in its queue: half messages and rollbacks do not.

@@ -52,6 +52,8 @@ struct Sample {
 /// Put times of one minute.
 #[derive(Debug)]
 struct Minute {
+    /// Nearly all: those of less than a millisecond, which belong to the first of both below.
+    at_once: AtomicU64,
     distribution: [AtomicU64; DISTRIBUTION.len()],
     latency: Vec<AtomicU64>,
 }
@@ -59,16 +61,20 @@ struct Minute {
 impl Minute {
     fn new(buckets: usize) -> Self {
         let latency = (0..buckets).map(|_| AtomicU64::new(0)).collect();
-        Self { distribution: Default::default(), latency }
+        Self { at_once: AtomicU64::new(0), distribution: Default::default(), latency }
     }
 
     /// Reads and clears.
     fn take(&self) -> Previous {
         let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
-        Previous {
+        let mut previous = Previous {
             distribution: self.distribution.iter().map(take).collect(),
             latency: self.latency.iter().map(take).collect(),
-        }
+        };
+        let at_once = take(&self.at_once);
+        previous.distribution.iter_mut().take(1).for_each(|count| *count += at_once);
+        previous.latency.iter_mut().take(1).for_each(|count| *count += at_once);
+        previous
     }
 }
 
@@ -152,20 +158,26 @@ impl StoreStats {
         self.put_failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts the time of a put.
-    pub fn count_put_time(&self, time: Duration) {
-        let ms = time.as_millis() as u64;
-        let range = if ms == 0 {
-            0
-        } else {
-            DISTRIBUTION.iter().skip(1).position(|(bound, _)| ms < *bound).map_or(0, |at| at + 1)
-        };
+    /// Counts the time of a put that began then, ms.
+    pub fn count_put_time(&self, started_ms: i64) {
+        let ms = u64::try_from(now_ms() - started_ms).unwrap_or(0);
+        if ms == 0 {
+            self.minute.at_once.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let (range, bucket) = self.places(ms);
         self.minute.distribution[range].fetch_add(1, Ordering::Relaxed);
-        let bucket = self.bounds.partition_point(|bound| *bound < ms).min(self.bounds.len() - 1);
         self.minute.latency[bucket].fetch_add(1, Ordering::Relaxed);
         if ms > self.put_time_max.load(Ordering::Relaxed) {
             self.put_time_max.fetch_max(ms, Ordering::Relaxed);
         }
+    }
+
+    /// Where a put time of at least a millisecond is counted.
+    fn places(&self, ms: u64) -> (usize, usize) {
+        let later = DISTRIBUTION.iter().skip(1).position(|(bound, _)| ms < *bound);
+        let bucket = self.bounds.partition_point(|bound| *bound < ms).min(self.bounds.len() - 1);
+        (later.map_or(0, |at| at + 1), bucket)
     }
 
     /// Counts a read: how many messages it got, and its time.
@@ -344,7 +356,7 @@ mod tests {
         assert_eq!(info["putMessageTimesTotal"], "550");
         assert_eq!(info["putMessageAverageSize"], "2.0");
         assert_eq!(info["putMessageDistributeTime"], "null");
-        stats.count_put_time(Duration::from_millis(3));
+        stats.count_put_time(now_ms() - 3);
         stats.rotate();
         assert!(
             stats.runtime_info()["putMessageDistributeTime"].starts_with("[<=0ms]:0 [0~10ms]:1 ")

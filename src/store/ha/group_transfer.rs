@@ -181,7 +181,7 @@ mod tests {
             store_timestamp: 0,
             reason: String::new(),
         };
-        let time = PutTime { stats: Arc::default(), started: Instant::now() };
+        let time = PutTime { stats: Arc::default(), started_ms: 0 };
         let (pending, mut tickets) = PendingPut::new(result, &[Part::Replica], time);
         let results = results.clone();
         pending.on_complete(move |result| {
