@@ -47,28 +47,38 @@ impl Digits {
 impl MessageId {
     /// The text, without an allocation: each send is answered with one.
     pub fn digits(&self) -> Digits {
-        // They are put down from the right, at once.
+        // They are put down from the right, eight at once.
         let mut digits = [0u8; 56];
         let mut start = digits.len();
-        let mut put = |mut value: u64, count: usize| {
-            for digit in digits[start - count..start].iter_mut().rev() {
-                *digit = b"0123456789ABCDEF"[(value & 0xF) as usize];
-                value >>= 4;
-            }
-            start -= count;
+        let mut put = |value: u32| {
+            start -= 8;
+            digits[start..start + 8].copy_from_slice(&hexadecimal(value));
         };
-        put(self.offset as u64, 16);
-        put(self.host.port().into(), 8);
+        put(self.offset as u32);
+        put((self.offset >> 32) as u32);
+        put(self.host.port().into());
         match self.host.ip() {
-            IpAddr::V4(address) => put(address.to_bits().into(), 8),
+            IpAddr::V4(address) => put(address.to_bits()),
             IpAddr::V6(address) => {
                 let bits = address.to_bits();
-                put(bits as u64, 16);
-                put((bits >> 64) as u64, 16);
+                [0, 32, 64, 96].into_iter().for_each(|shift| put((bits >> shift) as u32));
             }
         }
         Digits { digits, start }
     }
+}
+
+/// The eight digits of a number, all computed at once, each in a byte of a word.
+fn hexadecimal(value: u32) -> [u8; 8] {
+    let mut word = u64::from(value);
+    // Each half byte goes to a byte of its own.
+    word = (word | word << 16) & 0x0000_FFFF_0000_FFFF;
+    word = (word | word << 8) & 0x00FF_00FF_00FF_00FF;
+    word = (word | word << 4) & 0x0F0F_0F0F_0F0F_0F0F;
+    // From ten on the sum has a bit for the letter.
+    let letters = (word + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    let to_letter = u64::from(b'A' - b'0' - 10);
+    (word + u64::from_ne_bytes([b'0'; 8]) + letters * to_letter).to_be_bytes()
 }
 
 impl fmt::Display for MessageId {
@@ -198,6 +208,13 @@ mod tests {
             assert_eq!(id.to_string(), text);
             assert_eq!(text.parse(), Ok(id));
             assert_eq!(text.to_lowercase().parse(), Ok(id));
+        }
+    }
+
+    #[test]
+    fn digits_are_what_the_general_formatting_writes() {
+        for value in [0, 9, 10, 0x89AB_CDEF, 0x0123_4567, u32::MAX] {
+            assert_eq!(str::from_utf8(&hexadecimal(value)).unwrap(), format!("{value:08X}"));
         }
     }
 

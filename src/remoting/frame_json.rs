@@ -8,8 +8,10 @@
 
 use std::ops::Range;
 
-use super::command::{Command, Decimal, Fields, Language, SerializeType};
+use super::command::{Command, FLAG_RESPONSE, Language, SerializeType};
+use super::fields::{Decimal, Fields};
 use super::frame::FrameError;
+use super::json_text::{find_end, put_quoted, unescape};
 
 /// Objects and arrays inside one another, in members that nobody reads.
 const MAX_DEPTH: u32 = 64;
@@ -17,32 +19,50 @@ const MAX_DEPTH: u32 = 64;
 /// Decodes a header.
 pub(super) fn decode(header: &[u8]) -> Result<Command, FrameError> {
     match std::str::from_utf8(header) {
-        Ok(text) => decode_text(text),
-        Err(_) => decode_text(&String::from_utf8_lossy(header)),
+        Ok(text) => decode_text::<true>(text),
+        Err(_) => decode_text::<true>(&String::from_utf8_lossy(header)),
     }
 }
 
-fn decode_text(text: &str) -> Result<Command, FrameError> {
-    let mut scanner = Scanner { text, at: 0 };
+/// Decodes a header; with the short cuts for what is usual, or without, which tells the same.
+fn decode_text<const USUAL: bool>(text: &str) -> Result<Command, FrameError> {
+    let mut scanner = Scanner::<USUAL> { text, at: 0 };
     let mut command = Command { serialize: SerializeType::Json, ..Command::default() };
-    scanner.object(|scanner, name| {
-        match name.plain(text) {
-            b"extFields" => scanner.fields(&mut command.fields)?,
-            b"code" => command.code = scanner.value()?.int(text, "code")?,
-            b"opaque" => command.opaque = scanner.value()?.int(text, "opaque")?,
-            b"flag" => command.flag = scanner.value()?.int(text, "flag")?,
-            b"version" => command.version = scanner.value()?.int(text, "version")?,
-            b"language" => command.language = scanner.value()?.language(text),
-            b"remark" => command.remark = scanner.value()?.text(text)?,
-            _ => drop(scanner.value()?),
+    scanner.require(b'{', "an object")?;
+    while let Some(member) = scanner.header_member()? {
+        match member {
+            Member::Fields => scanner.fields(&mut command.fields)?,
+            Member::Code => command.code = scanner.int("code")?,
+            Member::Opaque => command.opaque = scanner.int("opaque")?,
+            Member::Flag => command.flag = scanner.int("flag")?,
+            Member::Version => command.version = scanner.int("version")?,
+            Member::Language => command.language = scanner.language()?,
+            Member::Remark => command.remark = scanner.value()?.text(text)?,
+            Member::Other => drop(scanner.value()?),
+            Member::Read => {}
         }
-        Ok(())
-    })?;
+        scanner.end_of_member()?;
+    }
     scanner.skip_whitespace();
     if scanner.at != text.len() {
         return Err(scanner.error("nothing after the object"));
     }
     Ok(command)
+}
+
+/// A member of the header, up to its value.
+enum Member {
+    Code,
+    Fields,
+    Flag,
+    Language,
+    Opaque,
+    Remark,
+    Version,
+    /// One that says nothing here.
+    Other,
+    /// One that says nothing, with its value.
+    Read,
 }
 
 /// Where something stands in the header: a text between its quotes, or what has none.
@@ -67,7 +87,7 @@ impl Place {
     /// Where the text stands in `fields`, which hold the header's; unescaped it goes to its end.
     fn within(self, header: &str, fields: &mut Fields) -> Result<Range<usize>, FrameError> {
         if self.escaped {
-            fields.write(|out| unescape(self.raw(header), out))
+            fields.write(|out| unescape(header, self.start, out).map(drop))
         } else {
             Ok(self.start..self.end)
         }
@@ -88,7 +108,7 @@ impl Value {
         let mut text = String::new();
         match self {
             Self::Null => return Ok(None),
-            Self::Text(quoted) => unescape(quoted.raw(header), &mut text)?,
+            Self::Text(quoted) => drop(unescape(header, quoted.start, &mut text)?),
             Self::Raw(bare) => text.push_str(bare.raw(header)),
         }
         Ok(Some(text))
@@ -104,28 +124,25 @@ impl Value {
             FrameError(format!("JSON header: {name} is {shown}, expected a 32-bit integer"))
         })
     }
-
-    fn language(self, header: &str) -> Language {
-        match self {
-            Self::Null => Language::JAVA,
-            Self::Text(quoted) if quoted.escaped => Language::OTHER,
-            Self::Text(quoted) => Language::from_name(quoted.raw(header)),
-            Self::Raw(bare) => bare.raw(header).parse().map_or(Language::OTHER, Language),
-        }
-    }
 }
+
+/// What every client says of the header's form, although the frame says it already.
+const USUAL_SERIALIZATION: &[u8] = b"\"serializeTypeCurrentRPC\":\"JSON\"";
 
 /// A position in a header's text. Positions always lie on character borders, because only ASCII
 /// is ever stepped over or stopped at.
 ///
 /// Headers of real clients have no whitespace, so it is looked for only where something else than
-/// the expected byte stands.
-struct Scanner<'a> {
+/// the expected byte stands. And what nearly all of them write in one and the same way has short
+/// cuts, which read that and nothing else: [`usual_name`](Self::usual_name), [`usual_int`],
+/// [`usual_fields`]. What they do not read is left to the general way, from the same position.
+struct Scanner<'a, const USUAL: bool> {
     text: &'a str,
     at: usize,
 }
 
-impl Scanner<'_> {
+impl<const USUAL: bool> Scanner<'_, USUAL> {
+    #[cold]
     fn error(&self, expected: &str) -> FrameError {
         FrameError(format!("JSON header, byte {}: expected {expected}", self.at))
     }
@@ -152,8 +169,9 @@ impl Scanner<'_> {
     }
 
     /// Steps over `byte` if it is the next one after whitespace.
+    #[inline]
     fn found(&mut self, byte: u8) -> bool {
-        let found = self.next() == Some(byte);
+        let found = self.peek() == Some(byte) || self.next() == Some(byte);
         self.at += usize::from(found);
         found
     }
@@ -162,34 +180,62 @@ impl Scanner<'_> {
         if self.found(byte) { Ok(()) } else { Err(self.error(what)) }
     }
 
-    /// Reads an object; `member` reads the value of each name.
-    #[inline(always)] // Twice only, and each use knows its `member`.
-    fn object(
-        &mut self,
-        member: impl FnMut(&mut Self, Place) -> Result<(), FrameError>,
-    ) -> Result<(), FrameError> {
-        self.require(b'{', "an object")?;
-        self.members(member)
+    /// Reads the name of the header's next member; or the end of the header.
+    #[inline]
+    fn header_member(&mut self) -> Result<Option<Member>, FrameError> {
+        if USUAL && let Some(member) = self.usual_name() {
+            return Ok(Some(member));
+        }
+        let Some(name) = self.member()? else { return Ok(None) };
+        Ok(Some(match name.plain(self.text) {
+            b"code" => Member::Code,
+            b"extFields" => Member::Fields,
+            b"flag" => Member::Flag,
+            b"language" => Member::Language,
+            b"opaque" => Member::Opaque,
+            b"remark" => Member::Remark,
+            b"version" => Member::Version,
+            _ => Member::Other,
+        }))
     }
 
-    /// Reads the rest of an object.
-    #[inline(always)] // As `object`.
-    fn members(
-        &mut self,
-        mut member: impl FnMut(&mut Self, Place) -> Result<(), FrameError>,
-    ) -> Result<(), FrameError> {
-        loop {
-            // Also after a comma: fastjson reads it, so some client may write it.
-            if self.found(b'}') {
-                return Ok(());
-            }
-            let name = self.name()?;
-            self.require(b':', "a colon")?;
-            member(self, name)?;
-            if !self.found(b',') {
-                return self.require(b'}', "a comma or the end of the object");
-            }
+    /// Reads a name that the header of nearly every frame has, as it is written there; nothing else.
+    #[inline]
+    fn usual_name(&mut self) -> Option<Member> {
+        let rest = self.text.as_bytes().get(self.at..)?;
+        let (member, name): (_, &[u8]) = match rest.get(1)? {
+            b'c' if rest.starts_with(b"\"code\":") => (Member::Code, b"\"code\":"),
+            b'e' if rest.starts_with(b"\"extFields\":") => (Member::Fields, b"\"extFields\":"),
+            b'f' if rest.starts_with(b"\"flag\":") => (Member::Flag, b"\"flag\":"),
+            b'l' if rest.starts_with(b"\"language\":") => (Member::Language, b"\"language\":"),
+            b'o' if rest.starts_with(b"\"opaque\":") => (Member::Opaque, b"\"opaque\":"),
+            b's' if rest.starts_with(USUAL_SERIALIZATION) => (Member::Read, USUAL_SERIALIZATION),
+            b'v' if rest.starts_with(b"\"version\":") => (Member::Version, b"\"version\":"),
+            _ => return None,
+        };
+        self.at += name.len();
+        Some(member)
+    }
+
+    /// Reads the name of an object's next member, up to its value; or the end of the object.
+    #[inline]
+    fn member(&mut self) -> Result<Option<Place>, FrameError> {
+        // Also after a comma: fastjson reads it, so some client may write it.
+        if self.found(b'}') {
+            return Ok(None);
         }
+        let name = self.name()?;
+        self.require(b':', "a colon")?;
+        Ok(Some(name))
+    }
+
+    /// What follows a member's value: a comma, or the end of the object, which is left.
+    #[inline]
+    fn end_of_member(&mut self) -> Result<(), FrameError> {
+        if self.found(b',') || self.next() == Some(b'}') {
+            return Ok(());
+        }
+        Err(self.error("a comma or the end of the object"))
     }
 
     /// Reads `extFields`: an object or null.
@@ -202,44 +248,26 @@ impl Scanner<'_> {
         }
         *fields = Fields::within(self.text);
         self.at += 1;
-        while let Some((name, value)) = self.usual_member() {
-            fields.push_within(name, value);
-        }
-        self.members(|scanner, name| {
-            if let Value::Text(value) | Value::Raw(value) = scanner.value()? {
-                let name = name.within(scanner.text, fields)?;
-                let value = value.within(scanner.text, fields)?;
+        loop {
+            if USUAL {
+                self.at = usual_fields(self.text, self.at, fields);
+            }
+            let Some(name) = self.member()? else { return Ok(()) };
+            if let Value::Text(value) | Value::Raw(value) = self.value()? {
+                let name = name.within(self.text, fields)?;
+                let value = value.within(self.text, fields)?;
                 fields.push_within(name, value);
             }
-            Ok(())
-        })
-    }
-
-    /// Steps over `"name":"value",` without escapes and whitespace, as nearly all fields of all
-    /// clients are; gives the places of both. Steps over nothing else.
-    fn usual_member(&mut self) -> Option<(Range<usize>, Range<usize>)> {
-        let bytes = self.text.as_bytes();
-        let text_at = |start| start..find_either(bytes, start, b'"', b'\\');
-        let is = |at: usize, what: &[u8]| bytes.get(at..at + what.len()) == Some(what);
-        if bytes.get(self.at) != Some(&b'"') {
-            return None;
+            self.end_of_member()?;
         }
-        let name = text_at(self.at + 1);
-        if !is(name.end, b"\":\"") {
-            return None;
-        }
-        let value = text_at(name.end + 3);
-        if !is(value.end, b"\",") {
-            return None;
-        }
-        self.at = value.end + 2;
-        Some((name, value))
     }
 
     /// Reads a member's name, which may stand without quotes.
+    #[inline]
     fn name(&mut self) -> Result<Place, FrameError> {
         match self.peek() {
-            Some(quote @ (b'"' | b'\'')) => self.quoted(quote),
+            Some(b'"') => self.quoted(b'"'),
+            Some(b'\'') => self.quoted(b'\''),
             _ => {
                 let bare = self.bare();
                 if bare.start == bare.end { Err(self.error("a name")) } else { Ok(bare) }
@@ -252,7 +280,7 @@ impl Scanner<'_> {
     fn quoted(&mut self, quote: u8) -> Result<Place, FrameError> {
         let start = self.at + 1;
         let bytes = self.text.as_bytes();
-        let end = find_either(bytes, start, quote, b'\\');
+        let end = find_end(bytes, start, quote);
         if bytes.get(end) == Some(&quote) {
             self.at = end + 1;
             return Ok(Place { start, end, escaped: false });
@@ -264,7 +292,7 @@ impl Scanner<'_> {
     fn escaped(&mut self, start: usize, mut at: usize, quote: u8) -> Result<Place, FrameError> {
         let bytes = self.text.as_bytes();
         while bytes.get(at) == Some(&b'\\') {
-            at = find_either(bytes, at + 2, quote, b'\\');
+            at = find_end(bytes, at + 2, quote);
         }
         if bytes.get(at) != Some(&quote) {
             return Err(self.error("a text that ends"));
@@ -290,9 +318,35 @@ impl Scanner<'_> {
         Place { start, end: self.at, escaped: false }
     }
 
+    /// Reads a number, or a text that says one.
+    #[inline]
+    fn int(&mut self, name: &str) -> Result<i32, FrameError> {
+        if USUAL && let Some((number, end)) = usual_int(self.text.as_bytes(), self.at) {
+            self.at = end;
+            return Ok(number);
+        }
+        self.other_int(name)
+    }
+
+    #[cold]
+    fn other_int(&mut self, name: &str) -> Result<i32, FrameError> {
+        self.value()?.int(self.text, name)
+    }
+
+    /// Reads a language's name, or its number.
+    fn language(&mut self) -> Result<Language, FrameError> {
+        Ok(match self.value()? {
+            Value::Null => Language::JAVA,
+            Value::Text(quoted) if quoted.escaped => Language::OTHER,
+            Value::Text(quoted) => Language::from_name(quoted.raw(self.text)),
+            Value::Raw(bare) => bare.raw(self.text).parse().map_or(Language::OTHER, Language),
+        })
+    }
+
     fn value(&mut self) -> Result<Value, FrameError> {
         match self.next() {
-            Some(quote @ (b'"' | b'\'')) => self.quoted(quote).map(Value::Text),
+            Some(b'"') => self.quoted(b'"').map(Value::Text),
+            Some(b'\'') => self.quoted(b'\'').map(Value::Text),
             Some(b'{' | b'[') => {
                 let start = self.at;
                 self.skip_nested()?;
@@ -345,176 +399,113 @@ impl Scanner<'_> {
     }
 }
 
-/// Eight times the same byte.
-const fn eight(byte: u8) -> u64 {
-    u64::from_ne_bytes([byte; 8])
-}
-
-/// The highest bit of each byte that is zero. A carry may set it in later bytes too, never in
-/// earlier ones.
-const fn zeros(word: u64) -> u64 {
-    word.wrapping_sub(eight(0x01)) & !word & eight(0x80)
-}
-
-/// Position of the first byte that `special` marks in a word or says to be one; at or after `from`,
-/// or the end.
-///
-/// Eight bytes at a time: most texts of a header are shorter than that, and a loop over single
-/// bytes would end each with a branch that no processor guesses.
-#[inline(always)] // It is its two users.
-fn find(bytes: &[u8], from: usize, special: impl Fn(u64) -> u64) -> usize {
-    let mut at = from.min(bytes.len());
-    while let Some(chunk) = bytes[at..].first_chunk::<8>() {
-        let found = special(u64::from_le_bytes(*chunk));
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    // The last bytes, followed by some that are never special.
-    let rest = &bytes[at..];
-    let mut chunk = *b"________";
-    chunk[..rest.len()].copy_from_slice(rest);
-    match special(u64::from_le_bytes(chunk)) {
-        0 => bytes.len(),
-        found => at + found.trailing_zeros() as usize / 8,
-    }
-}
-
-/// Position of the first `one` or `other`.
-#[inline(always)] // The bytes are known where it is used.
-fn find_either(bytes: &[u8], from: usize, one: u8, other: u8) -> usize {
-    find(bytes, from, |word| zeros(word ^ eight(one)) | zeros(word ^ eight(other)))
-}
-
-/// Position of the first quote, backslash or control character: what must be escaped.
-pub(super) fn find_special(bytes: &[u8], from: usize) -> usize {
-    find(bytes, from, |word| {
-        let control = word.wrapping_sub(eight(0x20)) & !word & eight(0x80);
-        zeros(word ^ eight(b'"')) | zeros(word ^ eight(b'\\')) | control
-    })
-}
-
-/// Appends `raw` with its escapes resolved. Half a surrogate pair becomes U+FFFD.
-fn unescape(raw: &str, out: &mut String) -> Result<(), FrameError> {
-    let mut from = 0;
+/// Reads fields that are written as nearly all fields of all clients are, `"name":"value",` without
+/// whitespace and without escapes in the name, up to one that is not or the end of the object; gives
+/// the position there.
+#[inline(never)] // A loop that needs all registers.
+fn usual_fields(text: &str, mut at: usize, fields: &mut Fields) -> usize {
+    let bytes = text.as_bytes();
     loop {
-        let at = find_either(raw.as_bytes(), from, b'\\', b'\\');
-        out.push_str(&raw[from..at]);
-        if at == raw.len() {
-            return Ok(());
-        }
-        from = at + 2;
-        out.push(match raw.as_bytes().get(at + 1) {
-            Some(b'n') => '\n',
-            Some(b't') => '\t',
-            Some(b'r') => '\r',
-            Some(b'b') => '\u{8}',
-            Some(b'f') => '\u{c}',
-            Some(same @ (b'"' | b'\\' | b'/' | b'\'')) => char::from(*same),
-            Some(b'u') => {
-                let (character, digits) = unicode_escape(&raw.as_bytes()[from..])?;
-                from += digits;
-                character
+        let name_end = match bytes.get(at..).and_then(<[u8]>::first_chunk) {
+            // In the short form of a send.
+            Some([b'"', b'a'..=b'z', b'"', b':', b'"']) => at + 2,
+            Some([b'"', ..]) => {
+                let end = find_end(bytes, at + 1, b'"');
+                if bytes.get(end..end + 3) != Some(b"\":\"") {
+                    return at;
+                }
+                end
             }
-            _ => return Err(FrameError("JSON header: an escape that JSON does not have".into())),
-        });
+            _ => return at,
+        };
+        let start = name_end + 3;
+        let mut end = find_end(bytes, start, b'"');
+        let mut value = start..end;
+        if bytes.get(end) == Some(&b'\\') {
+            // The properties of a message, as a rule: control characters separate them.
+            let unescaped = fields.write(|out| {
+                end = unescape(text, start, out)?;
+                Ok::<_, FrameError>(())
+            });
+            let Ok(unescaped) = unescaped else { return at };
+            value = unescaped;
+        }
+        let next = match bytes.get(end + 1) {
+            Some(b',') => end + 2,
+            Some(b'}') => end + 1,
+            _ => return at,
+        };
+        fields.push_within(at + 1..name_end, value);
+        at = next;
     }
 }
 
-/// The character of `XXXX` (what follows `\u`), or of `XXXX\uXXXX`, and the bytes it takes.
-fn unicode_escape(rest: &[u8]) -> Result<(char, usize), FrameError> {
-    let Some(first) = hexadecimal(rest) else {
-        return Err(FrameError("JSON header: \\u without four hexadecimal digits".into()));
-    };
-    if let Some(character) = char::from_u32(first.into()) {
-        return Ok((character, 4));
+/// Reads one to nine digits before a comma or the end of the object; gives the position there.
+#[inline(never)] // Four times in one loop.
+fn usual_int(bytes: &[u8], start: usize) -> Option<(i32, usize)> {
+    let mut number = 0;
+    let mut at = start;
+    loop {
+        let byte = *bytes.get(at)?;
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            let usual = matches!(byte, b',' | b'}') && (1..10).contains(&(at - start));
+            return usual.then_some((number, at));
+        }
+        number = number.wrapping_mul(10).wrapping_add(i32::from(digit));
+        at += 1;
     }
-    let second = rest[4..].strip_prefix(b"\\u").and_then(hexadecimal);
-    if let Some(second) = second
-        && let Some(Ok(pair)) = char::decode_utf16([first, second]).next()
-    {
-        return Ok((pair, 10));
-    }
-    Ok((char::REPLACEMENT_CHARACTER, 4))
-}
-
-/// The number of the first four digits.
-fn hexadecimal(digits: &[u8]) -> Option<u16> {
-    let digits = digits.first_chunk::<4>()?;
-    digits
-        .iter()
-        .try_fold(0, |number, digit| Some(number << 4 | char::from(*digit).to_digit(16)? as u16))
 }
 
 /// Appends the header of `command`, members in Java's (alphabetical) order.
 pub(super) fn encode(command: &Command, out: &mut Vec<u8>) {
-    let number = |out: &mut Vec<u8>, name: &str, value: i32| {
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(Decimal::new(value.into()).as_bytes());
-    };
-    number(out, "{\"code\":", command.code);
+    out.extend_from_slice(b"{\"code\":");
+    put_number(out, command.code);
     if !command.fields.is_absent() {
         out.extend_from_slice(b",\"extFields\":{");
-        let put = if command.fields.are_plain() { put_plain } else { put_quoted };
-        for (index, (name, value)) in command.fields.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            put(out, name);
-            out.push(b':');
-            put(out, value);
-        }
+        put_fields(&command.fields, out);
         out.push(b'}');
     }
-    number(out, ",\"flag\":", command.flag);
-    out.extend_from_slice(b",\"language\":\"");
-    out.extend_from_slice(command.language.name().as_bytes());
-    number(out, "\",\"opaque\":", command.opaque);
+    if (command.flag, command.language) == (FLAG_RESPONSE, Language::JAVA) {
+        // As in all our answers.
+        out.extend_from_slice(b",\"flag\":1,\"language\":\"JAVA\",\"opaque\":");
+    } else {
+        out.extend_from_slice(b",\"flag\":");
+        put_number(out, command.flag);
+        out.extend_from_slice(b",\"language\":\"");
+        out.extend_from_slice(command.language.name().as_bytes());
+        out.extend_from_slice(b"\",\"opaque\":");
+    }
+    put_number(out, command.opaque);
     if let Some(remark) = &command.remark {
         out.extend_from_slice(b",\"remark\":");
         put_quoted(out, remark);
     }
-    number(out, ",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":", command.version);
+    out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+    put_number(out, command.version);
     out.push(b'}');
 }
 
-/// A text in which nothing must be escaped.
-fn put_plain(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    out.extend_from_slice(text.as_bytes());
-    out.push(b'"');
-}
-
-fn put_quoted(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut from = 0;
-    loop {
-        let at = find_special(bytes, from);
-        out.extend_from_slice(&bytes[from..at]);
-        let Some(special) = bytes.get(at) else { break };
-        put_escape(out, *special);
-        from = at + 1;
+fn put_number(out: &mut Vec<u8>, number: i32) {
+    match number {
+        0..=9 => out.push(b'0' + number as u8),
+        _ => out.extend_from_slice(Decimal::new(number.into()).as_bytes()),
     }
-    out.push(b'"');
 }
 
-fn put_escape(out: &mut Vec<u8>, byte: u8) {
-    let short = match byte {
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        0x20.. => byte,
-        _ => {
-            const HEX: &[u8; 16] = b"0123456789abcdef";
-            out.extend_from_slice(b"\\u00");
-            out.push(HEX[usize::from(byte >> 4)]);
-            out.push(HEX[usize::from(byte & 15)]);
-            return;
+fn put_fields(fields: &Fields, out: &mut Vec<u8>) {
+    if let Some(json) = fields.as_json() {
+        out.extend_from_slice(json.as_bytes());
+        return;
+    }
+    for (index, (name, value)) in fields.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
         }
-    };
-    out.extend_from_slice(&[b'\\', short]);
+        put_quoted(out, name);
+        out.push(b':');
+        put_quoted(out, value);
+    }
 }
 
 #[cfg(test)]
@@ -564,26 +555,122 @@ mod tests {
         );
         assert_eq!(command.fields.get("name"), Some("主🚀\\\"/\u{8}\u{c}\n\r\t\u{1}"));
         assert_eq!(command.fields.get("half"), Some("\u{FFFD}x"));
-        let mut out = Vec::new();
-        put_quoted(&mut out, "a\u{1}\u{1f}\n\"\\é/");
-        assert_eq!(String::from_utf8(out).unwrap(), "\"a\\u0001\\u001f\\n\\\"\\\\é/\"");
+    }
+
+    /// Headers as the clients in Java (a send in both forms, a pull, a heartbeat), Go and C++ write
+    /// them.
+    const USUAL_HEADERS: [&str; 6] = [
+        r#"{"code":310,"extFields":{"a":"g","b":"T","d":"4","e":"3","g":"1763770000123","i":"UNIQ_KEY\u00010A0000010002\u0002WAIT\u0001true","j":"0","k":"false"},"flag":0,"language":"JAVA","opaque":12345,"serializeTypeCurrentRPC":"JSON","version":401}"#,
+        r#"{"code":10,"extFields":{"topic":"T","queueId":"3","properties":"KEYS\u0001\"k\"\u0002TAGS\u0001\u4E3B\u0002","batch":"false","producerGroup":"g"},"flag":0,"language":"JAVA","opaque":3,"serializeTypeCurrentRPC":"JSON","version":401}"#,
+        r#"{"code":11,"extFields":{"queueId":"3","commitOffset":"0","topic":"T","queueOffset":"1234567","subscription":"*","consumerGroup":"g"},"flag":0,"language":"JAVA","opaque":1234,"serializeTypeCurrentRPC":"JSON","version":401}"#,
+        r#"{"code":34,"flag":0,"language":"JAVA","opaque":9,"serializeTypeCurrentRPC":"JSON","version":401}"#,
+        r#"{"code":310,"language":"GO","version":317,"opaque":77,"flag":0,"remark":"","extFields":{"a":"g","b":"T","i":"TAGS\u0001A\u003e\u0002","m":"false"}}"#,
+        "{\"code\":11,\"extFields\":{\"queueId\":3,\"subscription\":\"*\",\"sysFlag\":2,\"topic\":\"T\",\"x\":false},\"flag\":0,\"language\":\"CPP\",\"opaque\":12,\"remark\":\"\",\"version\":63}\n",
+    ];
+    /// What is put into them.
+    const ODD: [&str; 42] = [
+        "\"",
+        "'",
+        "\\",
+        "\\u",
+        "\\u00",
+        "\\u0001",
+        "\\ud83d",
+        "\\ud83d\\ude80",
+        "\\n",
+        "\\x",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        " ",
+        "\n",
+        "null",
+        "true",
+        "-",
+        "+",
+        "0",
+        "00",
+        "9999999999",
+        "1.5",
+        "\u{1}",
+        "é",
+        "\"a\":\"1\",",
+        "\"b\":2,",
+        "\"b\":\"\",",
+        "\"\":\"x\",",
+        "\"extFields\":null,",
+        "\"extFields\":{},",
+        "\"extFields\":{\"b\":\"again\"},",
+        "\"code\":\"12\",",
+        "\"remark\":\"r\\u0001\",",
+        "\"new\":{\"a\":[1,\"}\"]},",
+        "\"language\":9,",
+        "\"language\":\"JAVA\",",
+        "\"serializeTypeCurrentRPC\":\"JSON\"",
+        "\"flag\":-1,",
+    ];
+
+    /// Whether both ways of reading a header tell the same; and whether it can be read.
+    fn read_both_ways(header: &str) -> bool {
+        let all = |read: Result<Command, FrameError>| {
+            read.map(|command| (command.fields.is_absent(), format!("{command:?}")))
+        };
+        let usual = all(decode_text::<true>(header));
+        assert_eq!(usual, all(decode_text::<false>(header)), "{header}");
+        usual.is_ok()
     }
 
     #[test]
-    fn special_bytes_are_found_wherever_they_stand() {
-        let mut bytes = b"ordinary \x7f text! [with] \xc3\xa9\xff ~ and # more".to_vec();
-        assert_eq!(find_special(&bytes, 0), bytes.len());
-        assert_eq!(find_special(&bytes, bytes.len() + 2), bytes.len());
-        for at in 0..bytes.len() {
-            for special in [0, 1, 0x1F, b'"', b'\\'] {
-                let before = std::mem::replace(&mut bytes[at], special);
-                for from in 0..=at {
-                    assert_eq!(find_special(&bytes, from), at);
+    fn the_short_cuts_read_what_the_general_way_reads() {
+        for header in USUAL_HEADERS {
+            assert!(read_both_ways(header));
+            // Each odd thing at each position, and cut off there.
+            for at in (0..=header.len()).filter(|at| header.is_char_boundary(*at)) {
+                let (before, after) = header.split_at(at);
+                read_both_ways(before);
+                for odd in ODD {
+                    read_both_ways(&format!("{before}{odd}{after}"));
                 }
-                assert_eq!(find_special(&bytes, at + 1), bytes.len());
-                bytes[at] = before;
             }
         }
+    }
+
+    #[test]
+    fn the_short_cuts_read_damaged_headers_as_the_general_way_does() {
+        let mut state = 0x5EED_u64;
+        let mut below = |limit: usize| {
+            // xorshift64
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % limit as u64) as usize
+        };
+        let mut readable = 0;
+        for _ in 0..20_000 {
+            let mut header = USUAL_HEADERS[below(USUAL_HEADERS.len())].to_owned();
+            for _ in 0..1 + below(4) {
+                let mut border = || {
+                    let at = below(header.len() + 1);
+                    (at..).find(|at| header.is_char_boundary(*at)).unwrap_or_default()
+                };
+                let (one, other) = (border(), border());
+                let (from, to) = (one.min(other), one.max(other));
+                match below(4) {
+                    0 => header.replace_range(from..to, ODD[below(ODD.len())]),
+                    1 => header.insert_str(from, ODD[below(ODD.len())]),
+                    2 => {
+                        let part = header[from..to].to_owned();
+                        header.insert_str(from, &part);
+                    }
+                    _ => header.replace_range(from..to, ""),
+                }
+            }
+            readable += usize::from(read_both_ways(&header));
+        }
+        assert!(readable > 1000, "{readable}");
     }
 
     #[test]

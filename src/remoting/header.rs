@@ -2,6 +2,7 @@
 //! fields on the wire; from that come decoding, encoding and the messages of errors.
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::command::Fields;
 
@@ -54,16 +55,45 @@ fn required<'a>(text: Option<&'a str>, name: &'static str) -> Result<&'a str, He
     text.ok_or(HeaderError::Missing(name))
 }
 
+/// The number that one to eighteen digits say, as nearly all number fields are; of anything else
+/// nothing, which may be a number nevertheless.
+fn plain_number(text: &str) -> Option<i64> {
+    let digits = text.as_bytes();
+    if !(1..=18).contains(&digits.len()) {
+        return None;
+    }
+    let mut number = 0;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + i64::from(digit);
+    }
+    Some(number)
+}
+
+/// Reads whatever else may be a number.
+#[cold]
+fn other_number<T: FromStr>(
+    text: &str,
+    name: &'static str,
+    expected: &'static str,
+) -> Result<T, HeaderError> {
+    let invalid = |_| HeaderError::Invalid { name, value: text.to_owned(), expected };
+    text.parse().map_err(invalid)
+}
+
 macro_rules! integer_fields {
     ($($type:ty: $expected:literal),*) => { $(
         impl FieldType for $type {
+            #[inline]
             fn read(text: Option<&str>, name: &'static str) -> Result<Self, HeaderError> {
                 let text = required(text, name)?;
-                text.parse().map_err(|_| HeaderError::Invalid {
-                    name,
-                    value: text.to_owned(),
-                    expected: $expected,
-                })
+                match plain_number(text).map(Self::try_from) {
+                    Some(Ok(number)) => Ok(number),
+                    _ => other_number(text, name, $expected),
+                }
             }
 
             fn write(&self, name: &'static str, fields: &mut Fields) {

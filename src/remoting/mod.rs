@@ -37,12 +37,14 @@ pub mod connection;
 mod dispatch;
 mod endpoint;
 pub mod error;
+mod fields;
 pub mod frame;
 mod frame_binary;
 mod frame_json;
 mod gathered;
 #[macro_use]
 pub mod header;
+mod json_text;
 mod outbox;
 mod pending;
 mod permits;

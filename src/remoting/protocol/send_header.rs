@@ -66,17 +66,7 @@ impl<'a> SendHeader<'a> {
 
     fn read_fields(fields: &'a Fields, long: bool) -> Result<Self, HeaderError> {
         let names = if long { &LONG_NAMES } else { &SHORT_NAMES };
-        let mut values: [Option<&'a str>; 13] = [None; 13];
-        for (name, value) in fields.iter() {
-            let at = match name.as_bytes() {
-                [letter @ b'a'..=b'm'] if !long => Some(usize::from(letter - b'a')),
-                _ if long => LONG_NAMES.iter().position(|known| *known == name),
-                _ => None,
-            };
-            if let Some(at) = at {
-                values[at] = Some(value);
-            }
-        }
+        let values = if long { long_values(fields) } else { short_values(fields) };
         let topic = values[1].unwrap_or_default();
         let required = |at: usize| match values[at] {
             // Without a topic the send is refused for that, whatever else is missing.
@@ -114,6 +104,28 @@ impl<'a> SendHeader<'a> {
         // It stands in front, where `get` looks last.
         request.fields.iter().find(|(field, _)| *field == name).map(|(_, topic)| topic)
     }
+}
+
+/// What the fields with the long names say.
+fn long_values(fields: &Fields) -> [Option<&str>; 13] {
+    let mut values = [None; 13];
+    for (name, value) in fields.iter_bytes() {
+        if let Some(at) = LONG_NAMES.iter().position(|known| known.as_bytes() == name) {
+            values[at] = Some(value);
+        }
+    }
+    values
+}
+
+/// What the fields with the one-letter names say.
+fn short_values(fields: &Fields) -> [Option<&str>; 13] {
+    let mut values = [None; 13];
+    for (name, value) in fields.iter_bytes() {
+        if let [letter @ b'a'..=b'm'] = name {
+            values[usize::from(letter - b'a')] = Some(value);
+        }
+    }
+    values
 }
 
 fn is_true(text: &str) -> bool {
