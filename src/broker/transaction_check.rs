@@ -3,8 +3,10 @@
 //!
 //! Two queues are read side by side: that of half messages, and that of their ends. A half message
 //! whose end is found is done. One without an end that is old enough is put back at the end of its
-//! queue, with one more check counted, and its producer is asked about that copy. One that was
-//! checked too often, or is older than the store keeps messages, is given up: a copy goes to
+//! queue, with one more check counted, and its producer is asked about that copy. With the copy is
+//! written down, among the ends, that the first is done: a broker that dies forgets the last seconds of
+//! how far it had read, and would make a copy of everything there again, and at last as many commits.
+//! One that was checked too often, or is older than the store keeps messages, is given up: a copy goes to
 //! `TRANS_CHECK_MAX_TIME_TOPIC`.
 //!
 //! How far both queues are read is kept like a consumer's offsets, under the group
@@ -21,7 +23,7 @@ use super::ended_transactions::REMEMBERED;
 use super::put_message;
 use super::records::for_each_record;
 use super::send::is_stored;
-use super::transactions::{ENDED_TAG, HalfProperties};
+use super::transactions::{ENDED_TAG, HalfProperties, PUT_BACK, put_back_message};
 use crate::common::clock::now_ms;
 use crate::common::message_id::MessageId;
 use crate::common::properties::{
@@ -284,8 +286,10 @@ impl<'a> Pass<'a> {
             log::warn!("a message at {} of {TRANS_OP_HALF_TOPIC} is no end", end.physical_offset);
         }
         let named = named_by(end.body).into_iter();
-        let ends = &self.broker.ended_transactions;
-        let named = named.inspect(|half| ends.found((self.queue_id, *half)));
+        if find_property(end.properties, PUT_BACK).is_none() {
+            let ends = &self.broker.ended_transactions;
+            named.clone().for_each(|half| ends.found((self.queue_id, half)));
+        }
         let open: Vec<i64> = named.filter(|half| *half >= self.first_half).collect();
         if open.is_empty() {
             self.closed_ends.push(end.queue_offset);
@@ -358,12 +362,12 @@ impl<'a> Pass<'a> {
                 let first = half.queue_offset.to_string();
                 let properties =
                     put_message::rewrite(half.properties, &[], &[(FIRST_QUEUE_OFFSET, &first)]);
-                self.put_back(half, &properties).is_some()
+                self.put_back(half, &properties, None).is_some()
             }
             Some(text) => match text.parse::<i64>() {
                 Err(_) => false,
                 Ok(first) if self.pass_ended(first) => true,
-                Ok(_) => self.put_back(half, half.properties).is_some(),
+                Ok(_) => self.put_back(half, half.properties, None).is_some(),
             },
         }
     }
@@ -373,7 +377,9 @@ impl<'a> Pass<'a> {
         let checks = checks.to_string();
         let properties =
             put_message::rewrite(half.properties, &[], &[(TRANSACTION_CHECK_TIMES, &checks)]);
-        match self.put_back(half, &properties) {
+        let first = half.queue_offset.to_string();
+        let done = put_back_message(self.broker, self.queue_id, &first);
+        match self.put_back(half, &properties, Some(&done)) {
             Some(copy) => {
                 let place = |offset| (self.queue_id, offset);
                 let (old, new) = (place(half.queue_offset), place(copy.queue_offset));
@@ -388,7 +394,13 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn put_back(&self, half: &RecordView<'_>, properties: &str) -> Option<PutResult> {
+    /// Stores a copy at the end of the queue, and `done` right behind it.
+    fn put_back(
+        &self,
+        half: &RecordView<'_>,
+        properties: &str,
+        done: Option<&RecordFields<'_>>,
+    ) -> Option<PutResult> {
         let message = NewMessage {
             record: RecordFields {
                 flag: 0,
@@ -398,7 +410,7 @@ impl<'a> Pass<'a> {
             },
             wait_store: false,
         };
-        let result = self.broker.store.put(&message).wait();
+        let result = self.broker.store.put_with(&message, done).wait();
         if is_stored(result.status) {
             return Some(result);
         }
@@ -480,4 +492,81 @@ fn send_check(
     let request = Command::request(CHECK_TRANSACTION_STATE).with_header(&header).with_body(body);
     let sent = producer.connection.oneway(request);
     sent.map_err(|error| format!("{}: {error}", producer.client_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::{TestBroker, wait_until};
+
+    const HALF_FLAG: &str = "4";
+    const COMMIT: &str = "8";
+
+    /// Stores a half message that may be asked about at once.
+    fn half(broker: &TestBroker) {
+        let born = (now_ms() - HOUR_MS).to_string();
+        let fields = [
+            ("a", "pg"),
+            ("b", "T"),
+            ("c", "TBW102"),
+            ("d", "4"),
+            ("e", "0"),
+            ("f", HALF_FLAG),
+            ("g", &born),
+            ("h", "0"),
+            ("i", "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}pg"),
+        ];
+        assert_eq!(broker.call(310, &fields, "x").code, 0);
+        broker.settle();
+    }
+
+    /// One pass over the half messages; returns how many were ever there.
+    fn pass(broker: &TestBroker) -> i64 {
+        let now = now_ms();
+        wait_until("the clock goes on", || now_ms() > now);
+        check_all(&broker.running.broker, &Signal::default());
+        broker.settle();
+        broker.running.broker.store.max_offset(TRANS_HALF_TOPIC, 0)
+    }
+
+    fn commit(broker: &TestBroker, offset: i64) -> i32 {
+        let store = &broker.running.broker.store;
+        let found = store.get(GROUP, TRANS_HALF_TOPIC, 0, offset, 1, None).unwrap();
+        let mut position = String::new();
+        for_each_record(&*found.records.unwrap(), |half| {
+            position = half.physical_offset.to_string();
+            ControlFlow::Break(())
+        });
+        let fields = [
+            ("producerGroup", "pg"),
+            ("tranStateTableOffset", &*offset.to_string()),
+            ("commitLogOffset", &*position),
+            ("commitOrRollback", COMMIT),
+        ];
+        let answer = broker.call(37, &fields, "");
+        broker.settle();
+        answer.code
+    }
+
+    #[test]
+    fn a_broker_that_forgot_how_far_it_was_puts_nothing_back_twice() {
+        let broker = TestBroker::start();
+        broker.make_topic("T", "1");
+        broker.send("T", "0", "first");
+        half(&broker);
+        assert_eq!(pass(&broker), 2);
+        assert_eq!(pass(&broker), 3);
+        let offsets = &broker.running.broker.consumer_offsets;
+        assert_eq!(offsets.get(GROUP, TRANS_HALF_TOPIC, 0), Some(2));
+        // As after kill -9: what was committed since the table was written last is lost.
+        offsets.commit(GROUP, TRANS_HALF_TOPIC, 0, 0);
+        offsets.commit(GROUP, TRANS_OP_HALF_TOPIC, 0, 0);
+        let broker = broker.restart();
+        assert_eq!(pass(&broker), 4, "only the last copy is put back");
+        for offset in [3, 0, 1, 2] {
+            assert_eq!(commit(&broker, offset), 0);
+        }
+        assert_eq!(broker.running.broker.store.max_offset("T", 0), 2, "committed once");
+        assert_eq!(pass(&broker), 4, "nothing is left to ask about");
+    }
 }

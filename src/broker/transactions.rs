@@ -29,6 +29,11 @@ use crate::store::message::NewMessage;
 pub const ENDED_TAG: &str = "d";
 /// All properties of such a message: `WAIT` and `TAGS`.
 const END_PROPERTIES: &str = "WAIT\u{1}true\u{2}TAGS\u{1}d";
+/// Property of a message that says that a half message is done for another reason: a copy of it was put
+/// back behind it, which has not ended.
+pub(super) const PUT_BACK: &str = "TRAN_PUT_BACK";
+/// All properties of that one.
+const PUT_BACK_PROPERTIES: &str = "WAIT\u{1}true\u{2}TAGS\u{1}d\u{2}TRAN_PUT_BACK\u{1}true";
 
 const COMMIT_LOG_OFFSET: &str = "commitLogOffset";
 
@@ -125,7 +130,7 @@ fn end(
         }
     }
     let body = half.queue_offset.to_string();
-    let end = end_message(broker, half.queue_id, &body);
+    let end = end_message(broker, half.queue_id, &body, END_PROPERTIES);
     if !commits {
         ends.finish(place, how);
         write_down_rollback(broker, end);
@@ -223,8 +228,22 @@ fn commit(
     Err(Refusal::new(answer, remark.unwrap_or_default()))
 }
 
+/// The message that says that a copy of a half message lies behind it; `body` is its queue offset.
+pub(super) fn put_back_message<'a>(
+    broker: &Broker,
+    queue_id: i32,
+    body: &'a str,
+) -> RecordFields<'a> {
+    end_message(broker, queue_id, body, PUT_BACK_PROPERTIES)
+}
+
 /// The message that says that a half message has ended; `body` is its queue offset.
-fn end_message<'a>(broker: &Broker, queue_id: i32, body: &'a str) -> RecordFields<'a> {
+fn end_message<'a>(
+    broker: &Broker,
+    queue_id: i32,
+    body: &'a str,
+    properties: &'a str,
+) -> RecordFields<'a> {
     RecordFields {
         topic: TRANS_OP_HALF_TOPIC,
         queue_id,
@@ -236,7 +255,7 @@ fn end_message<'a>(broker: &Broker, queue_id: i32, body: &'a str) -> RecordField
         reconsume_times: 0,
         prepared_transaction_offset: 0,
         body: body.as_bytes(),
-        properties: END_PROPERTIES,
+        properties,
     }
 }
 
