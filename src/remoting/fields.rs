@@ -1,6 +1,8 @@
 //! [`Fields`]: the names and texts of a header, beside what every header has.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write as _};
+use std::mem::take;
 use std::ops::Range;
 
 use super::json_text::is_plain_json;
@@ -8,7 +10,7 @@ use super::json_text::is_plain_json;
 /// The header's `extFields`: names and texts, in order.
 ///
 /// One string holds all of them, and a field is where it stands in there, so a header costs two
-/// allocations whatever it carries:
+/// allocations whatever it carries, or none when its thread has them from a header that is gone:
 ///
 /// * of a header that came, the string is a copy of it as it came, and what had to be unescaped
 ///   behind that;
@@ -36,20 +38,43 @@ fn range((from, to): (u32, u32)) -> Range<usize> {
 }
 
 /// Fields for which room is made at once: a send has 14, a pull 12.
-const TYPICAL_FIELDS: usize = 14;
-/// Bytes for their names and values, without a message's properties.
-const TYPICAL_TEXT_BYTES: usize = 256;
-/// Bytes that JSON adds to name and value.
-const JSON_BYTES: usize = "\"\":\"\",".len();
+const USUAL_FIELDS: usize = 14;
+/// Bytes for their names and values, twice for those that must be unescaped.
+const USUAL_TEXT_BYTES: usize = 1024;
+/// Headers whose allocations a thread keeps: a request, its answer, and one more of each.
+const SPARE_HEADERS: usize = 4;
+
+thread_local! {
+    /// Text and spans of headers that are gone. Only those of the usual size are kept.
+    static SPARE: RefCell<Vec<(String, Vec<Span>)>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Drop for Fields {
+    fn drop(&mut self) {
+        if self.text.capacity() != USUAL_TEXT_BYTES || self.spans.capacity() != USUAL_FIELDS {
+            return;
+        }
+        // A thread that ends has none any more.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < SPARE_HEADERS {
+                self.text.clear();
+                self.spans.clear();
+                spare.push((take(&mut self.text), take(&mut self.spans)));
+            }
+        });
+    }
+}
+
+/// Bytes that JSON adds to each name and value, besides a quote in front of all.
+const JSON_BYTES: usize = "\":\"\",\"".len();
 
 impl Fields {
     /// None yet, with room for so many with so many bytes of names and values.
     pub fn with_capacity(fields: usize, text_bytes: usize) -> Self {
-        Self {
-            text: String::with_capacity(text_bytes + fields * JSON_BYTES),
-            spans: Vec::with_capacity(fields),
-            ..Self::default()
-        }
+        let mut made = Self::default();
+        made.make_room(fields, text_bytes + fields * JSON_BYTES + 1);
+        made
     }
 
     /// The value of `name`; the last one wins.
@@ -76,10 +101,24 @@ impl Fields {
     /// No fields yet, of a header with that text. [`push_within`](Self::push_within) adds those
     /// that stand in it.
     pub(super) fn within(text: &str) -> Self {
-        // Twice: for those that must be unescaped first.
-        let mut copy = String::with_capacity(2 * text.len());
-        copy.push_str(text);
-        Self { text: copy, spans: Vec::with_capacity(TYPICAL_FIELDS), present: true, loose: true }
+        let mut fields = Self::default();
+        (fields.present, fields.loose) = (true, true);
+        fields.make_room(USUAL_FIELDS, 2 * text.len());
+        fields.text.push_str(text);
+        fields
+    }
+
+    /// Allocates what an empty header needs.
+    fn make_room(&mut self, fields: usize, text_bytes: usize) {
+        if fields > USUAL_FIELDS || text_bytes > USUAL_TEXT_BYTES {
+            self.text = String::with_capacity(text_bytes);
+            self.spans = Vec::with_capacity(fields);
+            return;
+        }
+        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop());
+        (self.text, self.spans) = spare.ok().flatten().unwrap_or_else(|| {
+            (String::with_capacity(USUAL_TEXT_BYTES), Vec::with_capacity(USUAL_FIELDS))
+        });
     }
 
     /// Adds a field whose name and value are those bytes of the text.
@@ -122,8 +161,7 @@ impl Fields {
     fn push_with(&mut self, name: &str, value: impl FnOnce(&mut String)) {
         self.present = true;
         if self.spans.capacity() == 0 {
-            self.spans = Vec::with_capacity(TYPICAL_FIELDS);
-            self.text = String::with_capacity(TYPICAL_TEXT_BYTES);
+            self.make_room(0, 0);
         }
         let text = &mut self.text;
         if text.is_empty() {
@@ -216,17 +254,27 @@ pub(super) struct Decimal {
     start: usize,
 }
 
+/// The digits of 0 to 99.
+const TWO_DIGITS: [[u8; 2]; 100] = {
+    let mut digits = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < digits.len() {
+        digits[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    digits
+};
+
 impl Decimal {
     pub(super) fn new(value: i64) -> Self {
         let mut digits = [b'0'; 20];
         let mut start = digits.len();
         let mut rest = value.unsigned_abs();
         while rest >= 10 {
-            let two = (rest % 100) as u8;
+            let two = rest % 100;
             rest /= 100;
             start -= 2;
-            digits[start] = b'0' + two / 10;
-            digits[start + 1] = b'0' + two % 10;
+            digits[start..start + 2].copy_from_slice(&TWO_DIGITS[two as usize]);
         }
         // The first of an odd number of digits, or a zero alone.
         if rest > 0 || start == digits.len() {
@@ -277,6 +325,30 @@ mod tests {
         fields.remove("bc");
         fields.remove("z");
         assert!(fields.is_empty() && !fields.is_absent());
+    }
+
+    #[test]
+    fn a_header_that_is_gone_leaves_its_room_and_not_its_fields() {
+        // On a thread of its own, so that nothing else leaves any.
+        let thread = std::thread::spawn(|| {
+            let mut gone = Fields::within("text of a header");
+            gone.push_within(0..4, 5..7);
+            let room = gone.text.as_ptr();
+            drop(gone);
+            let mut made = Fields::with_capacity(2, 10);
+            assert_eq!((made.text.as_ptr(), made.len(), made.is_absent()), (room, 0, true));
+            made.push_str("name", "value");
+            assert_eq!(made.as_json(), Some(r#""name":"value""#));
+            // What is larger than usual is made for it, and is not kept.
+            let large = Fields::within(&"x".repeat(USUAL_TEXT_BYTES));
+            assert!(large.text.capacity() >= 2 * USUAL_TEXT_BYTES);
+            drop(large);
+            assert_eq!(SPARE.with(|spare| spare.borrow().len()), 0);
+            let many: Vec<_> = (0..10).map(|_| Fields::within("")).collect();
+            drop(many);
+            assert_eq!(SPARE.with(|spare| spare.borrow().len()), SPARE_HEADERS);
+        });
+        thread.join().unwrap();
     }
 
     #[test]

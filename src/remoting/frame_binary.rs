@@ -25,17 +25,22 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     fn take(&mut self, bytes: usize, what: &str) -> Result<&'a [u8], FrameError> {
         let Some((taken, rest)) = self.rest.split_at_checked(bytes) else {
-            return Err(FrameError(format!(
-                "binary header: {what} of {bytes} bytes where {} are left",
-                self.rest.len()
-            )));
+            return Err(self.too_short(bytes, what));
         };
         self.rest = rest;
         Ok(taken)
     }
 
+    #[cold]
+    fn too_short(&self, bytes: usize, what: &str) -> FrameError {
+        let left = self.rest.len();
+        FrameError(format!("binary header: {what} of {bytes} bytes where {left} are left"))
+    }
+
+    #[inline]
     fn number<const N: usize>(&mut self, what: &str) -> Result<[u8; N], FrameError> {
         let taken = self.take(N, what)?;
         Ok(taken.first_chunk().copied().unwrap_or([0; N]))

@@ -37,9 +37,10 @@ fn decode_text<const USUAL: bool>(text: &str) -> Result<Command, FrameError> {
             Member::Flag => command.flag = scanner.int("flag")?,
             Member::Version => command.version = scanner.int("version")?,
             Member::Language => command.language = scanner.language()?,
+            Member::JavaLanguage => command.language = Language::JAVA,
             Member::Remark => command.remark = scanner.value()?.text(text)?,
             Member::Other => drop(scanner.value()?),
-            Member::Read => {}
+            Member::Serialization => {}
         }
         scanner.end_of_member()?;
     }
@@ -61,8 +62,10 @@ enum Member {
     Version,
     /// One that says nothing here.
     Other,
-    /// One that says nothing, with its value.
-    Read,
+    /// The language with its value, which is Java.
+    JavaLanguage,
+    /// The serialization with its value, which says nothing: the frame has said it.
+    Serialization,
 }
 
 /// Where something stands in the header: a text between its quotes, or what has none.
@@ -125,9 +128,6 @@ impl Value {
         })
     }
 }
-
-/// What every client says of the header's form, although the frame says it already.
-const USUAL_SERIALIZATION: &[u8] = b"\"serializeTypeCurrentRPC\":\"JSON\"";
 
 /// A position in a header's text. Positions always lie on character borders, because only ASCII
 /// is ever stepped over or stopped at.
@@ -203,17 +203,19 @@ impl<const USUAL: bool> Scanner<'_, USUAL> {
     #[inline]
     fn usual_name(&mut self) -> Option<Member> {
         let rest = self.text.as_bytes().get(self.at..)?;
-        let (member, name): (_, &[u8]) = match rest.get(1)? {
-            b'c' if rest.starts_with(b"\"code\":") => (Member::Code, b"\"code\":"),
-            b'e' if rest.starts_with(b"\"extFields\":") => (Member::Fields, b"\"extFields\":"),
-            b'f' if rest.starts_with(b"\"flag\":") => (Member::Flag, b"\"flag\":"),
-            b'l' if rest.starts_with(b"\"language\":") => (Member::Language, b"\"language\":"),
-            b'o' if rest.starts_with(b"\"opaque\":") => (Member::Opaque, b"\"opaque\":"),
-            b's' if rest.starts_with(USUAL_SERIALIZATION) => (Member::Read, USUAL_SERIALIZATION),
-            b'v' if rest.starts_with(b"\"version\":") => (Member::Version, b"\"version\":"),
+        // The compiler compares each with a few words.
+        let after = |usual: &[u8]| rest.starts_with(usual).then_some(self.at + usual.len());
+        let (member, end) = match rest.get(1)? {
+            b'c' => (Member::Code, after(b"\"code\":")?),
+            b'e' => (Member::Fields, after(b"\"extFields\":")?),
+            b'f' => (Member::Flag, after(b"\"flag\":")?),
+            b'l' => (Member::JavaLanguage, after(b"\"language\":\"JAVA\"")?),
+            b'o' => (Member::Opaque, after(b"\"opaque\":")?),
+            b's' => (Member::Serialization, after(b"\"serializeTypeCurrentRPC\":\"JSON\"")?),
+            b'v' => (Member::Version, after(b"\"version\":")?),
             _ => return None,
         };
-        self.at += name.len();
+        self.at = end;
         Some(member)
     }
 
