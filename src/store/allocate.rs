@@ -1,6 +1,7 @@
 //! [`AllocateMappedFileService`]: makes the commit log's next file while the current one is being
 //! written, and readies blocks and pages ahead of the write position. So an append waits neither for
-//! a file nor for page faults, and a full disk is an error and not a signal.
+//! a file nor for page faults, and a full disk is an error and not a signal. Where flushes are waited
+//! for, zeros are on the disk ahead instead (`write_ahead.rs`), and a flush writes data and nothing else.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -197,16 +198,28 @@ impl AllocateMappedFileService {
         if let Some((file, from)) = populate.as_ref()
             && !file.has_write_buffer()
         {
-            let to = from.saturating_add(POPULATE_BYTES);
             // An error will come again, to the append that needs the blocks.
-            if file.reserve(to.next_multiple_of(RESERVE_BYTES)).is_ok() {
-                file.populate(*from, to);
+            let to = from.saturating_add(POPULATE_BYTES);
+            if file.assure_blocks(to.next_multiple_of(RESERVE_BYTES)).is_ok() {
+                self.ready(file, *from, to, &self.config.get());
             }
         }
         if let Some(start) = wanted.or(spare) {
             self.make(start, wanted.is_some());
         }
         wanted.is_some() || spare.is_some() || populate.is_some()
+    }
+
+    /// Readies a part of a file that has its blocks. Where flushes are waited for, appends do not go
+    /// through the map.
+    fn ready(&self, file: &MappedFile, from: usize, to: usize, config: &StoreConfig) {
+        if !config.is_flush_waited_for() {
+            file.populate(from, to);
+        } else if config.write_commit_log_ahead
+            && let Err(error) = file.write_ahead(to)
+        {
+            log::warn!("{} is not written ahead: {error}", file.path().display());
+        }
     }
 
     /// Makes the file and puts it where [`take`](Self::take) finds it.
@@ -275,7 +288,7 @@ impl AllocateMappedFileService {
             .map_err(|error| failed("created", error))?;
         // Its length, then its name: a file that is there after a power cut can be opened.
         let ready = file
-            .reserve(RESERVE_BYTES)
+            .assure_blocks(RESERVE_BYTES)
             .and_then(|()| file.flush_length())
             .and_then(|()| flush_folder(&folder))
             .map_err(|error| failed("given its blocks", error));
@@ -288,7 +301,7 @@ impl AllocateMappedFileService {
             _ if config.warm_maped_file_enable => {
                 self.warm(&file, &config);
             }
-            _ => file.populate(0, POPULATE_BYTES),
+            _ => self.ready(&file, 0, POPULATE_BYTES, &config),
         }
         Ok(Arc::new(file))
     }

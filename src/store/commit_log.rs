@@ -170,6 +170,8 @@ pub struct CommitLog {
     files: MappedFileQueue,
     allocator: Arc<AllocateMappedFileService>,
     appending: Mutex<Appending>,
+    /// Whether puts wait for the disk.
+    sync: bool,
     /// When the holder of the append lock took it, ms; 0 while it is free.
     lock_begin: AtomicI64,
     pub(super) flushed: AtomicI64,
@@ -196,6 +198,7 @@ impl CommitLog {
         let folder = &snapshot.commit_log_folders()[0];
         Ok(Self {
             files: MappedFileQueue::new(folder, size as usize),
+            sync: snapshot.is_sync_flush(),
             config,
             allocator,
             appending: Mutex::default(),
@@ -315,8 +318,8 @@ impl CommitLog {
         let step = i64::from(target.counted);
         let of_last = target.last.map(|queue| queue.next_offset());
         records.patch(queue_offset, step, of_last, offset, now);
-        let at = appender
-            .append(&records.bytes)
+        let bytes = &records.bytes;
+        let at = if self.sync { appender.write(bytes) } else { appender.append(bytes) }
             .map_err(|error| AppendError::Failed(format!("the append failed: {error}")))?;
         let end_at = at + records.bytes.len();
         if end_at + POPULATE_BYTES / 2 > appending.populated {
@@ -401,15 +404,19 @@ impl CommitLog {
             let (now, later) = bytes.split_at(bytes.len().min(appender.room()));
             let failed =
                 |error: io::Error| StoreError(format!("replicated bytes not appended: {error}"));
-            if now.len() >= BLOCK_BYTES {
-                let at = appender.append_block(now).map_err(failed)?;
-                appending.populated = populated.max(at + now.len());
-            } else {
-                let end_at = appender.append(now).map_err(failed)? + now.len();
-                if end_at + POPULATE_BYTES / 2 > populated {
-                    appending.populated =
-                        self.allocator.populate_ahead(appender.file(), populated.max(end_at));
-                }
+            let waited_for = self.config.get().is_flush_waited_for();
+            let in_blocks = now.len() >= BLOCK_BYTES && !waited_for;
+            let at = match (waited_for, in_blocks) {
+                (true, _) => appender.write(now),
+                (false, true) => appender.append_block(now),
+                (false, false) => appender.append(now),
+            };
+            let end_at = at.map_err(failed)? + now.len();
+            if in_blocks {
+                appending.populated = populated.max(end_at);
+            } else if end_at + POPULATE_BYTES / 2 > populated {
+                appending.populated =
+                    self.allocator.populate_ahead(appender.file(), populated.max(end_at));
             }
             bytes = later;
         }

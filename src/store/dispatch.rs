@@ -356,11 +356,12 @@ impl ReputMessageService {
     /// End of what may be dispatched, and sent to slaves.
     pub(super) fn limit(&self, config: &StoreConfig) -> i64 {
         let end = self.log.max_offset();
-        if self.sync && !config.dispatch_unflushed {
-            end.min(self.log.flushed_offset())
-        } else {
-            end
-        }
+        if self.sees_unflushed(config) { end } else { end.min(self.log.flushed_offset()) }
+    }
+
+    /// Whether there is something to dispatch after an append, and not only after a flush.
+    pub(super) fn sees_unflushed(&self, config: &StoreConfig) -> bool {
+        !self.sync || config.dispatch_unflushed
     }
 
     fn run(&self, signal: &Signal) {

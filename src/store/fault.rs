@@ -21,6 +21,8 @@ pub enum Operation {
     Create,
     /// Reserving blocks for a file.
     Allocate,
+    /// Writing zeros ahead of the appends.
+    WriteAhead,
     /// Forcing pages to the disk.
     Flush,
     /// Renaming a file.

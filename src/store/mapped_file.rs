@@ -27,6 +27,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use super::fault::{self, Flushed, Operation};
 use crate::common::os;
+use crate::common::sync::lock;
 
 /// Unit of flushing decisions; hard-coded in RocketMQ, whatever the machine's page size is.
 pub const PAGE_BYTES: usize = 4096;
@@ -57,7 +58,9 @@ pub struct MappedFile {
     wrote: AtomicUsize,
     readable: AtomicUsize,
     flushed: AtomicUsize,
-    reserved: AtomicUsize,
+    /// Bytes below may be appended to; see [`reserve`](Self::reserve).
+    pub(super) reserved: AtomicUsize,
+    pub(super) blocks: Mutex<Blocks>,
     has_appender: AtomicBool,
     read_only: bool,
     /// Whether a flush failed, and none has succeeded since.
@@ -65,8 +68,29 @@ pub struct MappedFile {
     buffer: Mutex<Option<Arc<WriteBuffer>>>,
 }
 
+/// The blocks of a [`MappedFile`], under a lock that whoever moves its reserved position holds.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    /// Bytes that have some.
+    assured: usize,
+    /// Whether the file is given up, and another may take its name: nothing is written ahead any more.
+    pub(super) closed: bool,
+}
+
+impl Blocks {
+    /// Assures blocks for all bytes of `file` below `to`.
+    pub(super) fn assure(&mut self, file: &MappedFile, to: usize) -> io::Result<()> {
+        if self.assured < to {
+            let open = OpenOptions::new().read(true).write(true).open(&file.path)?;
+            reserve_blocks(&open, &file.path, self.assured, to - self.assured)?;
+            self.assured = to;
+        }
+        Ok(())
+    }
+}
+
 /// Opens (or creates) `path` for reading and writing.
-fn open_file(path: &Path, create: bool) -> io::Result<File> {
+pub(super) fn open_file(path: &Path, create: bool) -> io::Result<File> {
     fault::check(Operation::Create, path)?;
     OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)
 }
@@ -138,6 +162,7 @@ impl MappedFile {
             Ok(map) => {
                 let created = Self { map: OnceLock::from(map), ..Self::at(path, start, size, 0) };
                 created.reserved.store(first_page, Ordering::Release);
+                lock(&created.blocks).assured = first_page;
                 Ok(created)
             }
             Err(error) => {
@@ -159,6 +184,7 @@ impl MappedFile {
             readable: AtomicUsize::new(position),
             flushed: AtomicUsize::new(position),
             reserved: AtomicUsize::new(position),
+            blocks: Mutex::new(Blocks { assured: position, closed: false }),
             has_appender: AtomicBool::new(false),
             read_only: false,
             flush_failed: AtomicBool::new(false),
@@ -270,16 +296,36 @@ impl MappedFile {
         Some(Appender { file: Arc::clone(self), buffer, descriptor: None })
     }
 
-    /// Assures blocks for all bytes below `to`; does nothing for those assured before.
+    /// Lets all bytes below `to` be appended to: assures their blocks, where that was not done, and
+    /// that no zeros are written there any more ([`write_ahead`](Self::write_ahead)).
     pub fn reserve(&self, to: usize) -> io::Result<()> {
         let to = to.min(self.size);
-        let from = self.reserved.load(Ordering::Acquire);
-        if from < to {
-            let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
-            reserve_blocks(&file, &self.path, from, to - from)?;
+        if self.reserved.load(Ordering::Acquire) < to {
+            let mut blocks = lock(&self.blocks);
+            blocks.assure(self, to)?;
             self.reserved.fetch_max(to, Ordering::AcqRel);
         }
         Ok(())
+    }
+
+    /// [Reserves](Self::reserve) for an append, and somewhat ahead of it.
+    fn reserve_for(&self, at: usize, end: usize) -> io::Result<()> {
+        if end <= self.reserved.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let ahead = at.clamp(RESERVE_BYTES.0, RESERVE_BYTES.1);
+        self.reserve((end + ahead).next_multiple_of(PAGE_BYTES))
+    }
+
+    /// Assures blocks for all bytes below `to`, for later.
+    pub fn assure_blocks(&self, to: usize) -> io::Result<()> {
+        lock(&self.blocks).assure(self, to.min(self.size))
+    }
+
+    /// Gives the file up: nothing is written ahead in it from now on, so that another one may take its
+    /// name.
+    pub fn close(&self) {
+        lock(&self.blocks).closed = true;
     }
 
     /// Makes the pages of a part writable without a fault later. Only advice: kernels before 5.14
@@ -425,6 +471,7 @@ impl MappedFile {
 
     /// Unlinks the file. Who holds a slice keeps reading it.
     pub fn delete(&self) -> io::Result<()> {
+        self.close();
         fault::check(Operation::Remove, &self.path)?;
         match std::fs::remove_file(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -518,10 +565,7 @@ impl Appender {
             file.wrote.store(end, Ordering::Release);
             return Ok(at);
         }
-        if end > file.reserved.load(Ordering::Relaxed) {
-            let ahead = at.clamp(RESERVE_BYTES.0, RESERVE_BYTES.1);
-            file.reserve((end + ahead).next_multiple_of(PAGE_BYTES))?;
-        }
+        file.reserve_for(at, end)?;
         let map = file.map()?;
         // SAFETY: `at..end` lies inside the map (`end <= size`). Nobody reads it: readers stop at
         // `readable <= wrote == at`. Nobody else writes it: this is the file's only appender and
@@ -533,6 +577,21 @@ impl Appender {
         file.wrote.store(end, Ordering::Release);
         file.readable.store(end, Ordering::Release);
         Ok(at)
+    }
+
+    /// The same with a system call, for what is flushed at once. A page that was changed through the map
+    /// has to be protected again before it goes to the disk, and all processors that run threads of
+    /// this process are interrupted for each.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let at = self.file.wrote.load(Ordering::Relaxed);
+        let end = at + bytes.len();
+        if self.buffer.is_none() && end <= self.file.size {
+            self.file.reserve_for(at, end)?;
+        }
+        self.append_block(bytes)
     }
 
     /// The same for large blocks: they are written with a system call, which fills pages that nobody
@@ -551,6 +610,9 @@ impl Appender {
         if self.descriptor.is_none() {
             self.descriptor = Some(open_file(&file.path, false)?);
         }
+        // Nobody writes zeros there meanwhile; and without blocks it stays unreserved.
+        let unreserved = end > file.reserved.load(Ordering::Acquire);
+        let _blocks = unreserved.then(|| lock(&file.blocks));
         if let Some(descriptor) = &self.descriptor {
             descriptor.write_all_at(bytes, at as u64)?;
         }

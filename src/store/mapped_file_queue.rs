@@ -303,6 +303,7 @@ impl MappedFileQueue {
             && last.start() + (last.wrote() as i64) > offset
         {
             let position = (offset - last.start()) as usize;
+            last.close();
             *last = Arc::new(MappedFile::at(last.path(), last.start(), self.file_size, position));
         }
         Ok(())

@@ -12,7 +12,7 @@
 //!
 //! | thread | duty | file |
 //! |---|---|---|
-//! | `AllocMappedFile` | next commit-log file and ready pages ahead of the writer | [`allocate`] |
+//! | `AllocMappedFile` | next commit-log file; ahead of the writer, ready pages or (SYNC_FLUSH) written zeros | [`allocate`], `write_ahead` |
 //! | `ReputMessage` | dispatch | [`dispatch`] |
 //! | `FlushRealTime` | flush by the clock (ASYNC_FLUSH) | [`flush`] |
 //! | `CommitRealTime` | write buffers to the files (transient store pool) | [`flush`] |
@@ -39,7 +39,9 @@
 //! which things are flushed, and what is told only after it:
 //!
 //! 1. A commit-log file: its length and blocks, then its name and those of new folders above it, before
-//!    the first append ([`allocate`]). So a flush of its bytes is all that a put has to wait for.
+//!    the first append ([`allocate`]). So a flush of its bytes is all that a put has to wait for. Where one
+//!    waits, zeros are on the disk before them (`write_ahead`); they promise nothing, and a log that ends in
+//!    them looks like one that ends in a hole.
 //! 2. The `abort` file, before the first append: a power cut never looks like an orderly stop.
 //! 3. The log's bytes; then the flushed offset moves, the puts that wait are acknowledged, and (in
 //!    SYNC_FLUSH) consumers and slaves see the messages.
@@ -103,6 +105,7 @@ mod testing;
 pub mod timer;
 pub mod truncate;
 pub mod unit_file;
+mod write_ahead;
 
 pub use config::{FlushDiskType, StoreConfig};
 pub use message::{

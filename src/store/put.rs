@@ -157,7 +157,9 @@ impl MessageStore {
                 return PutOutcome::Done(refused);
             }
         };
-        self.reput.signal().wakeup_at_end();
+        if self.reput.sees_unflushed(config) {
+            self.reput.signal().wakeup_at_end();
+        }
         self.stats.count_put(records.ends.len() as u64, records.bytes.len());
         self.wait_or_done(put, stored(&appended, records), appended.end, config)
     }

@@ -15,4 +15,3 @@ mod protocol;
 mod sending;
 mod site;
 mod tenants;
-mod traces;

@@ -71,6 +71,26 @@ fn what_a_failed_flush_lost_is_written_again_by_the_next_start() {
     }
 }
 
+/// Zeros that cannot be written ahead are missed by nobody.
+#[test]
+fn puts_do_without_zeros_ahead() {
+    let folder = Folder::new("zeros");
+    let fault = inject(Operation::WriteAhead, &folder.path().join("commitlog"), libc::EIO);
+    let test = TestStore::open(config(folder.path(), &SYNC));
+    let bodies: Vec<Vec<u8>> = (0..200).map(|number| vec![number; 1000]).collect();
+    for (number, body) in bodies.iter().enumerate() {
+        assert_eq!(test.put("Topic", 0, body, "").status, PutStatus::PutOk, "{number}");
+    }
+    test.arrivals.wait_for(bodies.len());
+    drop(fault);
+    assert_eq!(test.put("Topic", 0, b"last", "").status, PutStatus::PutOk);
+    drop(test);
+    let test = TestStore::open(config(folder.path(), &SYNC));
+    assert_eq!(test.bodies("Topic", 0).len(), bodies.len() + 1);
+    assert_eq!(test.bodies("Topic", 0)[..bodies.len()], bodies);
+    test.store.shutdown();
+}
+
 #[test]
 fn a_stop_that_cannot_flush_queues_or_index_is_not_a_clean_one() {
     for part in ["consumequeue", "index", "checkpoint"] {

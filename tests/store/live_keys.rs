@@ -299,7 +299,11 @@ fn which_folders_get_new_log_files() {
 /// piece, so that the first put into it does not wait for all of them.
 #[test]
 fn warm_files_and_the_pages_between_two_flushes() {
-    let keys = [("flushDiskType", "SYNC_FLUSH"), ("warmMapedFileEnable", "false")];
+    let keys = [
+        ("flushDiskType", "SYNC_FLUSH"),
+        ("warmMapedFileEnable", "false"),
+        ("writeCommitLogAhead", "false"),
+    ];
     let site = Site::open(&keys);
     let seen: Arc<Mutex<Vec<(String, usize)>>> = Arc::default();
     let noted = Arc::clone(&seen);
@@ -337,4 +341,8 @@ fn warm_files_and_the_pages_between_two_flushes() {
     site.set("warmMapedFileEnable", "false");
     put_until(65_536 * 7 + 1);
     assert!(pieces(7).is_empty(), "{:?}", pieces(7));
+    // Its first page is there as soon as the file is.
+    site.set("writeCommitLogAhead", "true");
+    put_until(65_536 * 9 + 1);
+    assert_eq!(pieces(9), [15], "zeros");
 }

@@ -1,0 +1,153 @@
+//! Writing zeros ahead of the appends ([`MappedFile::write_ahead`]), so that a flush writes data and
+//! nothing else.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
+
+use super::fault::{self, Flushed, Operation};
+use super::mapped_file::{MappedFile, open_file};
+use crate::common::sync::lock;
+
+/// Zeros are written in pieces of so many bytes. The kernel keeps what one call writes as one unit of
+/// memory, and large units cost less to get; an append that overtakes waits for one piece.
+const PIECE_BYTES: usize = 64 * 1024;
+/// So many bytes are forced to the disk at a time: a flush of what was appended waits for no more.
+const FORCE_BYTES: usize = 1024 * 1024;
+
+impl MappedFile {
+    /// Writes zeros, and forces them to the disk, up to `to`, while others append.
+    ///
+    /// A block that was only reserved reads as zeros because the file system notes that it was never
+    /// written. The first flush that reaches it has to change that note too, which takes longer than the
+    /// data. Behind a block that was written once, a flush is nothing but the data. The price is that
+    /// all bytes are written twice.
+    ///
+    /// Appends may overtake: zeros are only ever written from the reserved position on, appends only
+    /// below it, and it moves under a lock ([`reserve`](Self::reserve)).
+    ///
+    /// An error of the disk is told to every descriptor of the file once: a flush of what was appended
+    /// does not succeed because this one was told of its failure.
+    ///
+    /// # Errors
+    /// The disk's. Appends do without then.
+    pub fn write_ahead(&self, to: usize) -> io::Result<()> {
+        let file = open_file(self.path(), false)?;
+        loop {
+            let from = self.reserved.load(Ordering::Acquire);
+            let end = self.write_zeros(&file, to.min(from + FORCE_BYTES))?;
+            if from >= end {
+                return Ok(());
+            }
+            fault::flush(self.path(), Flushed::Bytes(from..end), || file.sync_data())?;
+        }
+    }
+
+    /// Writes zeros up to `to`, or to a little more; returns how far.
+    fn write_zeros(&self, file: &File, to: usize) -> io::Result<usize> {
+        let zeros = vec![0; PIECE_BYTES];
+        loop {
+            let mut blocks = lock(&self.blocks);
+            let from = self.reserved.load(Ordering::Acquire);
+            if blocks.closed || from >= to.min(self.size()) {
+                return Ok(from);
+            }
+            let end = ((from / PIECE_BYTES + 1) * PIECE_BYTES).min(self.size());
+            blocks.assure(self, end)?;
+            fault::check(Operation::WriteAhead, self.path())?;
+            file.write_all_at(&zeros[..end - from], from as u64)?;
+            self.reserved.store(end, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::store::fault::inject;
+    use crate::store::testing::TempFolder;
+
+    const SIZE: usize = 4 * 1024 * 1024;
+
+    fn file(folder: &TempFolder) -> Arc<MappedFile> {
+        Arc::new(MappedFile::create(&folder.path().join("file"), 0, SIZE).unwrap())
+    }
+
+    #[test]
+    fn zeros_never_reach_what_was_appended() {
+        let folder = TempFolder::new("overtaken");
+        let file = file(&folder);
+        let full = AtomicBool::new(false);
+        let mut appender = file.appender().unwrap();
+        let mut expected = Vec::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !full.load(Ordering::Acquire) {
+                    // Now far ahead of the appends, now behind them.
+                    let wrote = file.wrote();
+                    file.write_ahead(wrote + wrote % (3 * PIECE_BYTES)).unwrap();
+                }
+            });
+            let mut number = 0_usize;
+            while appender.room() > 0 {
+                number += 1;
+                let bytes = vec![number as u8 | 1; appender.room().min(number % 5000 + 1)];
+                match number % 3 {
+                    0 => appender.append(&bytes).unwrap(),
+                    1 => appender.write(&bytes).unwrap(),
+                    _ => appender.append_block(&bytes).unwrap(),
+                };
+                expected.extend(bytes);
+            }
+            full.store(true, Ordering::Release);
+        });
+        assert!(file.bytes(0, SIZE) == Some(&expected[..]));
+        assert!(std::fs::read(file.path()).unwrap() == expected);
+    }
+
+    #[test]
+    fn appends_find_blocks_that_were_written() {
+        let folder = TempFolder::new("written");
+        let file = file(&folder);
+        file.appender().unwrap().write(&[7; 10]).unwrap();
+        file.write_ahead(100_000).unwrap();
+        let reserved = file.reserved.load(Ordering::Acquire);
+        assert_eq!(reserved, 2 * PIECE_BYTES);
+        file.write_ahead(100_000).unwrap();
+        file.write_ahead(usize::MAX).unwrap();
+        assert_eq!(file.reserved.load(Ordering::Acquire), SIZE);
+        assert_eq!((file.wrote(), file.bytes(0, 11)), (10, None));
+        let bytes = std::fs::read(file.path()).unwrap();
+        assert!(bytes[..10] == [7; 10] && bytes[10..].iter().all(|byte| *byte == 0));
+    }
+
+    /// The file has a successor of the same name: its content is not ours any more.
+    #[test]
+    fn a_file_that_was_given_up_is_left_alone() {
+        let folder = TempFolder::new("given-up");
+        let file = file(&folder);
+        file.close();
+        std::fs::write(file.path(), [7; SIZE]).unwrap();
+        file.write_ahead(SIZE).unwrap();
+        assert!(std::fs::read(file.path()).unwrap() == [7; SIZE]);
+    }
+
+    #[test]
+    fn appends_do_without() {
+        let folder = TempFolder::new("without");
+        let file = file(&folder);
+        let fault = inject(Operation::WriteAhead, folder.path(), libc::ENOSPC);
+        assert!(file.write_ahead(SIZE).is_err());
+        let mut appender = file.appender().unwrap();
+        appender.write(&[1; 100_000]).unwrap();
+        drop(fault);
+        let _fault = inject(Operation::Allocate, folder.path(), libc::ENOSPC);
+        assert!(file.write_ahead(SIZE).is_err());
+        while appender.write(&[2; 100_000]).is_ok() {}
+        assert!(appender.room() > 100_000, "what has no blocks is not appended to");
+    }
+}
