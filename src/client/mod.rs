@@ -78,7 +78,7 @@
 //! consume: [`allocate`] and `rebalance` (who gets which queue), `process_queue` (what is between
 //! pull and commit), [`pull`] and `push` (the pull loop), [`concurrent`], [`orderly`],
 //! [`offset_store`]; then [`lite_pull`] (its works are `polling`),
-//! [`pull_consumer`] and [`pull_schedule`].
+//! [`pull_consumer`] and [`pull_schedule`]. Beside them: `probe`, `trace`, [`admin`].
 
 pub mod admin;
 pub mod allocate;

@@ -193,15 +193,22 @@ impl AdminClient {
         if answer.code == response_code::SUCCESS { Ok(answer) } else { Err(refused(addr, answer)) }
     }
 
-    /// Calls the first name server that can be reached.
+    /// Calls the first name server that can be reached; one that does not know a topic (it may just have
+    /// started) is not the last word while there are others.
     fn call_name_server(&self, request: Command) -> AdminResult<(Command, &str)> {
-        let mut last = None;
+        let (mut last, mut ignorant) = (None, None);
         for addr in &self.name_servers {
             match self.exchange(addr, request.clone(), self.limit) {
                 Ok(answer) if answer.code == response_code::SUCCESS => return Ok((answer, addr)),
+                Ok(answer) if answer.code == response_code::TOPIC_NOT_EXIST => {
+                    ignorant = Some(refused(addr, answer));
+                }
                 Ok(answer) => return Err(refused(addr, answer)),
                 Err(error) => last = Some(error),
             }
+        }
+        if let Some(unknown) = ignorant {
+            return Err(unknown);
         }
         Err(last.map_or(ClientError::NoNameServer, |last| ClientError::NameServer {
             tried: self.name_servers.clone(),
