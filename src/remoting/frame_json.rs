@@ -3,8 +3,13 @@
 //! Reading is lenient, because clients are: numbers and booleans among the fields, numbers as
 //! text, unknown members, missing ones, whitespace after the object; and what fastjson reads beyond
 //! JSON: names without quotes, single quotes, a comma after the last member. It goes straight from the
-//! bytes into the [`Command`]: no tree, and one allocation for all fields together, for this runs
-//! once a frame. Writing is strict: every field is a text, as the Go client requires.
+//! bytes into the [`Command`]: no tree, and one copy for all fields together, for this runs once a
+//! frame. Writing is strict: every field is a text, as the Go client requires.
+//!
+//! The [`Scanner`] reads all of that. Before each step it tries a short cut for what nearly all
+//! clients write in one and the same way (the functions named `usual_`), which reads just that or
+//! nothing. So no client has to be usual throughout, and what a header says does not depend on the
+//! short cuts: the tests read usual, odd and damaged headers with them and without.
 
 use std::ops::Range;
 
@@ -133,9 +138,9 @@ impl Value {
 /// is ever stepped over or stopped at.
 ///
 /// Headers of real clients have no whitespace, so it is looked for only where something else than
-/// the expected byte stands. And what nearly all of them write in one and the same way has short
-/// cuts, which read that and nothing else: [`usual_name`](Self::usual_name), [`usual_int`],
-/// [`usual_fields`]. What they do not read is left to the general way, from the same position.
+/// the expected byte stands. `USUAL` says whether the short cuts are taken:
+/// [`usual_name`](Self::usual_name), [`usual_int`], [`usual_fields`]. What they do not read is left
+/// to the general way, from the same position.
 struct Scanner<'a, const USUAL: bool> {
     text: &'a str,
     at: usize,

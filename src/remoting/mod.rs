@@ -1,7 +1,8 @@
 //! Frames, headers, typed requests and bodies, connections, server and client. Knows no broker.
 //!
-//! Read [`command`] (a request or response), [`header`] (typed headers), [`frame`] (bytes), then
-//! [`connection`], [`server`], [`client`]. The catalogue of requests is [`protocol`].
+//! Read [`command`] (a request or response), `fields` (what its header carries), [`header`] (typed
+//! headers), [`frame`] (bytes; `frame_json` and `frame_binary` for the header), then [`connection`],
+//! [`server`], [`client`]. The catalogue of requests is [`protocol`].
 //!
 //! A request comes in like this: the reader of its connection (`reader`) cuts frames out of what
 //! the socket gives (on a client's connection it leaves that to a caller that waits: `read_role`), a
