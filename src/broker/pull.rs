@@ -207,7 +207,7 @@ fn execute(
     resumed_at: Option<i64>,
 ) -> Answer {
     let began = Instant::now();
-    let config = broker.config.get();
+    let config = broker.config.of_thread();
     let header = PullHeader::read(&request.fields)?;
     let plan = match check(broker, &config, &header) {
         Ok(plan) => plan,
@@ -240,7 +240,7 @@ fn execute(
     };
     let next = found.next_begin_offset;
     broker.pulled_offsets.note(header.group, header.topic, header.queue_id, next);
-    if broker.store.config().disk_fall_recorded && found.behind_bytes.is_some() {
+    if store.disk_fall_recorded && found.behind_bytes.is_some() {
         let (group, topic) = (header.group, header.topic);
         let bytes = found.behind_bytes;
         let ms = found.last_store_timestamp;

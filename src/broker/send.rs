@@ -57,8 +57,8 @@ pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Comm
             Ok(Some(response))
         }
         Err(Failure::Malformed(problem)) => Err(problem.into()),
-        Ok((sent, PutOutcome::Done(result))) => {
-            acknowledge(broker, &sent, &result, &mut response);
+        Ok((ref sent, PutOutcome::Done(ref result))) => {
+            acknowledge(broker, sent, result, &mut response);
             Ok(Some(response))
         }
         Ok((sent, PutOutcome::Pending(pending))) => {
@@ -131,21 +131,24 @@ fn put<'a>(
 ) -> Result<(Sent<'a>, PutOutcome), Failure> {
     let rules = writable_topic(broker, config, header, connection)?;
     let queue_id = choose_queue(header.queue_id, rules.write_queues)?;
-    let mut record = RecordFields {
-        topic: header.topic,
-        queue_id,
-        flag: header.flag,
-        sys_flag: header.sys_flag | rules.sys_flag,
-        born_timestamp: header.born_timestamp,
-        born_host: connection.peer_addr(),
-        store_host: broker.store_host,
-        reconsume_times: header.reconsume_times,
-        prepared_transaction_offset: 0,
-        body: request.body.as_bytes(),
-        properties: header.properties,
+    let mut message = NewMessage {
+        record: RecordFields {
+            topic: header.topic,
+            queue_id,
+            flag: header.flag,
+            sys_flag: header.sys_flag | rules.sys_flag,
+            born_timestamp: header.born_timestamp,
+            born_host: connection.peer_addr(),
+            store_host: broker.store_host,
+            reconsume_times: header.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: request.body.as_bytes(),
+            properties: header.properties,
+        },
+        wait_store: true,
     };
     if header.batch {
-        let outcome = put_batch(broker, config, record)?;
+        let outcome = put_batch(broker, config, message.record)?;
         let topic = Cow::Borrowed(header.topic);
         return Ok((Sent { topic, stored_queue_id: queue_id, queue_id, recall: None }, outcome));
     }
@@ -161,22 +164,23 @@ fn put<'a>(
     }
     let waiting = Waiting {
         max_level: broker.delay.levels().max_level(),
-        due: timed::due(broker, &wishes, record.sys_flag)?,
+        due: timed::due(broker, &wishes, message.record.sys_flag)?,
     };
     let placed = put_message::place(
         &topic,
         target_queue,
-        record.sys_flag,
+        message.record.sys_flag,
         header.properties,
         &wishes,
         &config.broker_cluster_name,
         waiting,
     )?;
-    record.topic = &placed.topic;
-    record.queue_id = placed.queue_id;
-    record.sys_flag = placed.sys_flag;
-    record.properties = &placed.properties;
-    let outcome = broker.store.put(&NewMessage { record, wait_store: wishes.waits() });
+    message.record.topic = &placed.topic;
+    message.record.queue_id = placed.queue_id;
+    message.record.sys_flag = placed.sys_flag;
+    message.record.properties = &placed.properties;
+    message.wait_store = wishes.waits();
+    let outcome = broker.store.put(&message);
     put_message::recycle(placed.properties);
     let stored_queue_id = placed.queue_id;
     let topic = match placed.topic {

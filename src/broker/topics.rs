@@ -466,6 +466,29 @@ mod tests {
     }
 
     #[test]
+    fn a_send_sees_every_change_of_its_topic() {
+        let folder = Folder::new();
+        let topics = Topics::new(&config(), folder.path());
+        assert_eq!(topics.send_rules("T"), None);
+        for queues in [4, 8] {
+            topics.put(plain_topic("T", queues)).unwrap();
+            for _ in 0..2 {
+                let rules = topics.send_rules("T").unwrap();
+                assert_eq!(
+                    (rules.queues, rules.write_queues, rules.order),
+                    (queues, queues, false)
+                );
+                assert!(rules.is_open && rules.sys_flag == 0);
+            }
+        }
+        topics.set_order_topics(&BTreeMap::from([("T".to_owned(), String::new())]));
+        assert!(topics.send_rules("T").unwrap().order);
+        assert!(!topics.send_rules("SCHEDULE_TOPIC_XXXX").unwrap().is_open);
+        assert!(topics.delete("T"));
+        assert_eq!(topics.send_rules("T"), None);
+    }
+
+    #[test]
     fn a_new_broker_has_the_topics_of_java() {
         let folder = Folder::new();
         let topics = Topics::new(&config(), folder.path());

@@ -201,25 +201,25 @@ pub fn encode_record(fields: &RecordFields<'_>, out: &mut Vec<u8>) {
         sys_flag |= STORE_HOST_V6;
     }
 
-    out.reserve(size);
-    let mut numbers = [0; 48];
-    numbers[..4].copy_from_slice(&total_size.to_be_bytes());
-    numbers[4..8].copy_from_slice(&MESSAGE_MAGIC.to_be_bytes());
-    numbers[8..12].copy_from_slice(&crc32(fields.body).to_be_bytes());
-    numbers[12..16].copy_from_slice(&fields.queue_id.to_be_bytes());
-    numbers[16..20].copy_from_slice(&fields.flag.to_be_bytes());
+    // The part before the body is put together on the stack, to be copied once.
+    let mut head = [0; HEAD_BYTES + 2 * IPV6_EXTRA];
+    head[..4].copy_from_slice(&total_size.to_be_bytes());
+    head[4..8].copy_from_slice(&MESSAGE_MAGIC.to_be_bytes());
+    head[8..12].copy_from_slice(&crc32(fields.body).to_be_bytes());
+    head[12..16].copy_from_slice(&fields.queue_id.to_be_bytes());
+    head[16..20].copy_from_slice(&fields.flag.to_be_bytes());
     // From 20 to 36 queue offset and physical offset.
-    numbers[36..40].copy_from_slice(&sys_flag.to_be_bytes());
-    numbers[40..].copy_from_slice(&fields.born_timestamp.to_be_bytes());
-    out.extend_from_slice(&numbers);
-    put_host(&fields.born_host, out);
-    out.extend_from_slice(&[0; 8]); // Store timestamp.
-    put_host(&fields.store_host, out);
-    let mut numbers = [0; 16];
-    numbers[..4].copy_from_slice(&fields.reconsume_times.to_be_bytes());
-    numbers[4..12].copy_from_slice(&fields.prepared_transaction_offset.to_be_bytes());
-    numbers[12..].copy_from_slice(&(fields.body.len() as i32).to_be_bytes());
-    out.extend_from_slice(&numbers);
+    head[36..40].copy_from_slice(&sys_flag.to_be_bytes());
+    head[40..48].copy_from_slice(&fields.born_timestamp.to_be_bytes());
+    let at = 48 + put_host(&mut head[48..], &fields.born_host);
+    // Then the store timestamp.
+    let at = at + 8 + put_host(&mut head[at + 8..], &fields.store_host);
+    head[at..at + 4].copy_from_slice(&fields.reconsume_times.to_be_bytes());
+    head[at + 4..at + 12].copy_from_slice(&fields.prepared_transaction_offset.to_be_bytes());
+    head[at + 12..at + 16].copy_from_slice(&(fields.body.len() as i32).to_be_bytes());
+
+    out.reserve(size);
+    out.extend_from_slice(&head[..at + 16]);
     out.extend_from_slice(fields.body);
     out.push(fields.topic.len() as u8);
     out.extend_from_slice(fields.topic.as_bytes());
@@ -227,13 +227,22 @@ pub fn encode_record(fields: &RecordFields<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(fields.properties.as_bytes());
 }
 
-/// Appends address and port.
-fn put_host(host: &SocketAddr, out: &mut Vec<u8>) {
+/// Writes address and port; returns their bytes.
+#[inline]
+fn put_host(out: &mut [u8], host: &SocketAddr) -> usize {
+    let port = i32::from(host.port()).to_be_bytes();
     match host.ip() {
-        IpAddr::V4(address) => out.extend_from_slice(&address.octets()),
-        IpAddr::V6(address) => out.extend_from_slice(&address.octets()),
+        IpAddr::V4(address) => {
+            out[..4].copy_from_slice(&address.octets());
+            out[4..8].copy_from_slice(&port);
+            8
+        }
+        IpAddr::V6(address) => {
+            out[..16].copy_from_slice(&address.octets());
+            out[16..20].copy_from_slice(&port);
+            20
+        }
     }
-    out.extend_from_slice(&i32::from(host.port()).to_be_bytes());
 }
 
 /// Writes queue offset, physical offset and store timestamp into an encoded record.

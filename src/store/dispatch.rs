@@ -13,7 +13,7 @@ use super::commit_log::{CommitLog, LogEntry, read_entry};
 use super::config::StoreConfig;
 use super::consume_queue::{ConsumeQueue, Unit};
 use super::delay_levels::DelayLevels;
-use super::index::{IndexService, keys};
+use super::index::IndexService;
 use super::message::ExtUnit;
 use super::message_store::{Arrival, ArrivalListener};
 use super::queue_table::QueueTable;
@@ -123,17 +123,17 @@ impl Dispatcher {
         let kind = record.sys_flag & sys_flag::TRANSACTION_MASK;
         let visible = matches!(kind, sys_flag::TRANSACTION_NOT | sys_flag::TRANSACTION_COMMIT);
         let (mut tags, mut unique, mut words) = (None, None, None);
-        for (name, value) in properties::pairs(record.properties) {
-            match name {
-                properties::TAGS => tags = Some(value),
-                properties::UNIQUE_KEY => unique = Some(value),
-                properties::KEYS => words = Some(value),
+        for segment in properties::segments(record.properties) {
+            match segment.pair {
+                Some((properties::TAGS, value)) => tags = Some(value),
+                Some((properties::UNIQUE_KEY, value)) => unique = Some(value),
+                Some((properties::KEYS, value)) => words = Some(value),
                 _ => {}
             }
         }
         let code = if visible { self.add_unit(record, tags, config)? } else { None };
         if kind != sys_flag::TRANSACTION_ROLLBACK && config.message_index_enable {
-            self.index.add(record, keys(unique, words))?;
+            self.index.add(record, unique, words)?;
         }
         Ok(code)
     }

@@ -366,20 +366,20 @@ impl IndexService {
 
     /// Adds the [`keys`] of a record. A record before the newest entry's is skipped, so that
     /// dispatching twice is harmless.
-    pub fn add<'a>(
+    pub fn add(
         &self,
         record: &RecordView<'_>,
-        keys: impl Iterator<Item = &'a str>,
+        unique: Option<&str>,
+        words: Option<&str>,
     ) -> io::Result<()> {
-        let mut file = None;
-        for (number, key) in keys.enumerate() {
-            if number == 0 {
-                file = self.last();
-                let end = file.as_ref().map_or(i64::MIN, |file| file.end_offset());
-                if record.physical_offset < end {
-                    return Ok(());
-                }
-            }
+        if unique.is_none() && words.is_none() {
+            return Ok(());
+        }
+        let mut file = self.last();
+        if file.as_ref().is_some_and(|file| record.physical_offset < file.end_offset()) {
+            return Ok(());
+        }
+        let mut add = |key: &str| {
             let entry = IndexEntry {
                 hash: key_hash(record.topic, key),
                 offset: record.physical_offset,
@@ -394,8 +394,13 @@ impl IndexService {
                 next.add(entry)?;
                 file = Some(next);
             }
+            Ok(())
+        };
+        match (unique, words) {
+            // What nearly every message has.
+            (Some(unique), None) => add(unique),
+            _ => keys(unique, words).try_for_each(add),
         }
-        Ok(())
     }
 
     /// Makes the next file; the full one goes to the disk meanwhile.

@@ -29,7 +29,7 @@ impl MessageStore {
         max_messages: i32,
         filter: Option<&dyn MessageFilter>,
     ) -> Option<GetMessageResult> {
-        let config = self.config.get();
+        let config = self.config.of_thread();
         let too_many_light_queues = topic.starts_with(LMQ_PREFIX)
             && config.enable_lmq
             && config.enable_multi_dispatch

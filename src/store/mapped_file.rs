@@ -212,6 +212,11 @@ impl MappedFile {
         self.start.saturating_add(self.size as i64)
     }
 
+    /// Whether an offset of the queue of files lies in this one.
+    pub fn contains(&self, offset: i64) -> bool {
+        self.start <= offset && offset < self.end()
+    }
+
     /// Bytes of the file.
     pub fn size(&self) -> usize {
         self.size
@@ -243,10 +248,16 @@ impl MappedFile {
     }
 
     /// The map, made now if need be.
+    #[inline]
     fn map(&self) -> io::Result<&MmapRaw> {
-        if let Some(map) = self.map.get() {
-            return Ok(map);
+        match self.map.get() {
+            Some(map) => Ok(map),
+            None => self.map_now(),
         }
+    }
+
+    #[cold]
+    fn map_now(&self) -> io::Result<&MmapRaw> {
         let map = if self.read_only {
             map_whole_read_only(&self.path, self.size)?
         } else {
@@ -257,16 +268,14 @@ impl MappedFile {
 
     /// `len` published bytes from `at`; `None` if they are not all published, or if the file
     /// cannot be mapped.
+    #[inline]
     pub fn bytes(&self, at: usize, len: usize) -> Option<&[u8]> {
         if at.checked_add(len)? > self.readable() {
             return None;
         }
         let map = match self.map() {
             Ok(map) => map,
-            Err(error) => {
-                log::error!("{} cannot be mapped for reading: {error}", self.path.display());
-                return None;
-            }
+            Err(error) => return self.tell_unmapped(&error),
         };
         // SAFETY: `at + len <= readable <= size`, the length of the map, checked against the
         // file's when it was made. Bytes below `readable` are not written again (the appender
@@ -274,6 +283,12 @@ impl MappedFile {
         // publish), and the acquire load above makes what was written there visible. The map lives
         // as long as `self`.
         Some(unsafe { std::slice::from_raw_parts(map.as_ptr().add(at), len) })
+    }
+
+    #[cold]
+    fn tell_unmapped(&self, error: &io::Error) -> Option<&[u8]> {
+        log::error!("{} cannot be mapped for reading: {error}", self.path.display());
+        None
     }
 
     /// All published bytes from `at`.

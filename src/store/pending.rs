@@ -48,12 +48,17 @@ pub struct PutTicket {
 
 impl PendingPut {
     /// A put that is complete when the tickets of all `parts` are.
-    pub fn new(result: PutResult, parts: &[Part], time: PutTime) -> (Self, Vec<PutTicket>) {
+    pub fn new(
+        result: PutResult,
+        parts: &[Part],
+        time: PutTime,
+    ) -> (Self, impl Iterator<Item = PutTicket>) {
         let state = State { result, time, open: parts.len(), callback: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), done: Condvar::new() });
-        let ticket = |part: &Part| PutTicket { shared: Some(Arc::clone(&shared)), part: *part };
-        let tickets = parts.iter().map(ticket).collect();
-        (Self(shared), tickets)
+        let pending = Self(Arc::clone(&shared));
+        let ticket =
+            move |part: &Part| PutTicket { shared: Some(Arc::clone(&shared)), part: *part };
+        (pending, parts.iter().map(ticket))
     }
 
     /// Runs `done` once with the result, on the thread that completes it or, when it is already

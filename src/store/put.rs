@@ -179,8 +179,10 @@ impl MessageStore {
         loop {
             let queue = self.queues.of_thread(record.topic, record.queue_id).map_err(illegal)?;
             let mut also = Vec::new();
-            for name in put.names.into_iter().flat_map(|names| names.split(',')) {
-                also.push(find(name, multi_queue_id(config, name, record.queue_id))?);
+            if let Some(names) = put.names {
+                for name in names.split(',') {
+                    also.push(find(name, multi_queue_id(config, name, record.queue_id))?);
+                }
             }
             let last = put.behind.map(|behind| find(behind.topic, behind.queue_id)).transpose()?;
             if let Some(last) = &last

@@ -295,3 +295,32 @@ fn sub_folders(folder: &Path) -> Result<Vec<String>, StoreError> {
     names.sort();
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::TempFolder;
+
+    #[test]
+    fn a_thread_finds_the_queue_that_the_table_has() {
+        let folder = TempFolder::new("queue-table");
+        let config = StoreConfig {
+            store_path_root_dir: folder.path().display().to_string(),
+            ..StoreConfig::default()
+        };
+        let table = QueueTable::new(&config);
+        assert!(table.of_thread("a/b", 0).is_err(), "no folder's name");
+        let ids = [7, 0, 3];
+        for id in ids {
+            let made = table.of_thread("T", id).unwrap();
+            assert_eq!((&**made.topic(), made.queue_id()), ("T", id));
+            assert!(Arc::ptr_eq(&made, &table.find("T", id).unwrap()));
+        }
+        let old = ids.map(|id| table.of_thread("T", id).unwrap());
+        assert_eq!(table.remove(|queue| queue.queue_id() == 3).len(), 1);
+        for (id, old) in ids.into_iter().zip(old) {
+            let now = table.of_thread("T", id).unwrap();
+            assert_eq!(Arc::ptr_eq(&now, &old), id != 3, "{id}");
+        }
+    }
+}

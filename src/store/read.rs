@@ -49,6 +49,9 @@ impl SharedBytes for RecordSlices {
     }
 }
 
+/// Pieces for which a pull makes room at once; most pulls ask for so many messages.
+const MANY_SLICES: i32 = 32;
+
 /// What a pull asks for.
 pub struct Get<'a> {
     /// First queue offset.
@@ -253,30 +256,29 @@ impl<'a> Batch<'a> {
             if offset < self.log.min_offset() { Collected::Gone } else { Collected::Foreign }
         };
         // Most records lie in the file of the one before, many right behind it.
-        let same_file = match self.slices.last_mut() {
-            Some(last) if last.file().start() <= offset && offset < last.file().end() => {
-                let at = (offset - last.file().start()) as usize;
-                let Some(record) = last.file().bytes(at, size) else { return missing() };
-                if !is_record_at(record, offset) {
-                    return Collected::Foreign;
-                }
-                if !wanted(self.get.filter, record) {
-                    return Collected::Passed;
-                }
-                if last.extend(at, size) {
-                    self.count_record(size);
-                    return Collected::Passed;
-                }
-                last.file().slice(at, size)
+        if let Some(last) = self.slices.last_mut().filter(|last| last.file().contains(offset)) {
+            let at = (offset - last.file().start()) as usize;
+            let Some(record) = last.file().bytes(at, size) else { return missing() };
+            if !is_record_at(record, offset) {
+                return Collected::Foreign;
             }
-            _ => None,
-        };
-        let slice = same_file.or_else(|| self.log.slice(offset, size));
-        let Some(slice) = slice else { return missing() };
+            if !wanted(self.get.filter, record) {
+                return Collected::Passed;
+            }
+            if !last.extend(at, size) {
+                let Some(slice) = last.file().slice(at, size) else { return missing() };
+                self.slices.push(slice);
+            }
+            self.count_record(size);
+            return Collected::Passed;
+        }
+        let Some(slice) = self.log.slice(offset, size) else { return missing() };
         if !is_record_at(&slice, offset) {
             return Collected::Foreign;
         }
         if wanted(self.get.filter, &slice) {
+            // Neighbours in a queue are seldom neighbours in the log.
+            self.slices.reserve(self.get.max_messages.clamp(1, MANY_SLICES) as usize);
             self.slices.push(slice);
             self.count_record(size);
         } else if self.count == 0 {

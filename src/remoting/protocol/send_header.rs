@@ -102,7 +102,8 @@ impl<'a> SendHeader<'a> {
         let long = matches!(request.code, SEND_MESSAGE | SEND_REPLY_MESSAGE);
         let name = if long { LONG_NAMES[1] } else { SHORT_NAMES[1] };
         // It stands in front, where `get` looks last.
-        request.fields.iter().find(|(field, _)| *field == name).map(|(_, topic)| topic)
+        let mut fields = request.fields.iter_bytes();
+        fields.find(|(field, _)| *field == name.as_bytes()).map(|(_, topic)| topic)
     }
 }
 

@@ -187,7 +187,7 @@ mod tests {
         pending.on_complete(move |result| {
             let _ = results.send((number, result.status));
         });
-        tickets.remove(0)
+        tickets.next().unwrap()
     }
 
     fn standing(in_sync: usize, acked: i64) -> impl FnOnce(i64) -> Standing {
