@@ -131,9 +131,9 @@ mod tests {
         let folder = TempFolder::new("given-up");
         let file = file(&folder);
         file.close();
-        std::fs::write(file.path(), [7; SIZE]).unwrap();
+        std::fs::write(file.path(), vec![7; SIZE]).unwrap();
         file.write_ahead(SIZE).unwrap();
-        assert!(std::fs::read(file.path()).unwrap() == [7; SIZE]);
+        assert!(std::fs::read(file.path()).unwrap() == vec![7; SIZE]);
     }
 
     #[test]
