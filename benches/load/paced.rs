@@ -10,6 +10,8 @@ use crate::support::wire::{borrowed, code, frame, receive, send_fields};
 
 /// Messages that are written together at most, when they are due together.
 const BURST: u64 = 32;
+/// So much later than asked for may a sleep end.
+const SLEEP_IS_LATE: Duration = Duration::from_micros(60);
 
 /// What to send.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +73,13 @@ fn send_share(
             begin + Duration::from_nanos(number.saturating_mul(1_000_000_000) / pace.per_second)
         };
         let mut number = first;
+        // Who is due more often than a sleep is long would keep a processor busy with waiting, one
+        // that the broker wants.
+        let interval = Duration::from_nanos(1_000_000_000 * pace.connections / pace.per_second);
         while number < pace.total {
+            if interval < SLEEP_IS_LATE {
+                std::thread::sleep(SLEEP_IS_LATE);
+            }
             wait_until(due(number));
             out.clear();
             let now = Instant::now();
@@ -92,8 +100,8 @@ fn send_share(
 
 fn wait_until(moment: Instant) {
     while let Some(left) = moment.checked_duration_since(Instant::now()) {
-        // A sleep ends up to 60 µs late; the rest is spent looking at the clock.
-        match left.checked_sub(Duration::from_micros(60)) {
+        // The rest is spent looking at the clock.
+        match left.checked_sub(SLEEP_IS_LATE) {
             Some(most) if !most.is_zero() => std::thread::sleep(most),
             _ => std::hint::spin_loop(),
         }

@@ -19,6 +19,7 @@
 //! | `<server>Boss` | one a server | accepts |
 //! | `<name>NIO_<n>` | one a connection | reads; runs short requests; sleeps while a caller reads |
 //! | `<name>Out_<n>` | one a connection, only while its peer reads too slowly | writes what waits |
+//! | `SendAnswer` | processors − 2, at most two, once somebody answers many | writes to a share of the connections |
 //! | `<name>Scan` | one a server or client | once a second: timeouts, idle connections |
 //! | `<client>Worker_<n>` | `clientWorkerThreads` | requests from servers, callbacks |
 //!

@@ -32,7 +32,7 @@ use crate::common::sync::lock;
 /// Unit of flushing decisions; hard-coded in RocketMQ, whatever the machine's page size is.
 pub const PAGE_BYTES: usize = 4096;
 /// Pages made ready by one system call.
-const POPULATE_STEP_BYTES: usize = 16 * PAGE_BYTES;
+const POPULATE_STEP_BYTES: usize = 128 * PAGE_BYTES;
 /// Smallest and largest number of bytes reserved at once ahead of an append. Small, because there
 /// may be 20,000 consume queues; growing, because a busy one should not make a call per page.
 const RESERVE_BYTES: (usize, usize) = (PAGE_BYTES, 1024 * 1024);

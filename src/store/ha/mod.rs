@@ -50,7 +50,7 @@
 //! | thread | where | duty | file |
 //! |---|---|---|---|
 //! | `AcceptSocket` | everywhere | accepts slaves (a slave may have some of its own) | `accept.rs` |
-//! | `ReadSocket` | one a connection | reports; completes the puts that they cover, whose answers the senders' readers help to write | `connection.rs` |
+//! | `ReadSocket` | one a connection | reports; completes the puts that they cover | `connection.rs` |
 //! | `WriteSocket` | one a slave | sends the mapped log, woken by every append | `connection.rs` |
 //! | `GroupTransfer` | everywhere | answers puts that have waited for too long | `group_transfer.rs` |
 //! | `HAClient` | slaves | follows the master | `client.rs`, `session.rs` |
