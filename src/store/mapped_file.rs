@@ -349,18 +349,15 @@ impl MappedFile {
         let from = from.min(self.size) / PAGE_BYTES * PAGE_BYTES;
         let to = to.min(self.size);
         let Ok(map) = self.map() else { return };
-        // In pieces: one call for all keeps a processor in the kernel for tens of milliseconds, and
-        // threads that were woken there wait for its end. So would the first fault alone where the
-        // disk's read-ahead is large (`read_ahead_kb`): each piece is read by itself, and no fault
-        // reads ahead.
-        let all = to.saturating_sub(from);
-        let _ = map.advise_range(Advice::Random, from, all);
+        // Where the disk's read-ahead is large (`read_ahead_kb`), one fault would make all of it
+        // ready at once, and keep a processor in the kernel for tens of milliseconds, while threads that
+        // were woken there wait. This bounds it to 2 MiB, which a kernel that can makes one large
+        // page, for less than 512 small ones. In pieces for the same reason.
+        let _ = map.advise_range(Advice::HugePage, from, to.saturating_sub(from));
         for from in (from..to).step_by(POPULATE_STEP_BYTES) {
             let length = (to - from).min(POPULATE_STEP_BYTES);
-            let _ = map.advise_range(Advice::WillNeed, from, length);
             let _ = map.advise_range(Advice::PopulateWrite, from, length);
         }
-        let _ = map.advise_range(Advice::Normal, from, all);
     }
 
     /// Tells the system to read pages one by one and none ahead. For a file that grows slowly: a fault
