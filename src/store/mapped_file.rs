@@ -32,7 +32,7 @@ use crate::common::sync::lock;
 /// Unit of flushing decisions; hard-coded in RocketMQ, whatever the machine's page size is.
 pub const PAGE_BYTES: usize = 4096;
 /// Pages made ready by one system call.
-const POPULATE_STEP_BYTES: usize = 128 * PAGE_BYTES;
+const POPULATE_STEP_BYTES: usize = 16 * PAGE_BYTES;
 /// Smallest and largest number of bytes reserved at once ahead of an append. Small, because there
 /// may be 20,000 consume queues; growing, because a busy one should not make a call per page.
 const RESERVE_BYTES: (usize, usize) = (PAGE_BYTES, 1024 * 1024);
@@ -349,11 +349,8 @@ impl MappedFile {
         let from = from.min(self.size) / PAGE_BYTES * PAGE_BYTES;
         let to = to.min(self.size);
         let Ok(map) = self.map() else { return };
-        // Where the disk's read-ahead is large (`read_ahead_kb`), one fault would make all of it
-        // ready at once, and keep a processor in the kernel for tens of milliseconds, while threads that
-        // were woken there wait. This bounds it to 2 MiB, which a kernel that can makes one large
-        // page, for less than 512 small ones. In pieces for the same reason.
-        let _ = map.advise_range(Advice::HugePage, from, to.saturating_sub(from));
+        // In pieces: one call for all keeps a processor in the kernel for tens of milliseconds, and
+        // threads that were woken there wait for its end.
         for from in (from..to).step_by(POPULATE_STEP_BYTES) {
             let length = (to - from).min(POPULATE_STEP_BYTES);
             let _ = map.advise_range(Advice::PopulateWrite, from, length);
