@@ -194,6 +194,20 @@ impl TestBroker {
         answer.fields.get("msgId").unwrap().to_owned()
     }
 
+    /// Ends the transaction of the half message at that commit-log offset and queue offset (`how`:
+    /// `commitOrRollback`), and waits for what follows; returns the code of the answer.
+    pub fn end_transaction(&self, log_offset: &str, table_offset: &str, how: &str) -> i32 {
+        let fields = [
+            ("producerGroup", "pg"),
+            ("tranStateTableOffset", table_offset),
+            ("commitLogOffset", log_offset),
+            ("commitOrRollback", how),
+        ];
+        let answer = self.call(37, &fields, "");
+        self.settle();
+        answer.code
+    }
+
     /// Waits until all that is in the log can be read.
     pub fn settle(&self) {
         wait_until("everything is dispatched", || {

@@ -537,15 +537,7 @@ mod tests {
             position = half.physical_offset.to_string();
             ControlFlow::Break(())
         });
-        let fields = [
-            ("producerGroup", "pg"),
-            ("tranStateTableOffset", &*offset.to_string()),
-            ("commitLogOffset", &*position),
-            ("commitOrRollback", COMMIT),
-        ];
-        let answer = broker.call(37, &fields, "");
-        broker.settle();
-        answer.code
+        broker.end_transaction(&position, &offset.to_string(), COMMIT)
     }
 
     #[test]

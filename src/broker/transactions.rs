@@ -301,15 +301,7 @@ mod tests {
     }
 
     fn end(broker: &TestBroker, [log_offset, table_offset]: &[String; 2], how: &str) -> i32 {
-        let fields = [
-            ("producerGroup", "pg"),
-            ("tranStateTableOffset", table_offset),
-            ("commitLogOffset", log_offset),
-            ("commitOrRollback", how),
-        ];
-        let answer = broker.call(37, &fields, "");
-        broker.settle();
-        answer.code
+        broker.end_transaction(log_offset, table_offset, how)
     }
 
     #[test]

@@ -25,15 +25,27 @@ const RESERVE_BYTES: usize = 64 * 1024 * 1024;
 /// A folder whose disk is fuller gets no new files while another has room.
 const FULL_DISK_RATIO: f64 = 0.85;
 
+/// A file to be made.
+#[derive(Clone, Copy, Debug)]
+struct Order {
+    start: i64,
+    /// Whether an append waits for it.
+    urgent: bool,
+}
+
+/// What the thread and who takes files tell each other.
+///
+/// Invariant: a file that was taken is not made again, because its place would go to the new one, and
+/// with that it would be deleted. So there is one order at a time, it is gone when the thread begins
+/// with it, and who takes a file replaces it by that of the next one.
 #[derive(Debug, Default)]
 struct State {
-    /// Start of the file that somebody waits for.
-    wanted: Option<i64>,
-    /// Start of the file after it, to be made without anybody waiting.
-    spare: Option<i64>,
+    order: Option<Order>,
+    /// Start of the file that is being made.
+    making: Option<i64>,
     /// The file that is ready.
     ready: Option<Arc<MappedFile>>,
-    /// Why the wanted file could not be made.
+    /// Why the last file could not be made.
     error: Option<String>,
     /// Pages to ready.
     populate: Option<(Arc<MappedFile>, usize)>,
@@ -124,14 +136,12 @@ impl AllocateMappedFileService {
         state.error = None;
         loop {
             if let Some(ready) = state.ready.take_if(|ready| ready.start() == start) {
-                state.wanted = None;
-                state.spare = Some(ready.end());
+                state.order = Some(Order { start: ready.end(), urgent: false });
                 drop(state);
                 self.signal.wakeup();
                 return Ok(ready);
             }
             if let Some(error) = state.error.take() {
-                state.wanted = None;
                 return Err(error);
             }
             if state.stopped {
@@ -140,9 +150,10 @@ impl AllocateMappedFileService {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else {
                 return Err(format!("commit-log file {start} was not ready within 5 s"));
             };
-            if state.wanted != Some(start) {
+            let ordered = |order: &Order| order.urgent && order.start == start;
+            if state.making != Some(start) && !state.order.as_ref().is_some_and(ordered) {
                 self.check_pool()?;
-                state.wanted = Some(start);
+                state.order = Some(Order { start, urgent: true });
                 self.signal.wakeup();
             }
             state = self.done.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -185,15 +196,15 @@ impl AllocateMappedFileService {
         if let Some(file) = unlock {
             file.unlock_from_memory();
         }
-        let (wanted, spare, populate) = {
+        let (urgent, populate) = {
             let mut state = self.lock();
             if state.stopped {
                 return false;
             }
-            let wanted = state.wanted.filter(|_| state.error.is_none());
-            let spare = if wanted.is_none() { state.spare.take() } else { None };
-            let populate = if wanted.is_none() { state.populate.take() } else { None };
-            (wanted, spare, populate)
+            let urgent = state.order.take_if(|order| order.urgent);
+            let populate = if urgent.is_none() { state.populate.take() } else { None };
+            state.making = urgent.map(|order| order.start);
+            (urgent, populate)
         };
         if let Some((file, from)) = populate.as_ref()
             && !file.has_write_buffer()
@@ -204,10 +215,16 @@ impl AllocateMappedFileService {
                 self.ready(file, *from, to, &self.config.get());
             }
         }
-        if let Some(start) = wanted.or(spare) {
-            self.make(start, wanted.is_some());
+        let order = urgent.or_else(|| {
+            let mut state = self.lock();
+            let order = state.order.take();
+            state.making = order.map(|order| order.start);
+            order
+        });
+        if let Some(order) = order {
+            self.make(order.start);
         }
-        wanted.is_some() || spare.is_some() || populate.is_some()
+        order.is_some() || populate.is_some()
     }
 
     /// Readies a part of a file that has its blocks. Where flushes are waited for, appends do not go
@@ -223,33 +240,29 @@ impl AllocateMappedFileService {
     }
 
     /// Makes the file and puts it where [`take`](Self::take) finds it.
-    fn make(&self, start: i64, somebody_waits: bool) {
+    fn make(&self, start: i64) {
         let outdated = self.lock().ready.take_if(|ready| ready.start() != start);
         if let Some(outdated) = outdated {
             let _ = outdated.delete();
         }
-        if self.lock().ready.is_some() {
-            self.done.notify_all();
-            return;
-        }
-        let result = self.make_file(start);
+        let is_ready = self.lock().ready.is_some();
+        let result = (!is_ready).then(|| self.make_file(start));
         let mut state = self.lock();
+        state.making = None;
         match result {
-            Ok(file) => {
-                if state.wanted == Some(start) {
-                    state.wanted = None;
-                }
+            None => {}
+            Some(Ok(file)) => {
                 state.ready = Some(file);
                 if std::mem::take(&mut state.failing) {
                     log::info!("commit-log files can be made again");
                 }
             }
-            Err(reason) => {
+            Some(Err(reason)) => {
                 if !state.failing {
                     log::error!("{reason}; puts fail from when it is needed until it can be made");
                 }
                 state.failing = true;
-                state.error = somebody_waits.then_some(reason);
+                state.error = Some(reason);
             }
         }
         drop(state);
@@ -325,4 +338,44 @@ fn folder_for(config: &StoreConfig, number: i64) -> PathBuf {
 
 fn is_full(folder: &Path) -> bool {
     disk::used_ratio(folder) > FULL_DISK_RATIO
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreConfig;
+    use crate::store::testing::TempFolder;
+
+    /// Files are taken as fast as they are made, sometimes before they are ordered ahead and sometimes
+    /// after: none is made twice, and none goes because its successor is made.
+    #[test]
+    fn what_was_taken_stays() {
+        const FILES: i64 = 2000;
+        let folder = TempFolder::new("taken");
+        let config = StoreConfig {
+            store_path_root_dir: folder.path().display().to_string(),
+            mapped_file_size_commit_log: PAGE_BYTES as i64,
+            ..StoreConfig::default()
+        };
+        let live = Arc::new(Live::new(config));
+        let service = Arc::new(AllocateMappedFileService::new(live, PAGE_BYTES, None));
+        service.start().unwrap();
+        let mut taken = Vec::new();
+        for number in 0..FILES {
+            let file = service.take(number * PAGE_BYTES as i64).unwrap();
+            file.appender().unwrap().append(&number.to_be_bytes()).unwrap();
+            service.populate_ahead(&file, 0);
+            // A little later each time, for the thread to be anywhere.
+            let begin = Instant::now();
+            while begin.elapsed() < Duration::from_nanos(number as u64 % 40 * 500) {}
+            taken.push(file);
+        }
+        service.stop(Duration::from_secs(60));
+        for (number, file) in taken.iter().enumerate() {
+            let bytes = std::fs::read(file.path()).unwrap();
+            assert_eq!(bytes[..8], number.to_be_bytes(), "{number}");
+        }
+        let files = std::fs::read_dir(taken[0].path().parent().unwrap()).unwrap();
+        assert_eq!(files.count(), taken.len(), "the one ahead was removed");
+    }
 }

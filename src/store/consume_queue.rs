@@ -254,7 +254,10 @@ impl ConsumeQueue {
                     .and_then(|count| units.up_to(count * Unit::BYTES)),
                 (false, _) => units.scan(|_| true),
             };
-            let found = found.map_err(failed)?;
+            let mut found = found.map_err(failed)?;
+            if !clean_exit && found.ends_torn(certain_below) {
+                found = units.up_to(found.position - Unit::BYTES).map_err(failed)?;
+            }
             end = file.start() + found.position as i64;
             if let Some(physical) = found.last_end {
                 self.max_physical.store(physical, Ordering::Release);

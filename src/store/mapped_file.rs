@@ -33,9 +33,8 @@ use crate::common::sync::lock;
 pub const PAGE_BYTES: usize = 4096;
 /// Pages made ready by one system call.
 const POPULATE_STEP_BYTES: usize = 16 * PAGE_BYTES;
-/// Smallest and largest number of bytes reserved at once ahead of an append. Small, because there
-/// may be 20,000 consume queues; growing, because a busy one should not make a call per page.
-const RESERVE_BYTES: (usize, usize) = (PAGE_BYTES, 1024 * 1024);
+/// Bytes written, or reserved for what a write buffer has, by one system call at most.
+const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// A file of fixed size, mapped when it is first touched.
 ///
@@ -72,21 +71,9 @@ pub struct MappedFile {
 #[derive(Debug)]
 pub(super) struct Blocks {
     /// Bytes that have some.
-    assured: usize,
+    pub(super) assured: usize,
     /// Whether the file is given up, and another may take its name: nothing is written ahead any more.
     pub(super) closed: bool,
-}
-
-impl Blocks {
-    /// Assures blocks for all bytes of `file` below `to`.
-    pub(super) fn assure(&mut self, file: &MappedFile, to: usize) -> io::Result<()> {
-        if self.assured < to {
-            let open = OpenOptions::new().read(true).write(true).open(&file.path)?;
-            reserve_blocks(&open, &file.path, self.assured, to - self.assured)?;
-            self.assured = to;
-        }
-        Ok(())
-    }
 }
 
 /// Opens (or creates) `path` for reading and writing.
@@ -96,7 +83,12 @@ pub(super) fn open_file(path: &Path, create: bool) -> io::Result<File> {
 }
 
 /// Assures blocks for a part of a file. A file system that cannot reserve is taken as it is.
-fn reserve_blocks(file: &File, path: &Path, from: usize, bytes: usize) -> io::Result<()> {
+pub(super) fn reserve_blocks(
+    file: &File,
+    path: &Path,
+    from: usize,
+    bytes: usize,
+) -> io::Result<()> {
     fault::check(Operation::Allocate, path)?;
     // Not `posix_fallocate`: where the file system cannot reserve, that one writes bytes itself, and
     // could overwrite what is being appended.
@@ -311,38 +303,6 @@ impl MappedFile {
         Some(Appender { file: Arc::clone(self), buffer, descriptor: None })
     }
 
-    /// Lets all bytes below `to` be appended to: assures their blocks, where that was not done, and
-    /// that no zeros are written there any more ([`write_ahead`](Self::write_ahead)).
-    pub fn reserve(&self, to: usize) -> io::Result<()> {
-        let to = to.min(self.size);
-        if self.reserved.load(Ordering::Acquire) < to {
-            let mut blocks = lock(&self.blocks);
-            blocks.assure(self, to)?;
-            self.reserved.fetch_max(to, Ordering::AcqRel);
-        }
-        Ok(())
-    }
-
-    /// [Reserves](Self::reserve) for an append, and somewhat ahead of it.
-    fn reserve_for(&self, at: usize, end: usize) -> io::Result<()> {
-        if end <= self.reserved.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let ahead = at.clamp(RESERVE_BYTES.0, RESERVE_BYTES.1);
-        self.reserve((end + ahead).next_multiple_of(PAGE_BYTES))
-    }
-
-    /// Assures blocks for all bytes below `to`, for later.
-    pub fn assure_blocks(&self, to: usize) -> io::Result<()> {
-        lock(&self.blocks).assure(self, to.min(self.size))
-    }
-
-    /// Gives the file up: nothing is written ahead in it from now on, so that another one may take its
-    /// name.
-    pub fn close(&self) {
-        lock(&self.blocks).closed = true;
-    }
-
     /// Makes the pages of a part writable without a fault later. Only advice: kernels before 5.14
     /// do not know it, and the append then takes the faults itself.
     pub fn populate(&self, from: usize, to: usize) {
@@ -437,8 +397,8 @@ impl MappedFile {
     pub fn write_again(&self, from: usize, to: usize) -> io::Result<()> {
         let Some(bytes) = self.bytes(from, to.saturating_sub(from)) else { return Ok(()) };
         let file = open_file(&self.path, false)?;
-        for (number, piece) in bytes.chunks(RESERVE_BYTES.1).enumerate() {
-            file.write_all_at(piece, (from + number * RESERVE_BYTES.1) as u64)?;
+        for (number, piece) in bytes.chunks(CHUNK_BYTES).enumerate() {
+            file.write_all_at(piece, (from + number * CHUNK_BYTES) as u64)?;
         }
         Ok(())
     }
@@ -474,7 +434,7 @@ impl MappedFile {
             return Ok(true);
         }
         // A file system that cannot: written zeros do the same, only more slowly.
-        let zeros = vec![0; (self.size - from).min(RESERVE_BYTES.1)];
+        let zeros = vec![0; (self.size - from).min(CHUNK_BYTES)];
         let mut at = from;
         while at < self.size {
             let count = zeros.len().min(self.size - at);
@@ -516,7 +476,7 @@ impl MappedFile {
         let readable = self.readable();
         let filled = buffer.filled.load(Ordering::Acquire).min(wrote);
         if readable < wrote {
-            self.reserve(wrote.next_multiple_of(RESERVE_BYTES.1))?;
+            self.reserve(wrote.next_multiple_of(CHUNK_BYTES))?;
             let map = self.map()?;
             if readable < filled {
                 // SAFETY: `readable..filled` lies in both regions (each of `size` bytes, checked

@@ -93,7 +93,7 @@ impl Recovery<'_> {
             return self.empty();
         }
         let max_physical = self.queues.max_physical();
-        let first = self.first_uncertain(&files);
+        let first = self.first_uncertain(&files).min(self.first_damaged(&files));
         let mut count = 0u64;
         log::info!(
             "the store was not stopped cleanly; recovering {} of {} commit-log files from {}",
@@ -122,6 +122,17 @@ impl Recovery<'_> {
     /// Number of the last file of which all that lies before it is certain in every respect.
     fn first_uncertain(&self, files: &[Arc<MappedFile>]) -> usize {
         files.iter().rposition(|file| self.is_certain(file)).unwrap_or(0)
+    }
+
+    /// Number of the file from which on a queue has lost units, although all that lies before the
+    /// [uncertain](Self::first_uncertain) ones should have them. A queue takes units only in order: what
+    /// it lacks has to be dispatched before what follows.
+    fn first_damaged(&self, files: &[Arc<MappedFile>]) -> usize {
+        let queues = self.queues.snapshot();
+        let damaged = queues.iter().filter(|queue| queue.is_damaged());
+        damaged.map(|queue| queue.max_physical()).min().map_or(usize::MAX, |end| {
+            files.iter().rposition(|file| file.start() <= end).unwrap_or(0)
+        })
     }
 
     /// Records before this offset are on the disk, with their units, whatever a crash took.

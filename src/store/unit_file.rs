@@ -38,6 +38,14 @@ impl Found {
         Self { position: 0, last_end: None, last_tags_code: None }
     }
 
+    /// Whether the last unit may have lost its second half: pages reach a disk one by one, and it
+    /// lies on two. A unit's size may be on the first page and its tags code on the second. What
+    /// ends at or below `certain_below` is whole.
+    pub fn ends_torn(&self, certain_below: i64) -> bool {
+        let on_two_pages = (1..Unit::BYTES).contains(&(self.position % PAGE_BYTES));
+        on_two_pages && self.last_end.is_some_and(|end| end > certain_below)
+    }
+
     fn accept(&mut self, unit: Unit) {
         if unit != Unit::BLANK {
             self.last_end = Some(unit.end());

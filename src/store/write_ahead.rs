@@ -1,13 +1,14 @@
-//! Writing zeros ahead of the appends ([`MappedFile::write_ahead`]), so that a flush writes data and
-//! nothing else.
+//! What lies ahead of the appends in a [`MappedFile`]: blocks that are assured, so that a full disk is an
+//! error and not a signal ([`MappedFile::reserve`]), and zeros on the disk, so that a flush writes data and
+//! nothing else ([`MappedFile::write_ahead`]).
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
 use super::fault::{self, Flushed, Operation};
-use super::mapped_file::{MappedFile, open_file};
+use super::mapped_file::{Blocks, MappedFile, PAGE_BYTES, open_file, reserve_blocks};
 use crate::common::sync::lock;
 
 /// Zeros are written in pieces of so many bytes. The kernel keeps what one call writes as one unit of
@@ -16,7 +17,55 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// So many bytes are forced to the disk at a time: a flush of what was appended waits for no more.
 const FORCE_BYTES: usize = 1024 * 1024;
 
+/// Smallest and largest number of bytes reserved at once ahead of an append. Small, because there
+/// may be 20,000 consume queues; growing, because a busy one should not make a call per page.
+const RESERVE_BYTES: (usize, usize) = (PAGE_BYTES, 1024 * 1024);
+
+impl Blocks {
+    /// Assures blocks for all bytes of `file` below `to`.
+    pub(super) fn assure(&mut self, file: &MappedFile, to: usize) -> io::Result<()> {
+        if self.assured < to {
+            let open = OpenOptions::new().read(true).write(true).open(file.path())?;
+            reserve_blocks(&open, file.path(), self.assured, to - self.assured)?;
+            self.assured = to;
+        }
+        Ok(())
+    }
+}
+
 impl MappedFile {
+    /// Lets all bytes below `to` be appended to: assures their blocks, where that was not done, and
+    /// that no zeros are written there any more ([`write_ahead`](Self::write_ahead)).
+    pub fn reserve(&self, to: usize) -> io::Result<()> {
+        let to = to.min(self.size());
+        if self.reserved.load(Ordering::Acquire) < to {
+            let mut blocks = lock(&self.blocks);
+            blocks.assure(self, to)?;
+            self.reserved.fetch_max(to, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    /// [Reserves](Self::reserve) for an append, and somewhat ahead of it.
+    pub(super) fn reserve_for(&self, at: usize, end: usize) -> io::Result<()> {
+        if end <= self.reserved.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let ahead = at.clamp(RESERVE_BYTES.0, RESERVE_BYTES.1);
+        self.reserve((end + ahead).next_multiple_of(PAGE_BYTES))
+    }
+
+    /// Assures blocks for all bytes below `to`, for later.
+    pub fn assure_blocks(&self, to: usize) -> io::Result<()> {
+        lock(&self.blocks).assure(self, to.min(self.size()))
+    }
+
+    /// Gives the file up: nothing is written ahead in it from now on, so that another one may take its
+    /// name.
+    pub fn close(&self) {
+        lock(&self.blocks).closed = true;
+    }
+
     /// Writes zeros, and forces them to the disk, up to `to`, while others append.
     ///
     /// A block that was only reserved reads as zeros because the file system notes that it was never

@@ -151,8 +151,8 @@ impl Moment {
             };
             let bytes = match self.state.content.get(id) {
                 Some(old) => mix(old, now, numbers),
-                // A name may be there before its file has a length, if no later file has one.
-                None if !self.later_has_length(path) && numbers.below(8) == 0 => {
+                // A name may be there before its file has a length, if no later file is.
+                None if !self.later_is_durable(path) && numbers.below(8) == 0 => {
                     lost.insert(folder);
                     Vec::new()
                 }
@@ -180,11 +180,12 @@ impl Moment {
 }
 
 impl Moment {
-    fn later_has_length(&self, path: &Path) -> bool {
+    /// Whether a later file of the folder is sure to be there, and with it all changes before it.
+    fn later_is_durable(&self, path: &Path) -> bool {
         let later = self.now.range(path.to_owned()..).skip(1);
-        later
-            .take_while(|(later, _)| later.parent() == path.parent())
-            .any(|(_, (id, _))| self.state.content.contains_key(id))
+        later.take_while(|(later, _)| later.parent() == path.parent()).any(|(later, (id, _))| {
+            self.state.names.get(later) == Some(id) || self.state.content.contains_key(id)
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rocketmq::store::PutStatus;
+use rocketmq::store::fault::inject_margin;
 
 use crate::folder::*;
 
@@ -17,7 +18,8 @@ fn crashed(name: &str, count: usize, more: &[(&str, &str)]) -> (Folder, Vec<(i64
     let test = TestStore::open(config(folder.path(), more));
     let mut places = Vec::new();
     for number in 0..count {
-        let result = test.put(TOPIC, (number % 2) as i32, &body(number), "KEYS\u{1}k");
+        let result =
+            test.put(TOPIC, (number % 2) as i32, &body(number), "KEYS\u{1}k\u{2}TAGS\u{1}t");
         assert_eq!(result.status, PutStatus::PutOk);
         places.push((result.commit_log_offset, i64::from(result.wrote_bytes)));
     }
@@ -82,14 +84,14 @@ fn lost_consume_queues_and_index_are_built_again() {
 fn every_length_of_a_cut_last_record_is_cut_off() {
     let (folder, places) = crashed("cut", 40, &[]);
     let (offset, size) = *places.last().unwrap();
-    // No CRC covers the properties, 6 bytes at the end: zeros there are as good as any bytes.
-    for kept in 0..size - 6 {
+    // No CRC covers the properties, 13 bytes at the end: zeros there are as good as any bytes.
+    for kept in 0..size - 13 {
         let copy = folder.copy("cut-copy");
         write_log(copy.path(), offset + kept, &vec![0; (size - kept) as usize]);
         let test = TestStore::open(config(copy.path(), &[]));
         check_serves(&test, 39);
-        // The new last record stands in the place of the cut one, without its 6 bytes of keys.
-        assert_eq!(test.store.commit_log_max_offset() - offset, places[39].1 - 6);
+        // The new last record stands in the place of the cut one, without its 13 bytes of properties.
+        assert_eq!(test.store.commit_log_max_offset() - offset, places[39].1 - 13);
     }
 }
 
@@ -143,6 +145,45 @@ fn a_damaged_unit_in_the_middle_is_made_again() {
             check_serves(&TestStore::open(config(folder.path(), &more)), 400);
         }
     }
+}
+
+/// The page on which a unit ends is lost, the one on which it begins is there.
+#[test]
+fn a_unit_that_is_there_by_half_is_made_again() {
+    for more in [
+        &[("mappedFileSizeConsumeQueue", "20000")][..],
+        &[("mappedFileSizeConsumeQueue", "20000"), ("enableConsumeQueueExt", "true")],
+    ] {
+        let (folder, _) = crashed("half", 500, more);
+        let path = folder.path().join("consumequeue/Topic/1").join(format!("{:020}", 0));
+        let before = std::fs::read(&path).unwrap();
+        assert_ne!(before[4092..4100], [0; 8], "the tags code of unit 204");
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&vec![0; before.len() - 4096], 4096).unwrap();
+        let test = TestStore::open(config(folder.path(), more));
+        assert!(std::fs::read(&path).unwrap() == before, "with the same tags codes");
+        check_serves(&test, 500);
+    }
+}
+
+/// What the checkpoint vouches for is damaged nevertheless, many files before the last.
+#[test]
+fn a_damaged_unit_of_old_messages_is_made_again() {
+    let folder = Folder::new("old");
+    let _margin = inject_margin(folder.path(), 0);
+    let keys = [("mappedFileSizeConsumeQueue", "20000")];
+    let test = TestStore::open(config(folder.path(), &keys));
+    for number in 0..1800 {
+        test.put(TOPIC, number % 2, &body(number as usize), "");
+    }
+    test.arrivals.wait_for(1800);
+    assert!(test.store.commit_log_max_offset() > 3 * 65_536);
+    test.store.shutdown();
+    std::fs::write(folder.path().join("abort"), "").unwrap();
+    let path = folder.path().join("consumequeue/Topic/1").join(format!("{:020}", 0));
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&[0; 20], 57 * 20).unwrap();
+    check_serves(&TestStore::open(config(folder.path(), &keys)), 1800);
 }
 
 /// All files of a store.

@@ -139,8 +139,9 @@ pub fn assert_same(master: &Node, slave: &Node) {
     }
 }
 
-/// What cleaning does when files have expired.
+/// What cleaning does when files have expired: what is in them has been dispatched long ago.
 pub fn delete_first_files(node: &Node, count: usize) {
+    wait_until("dispatched", || node.test.store.dispatch_behind_bytes() == 0);
     let files = node.test.store.commit_log().files();
     for _ in 0..count {
         assert!(files.delete_first(&files.first().unwrap()).unwrap());
