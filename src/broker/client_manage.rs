@@ -158,7 +158,8 @@ pub fn connection_closed(broker: &Broker, connection: &Connection) {
     }
 }
 
-/// Removes clients that fell silent and closes their connections (spec: broker 6.5); every 10 s.
+/// Removes clients that fell silent and closes their connections (spec: broker 6.5), and what is kept
+/// for those that are gone; every 10 s.
 pub fn expire_silent_clients(broker: &Broker) {
     let before_ms = now_ms() - CLIENT_EXPIRY_MS;
     let mut silent = broker.producers.expire(before_ms);
@@ -173,6 +174,7 @@ pub fn expire_silent_clients(broker: &Broker) {
         client.connection.close("no heartbeat");
     }
     broker.queue_locks.forget_expired(now_ms());
+    broker.held_pulls.forget(|pull| pull.reply.connection().is_closed());
 }
 
 /// Consumer groups whose members must be told that they changed (40).

@@ -214,7 +214,7 @@ impl Consumers {
         joined | state.subscribe(name, &data.subscription_data_set, self.max_subscriptions)
     }
 
-    /// Notes a membership, unless the connection has too many.
+    /// Notes a membership, unless the connection has too many. The caller holds the group's lock.
     fn remember(&self, connection_id: u64, group: &str) -> bool {
         let mut memberships = self.memberships();
         let groups = memberships.entry(connection_id).or_default();
@@ -230,13 +230,6 @@ impl Consumers {
     pub fn unregister(&self, group: &str, connection: &Connection) -> bool {
         let had_members = self.get(group).is_some();
         self.leave(&[group.to_owned()], connection.id());
-        let mut memberships = self.memberships();
-        if let Some(groups) = memberships.get_mut(&connection.id()) {
-            groups.retain(|known| known != group);
-            if groups.is_empty() {
-                memberships.remove(&connection.id());
-            }
-        }
         had_members
     }
 
@@ -244,6 +237,18 @@ impl Consumers {
     pub fn closed(&self, connection: &Connection) -> Vec<String> {
         let groups = self.memberships().remove(&connection.id()).unwrap_or_default();
         self.leave(&groups, connection.id())
+    }
+
+    /// Forgets a membership. The caller holds the group's lock, as who notes one does: a heartbeat in
+    /// between would leave a member that nobody finds when its connection ends.
+    fn forget(&self, connection_id: u64, group: &str) {
+        let mut memberships = self.memberships();
+        if let Some(groups) = memberships.get_mut(&connection_id) {
+            groups.retain(|known| known != group);
+            if groups.is_empty() {
+                memberships.remove(&connection_id);
+            }
+        }
     }
 
     /// Removes a connection from groups, and groups without members. Returns those it was in.
@@ -257,6 +262,7 @@ impl Consumers {
             if let Some(client) = state.members.remove(connection_id) {
                 log::info!("consumer {} leaves {name}", client.client_id);
                 state.claims.forget(connection_id);
+                self.forget(connection_id, name);
                 left.push(name.clone());
             }
             emptied |= state.members.is_empty();
@@ -386,6 +392,34 @@ mod tests {
         assert!(heard(&first, &[("T", 2)]), "the members disagree, as Java lets them");
         assert_eq!(group.members().len(), 2);
         assert_eq!(consumers.groups_of_topic("T"), ["g".to_owned()].into());
+    }
+
+    #[test]
+    fn a_heartbeat_that_meets_the_end_of_its_membership_leaves_no_member_behind() {
+        const ROUNDS: usize = 20_000;
+        let (consumers, listener) = (consumers(), Listener::new());
+        let a = listener.connect();
+        let (data, client) = (data("g", &[("T", 1)]), a.heard("a", 1));
+        let both = std::sync::Barrier::new(2);
+        let mut left_behind = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    both.wait();
+                    consumers.unregister("g", &a.connection);
+                    both.wait();
+                }
+            });
+            for _ in 0..ROUNDS {
+                consumers.register(&data, &client);
+                both.wait();
+                consumers.register(&data, &client);
+                both.wait();
+                consumers.closed(&a.connection);
+                left_behind += usize::from(consumers.get("g").is_some());
+            }
+        });
+        assert_eq!(left_behind, 0, "after the connection's end");
     }
 
     #[test]

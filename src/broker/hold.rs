@@ -1,7 +1,7 @@
 //! [`HeldPulls`]: pulls that found nothing and wait for a message (Java's PullRequestHoldService).
 //! How a pull is executed, the first time and again, is [`pull`](super::pull)'s business.
 //!
-//! A held pull ends in one of three ways, each exact:
+//! A held pull ends in one of three ways, each exact, unless its connection ends first:
 //!
 //! * a message arrives in its queue that its filter passes: the store tells, message by message;
 //! * its time is up: one thread sleeps until the first deadline;
@@ -16,6 +16,7 @@
 //! full fence between their write and their read.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -51,6 +52,9 @@ pub struct HeldPull<R> {
 /// Pulls that one message ends on the thread that found out. Thousands may wait for it: the others are
 /// left to the pool, and the messages behind it need not wait for them.
 const ENDED_HERE: usize = 16;
+
+/// Pulls that are looked at under one lock to find those that nobody waits for.
+const LOOKED_AT_TOGETHER: usize = 1000;
 
 /// Who executes a pull that ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,6 +278,29 @@ impl<R> HeldPulls<R> {
         }
     }
 
+    /// Drops the pulls of whom nobody waits for an answer, some at a time: arrivals need not wait until
+    /// all are looked at. What a pull keeps, a connection above all, would else be kept until its
+    /// time is up.
+    pub fn forget(&self, nobody_waits: impl Fn(&R) -> bool) {
+        let mut after = Bound::Unbounded;
+        loop {
+            let mut table = lock(&self.table);
+            let some = table.deadlines.range((after, Bound::Unbounded)).take(LOOKED_AT_TOGETHER);
+            let some: Vec<_> = some.map(|(at, place)| (*at, place.clone())).collect();
+            let Some(&(last, _)) = some.last() else { return };
+            after = Bound::Excluded(last);
+            let mut gone = Vec::new();
+            for ((_, id), (topic, queue_id)) in some {
+                let held = table.waiting(&topic, queue_id).and_then(|waiting| waiting.get(&id));
+                if held.is_some_and(|held| nobody_waits(&held.request)) {
+                    gone.extend(table.take_one(&topic, queue_id, id));
+                }
+            }
+            self.count.store(table.deadlines.len(), Ordering::SeqCst);
+            drop(table);
+        }
+    }
+
     /// Takes what is due at `now`; tells when to look again.
     fn take_due(&self, now: Instant) -> (Vec<HeldPull<R>>, Instant) {
         let mut table = lock(&self.table);
@@ -315,9 +342,14 @@ impl<R> HeldPulls<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::client_manage::expire_silent_clients;
     use crate::broker::filter::TagFilter;
+    use crate::broker::testing::{TestBroker, wait_until};
     use crate::common::checksum::tags_code;
     use crate::common::service_thread::ServiceThread;
+    use crate::remoting::config::ClientConfig;
+    use crate::remoting::protocol::request_code;
+    use crate::remoting::{Command, RemotingClient};
     use std::sync::atomic::AtomicI64;
     use std::sync::mpsc::{Receiver, channel};
 
@@ -451,5 +483,50 @@ mod tests {
             }
         });
         assert!(held.is_empty());
+    }
+
+    #[test]
+    fn pulls_that_nobody_waits_for_are_dropped_and_the_others_stay() {
+        let (held, ended) = table();
+        for number in 0..3 * LOOKED_AT_TOGETHER {
+            held.hold(pull(if number % 3 == 0 { "stays" } else { "goes" }, 5, LONG), || 5);
+        }
+        held.forget(|request| *request == "goes");
+        assert_eq!(held.len(), LOOKED_AT_TOGETHER);
+        held.arrived(&arrival(6, "A"));
+        assert!(held.is_empty());
+        assert_eq!(ended.try_iter().filter(|pull| pull.request == "stays").count(), 1000);
+    }
+
+    #[test]
+    fn a_pull_does_not_outlive_its_connection() {
+        let broker = TestBroker::start();
+        broker.make_topic("T", "1");
+        let consumer = RemotingClient::new(ClientConfig::default());
+        let mut pull = Command::request(request_code::PULL_MESSAGE);
+        for (name, value) in [
+            ("consumerGroup", "g"),
+            ("topic", "T"),
+            ("queueId", "0"),
+            ("queueOffset", "0"),
+            ("maxMsgNums", "1"),
+            ("sysFlag", "6"),
+            ("commitOffset", "0"),
+            ("suspendTimeoutMillis", "86400000"),
+            ("subscription", "*"),
+            ("subVersion", "0"),
+        ] {
+            pull.fields.push_str(name, value);
+        }
+        consumer.call_async(&broker.address(), pull, LONG, |_| {}).unwrap();
+        let held = &broker.running.broker.held_pulls;
+        wait_until("the pull is held", || held.len() == 1);
+        expire_silent_clients(&broker.running.broker);
+        assert_eq!(held.len(), 1, "its consumer waits");
+        consumer.shutdown();
+        wait_until("the pull is gone", || {
+            expire_silent_clients(&broker.running.broker);
+            held.is_empty()
+        });
     }
 }

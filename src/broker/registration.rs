@@ -109,11 +109,12 @@ impl Registration {
     /// Takes over the list of name servers from the configuration: starts threads for new ones,
     /// stops those of the others.
     pub fn refresh(&self, broker: &Arc<Broker>) -> io::Result<()> {
+        // Before the list is read: of two at a time the one with the newer list comes last.
+        let mut links = lock(&self.links);
         let config = broker.config.get();
         let found = lock(&self.found).clone();
         let list = if config.namesrv_addr.is_empty() { &found } else { &config.namesrv_addr };
         let wanted: Vec<&str> = split_name_servers(list).collect();
-        let mut links = lock(&self.links);
         let (kept, gone): (Vec<_>, Vec<_>) =
             links.drain(..).partition(|link| wanted.contains(&link.shared.addr.as_str()));
         *links = kept;
@@ -476,6 +477,33 @@ mod tests {
             wait_until("the topic is known", || good.route(topic).is_some());
             assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         }
+    }
+
+    #[test]
+    fn the_newest_list_of_name_servers_counts_whoever_takes_it_over() {
+        let broker = TestBroker::start();
+        let broker = &broker.running.broker;
+        let registration = &broker.registration;
+        let over = AtomicBool::new(false);
+        let mut wrong = 0;
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        registration.refresh(broker).unwrap();
+                    }
+                });
+            }
+            for round in 0..2000 {
+                let addr = format!("127.0.0.1:{}", 1 + round % 2);
+                broker.config.update(|config| config.namesrv_addr = addr.clone());
+                registration.refresh(broker).unwrap();
+                let links = lock(&registration.links);
+                wrong += usize::from(!links.iter().all(|link| link.shared.addr == addr));
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(wrong, 0, "lists that were taken over and given up again");
     }
 
     #[test]

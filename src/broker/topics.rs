@@ -354,14 +354,15 @@ impl Topics {
         self.snapshot().to_json().write(Style::Pretty)
     }
 
-    /// Takes over a master's table, if it is another one. Returns whether topics have gone with it.
-    pub fn replace_by(&self, theirs: TopicConfigTable) -> bool {
+    /// Takes over a master's table, if it is another one. Returns the topics that have gone with it.
+    pub fn replace_by(&self, theirs: TopicConfigTable) -> BTreeSet<String> {
         let mut table = self.write();
         if table.version == theirs.data_version {
-            return false;
+            return BTreeSet::new();
         }
         let theirs_topics = theirs.topic_config_table;
-        let gone = table.topics.keys().any(|topic| !theirs_topics.contains_key(topic));
+        let gone = table.topics.keys().filter(|topic| !theirs_topics.contains_key(*topic));
+        let gone = gone.cloned().collect();
         table.version = theirs.data_version;
         table.changes += 1;
         table.topics =

@@ -61,21 +61,48 @@ pub fn run(broker: &Arc<Broker>, signal: &Signal) {
 }
 
 /// Reads the ends that are written down and whose half messages are not passed yet, before anybody can
-/// end one of them once more.
+/// end one of them once more; and which of them are copies of which.
 pub fn remember_ends(broker: &Broker) {
-    let max = broker.store.max_offset(TRANS_OP_HALF_TOPIC, 0);
+    let ends = &broker.ended_transactions;
     let known = broker.consumer_offsets.get(GROUP, TRANS_OP_HALF_TOPIC, 0).unwrap_or(0);
-    let min = broker.store.min_offset(TRANS_OP_HALF_TOPIC, 0);
-    let mut at = known.max(min).max(max - REMEMBERED as i64);
+    let mut ended = Vec::new();
+    let mut put_back = HashMap::new();
+    for_each_since(broker, TRANS_OP_HALF_TOPIC, known, |end| {
+        if find_property(end.properties, PUT_BACK).is_none() {
+            ended.extend(named_by(end.body));
+        } else {
+            put_back.extend(named_by(end.body).into_iter().map(|half| (end.physical_offset, half)));
+        }
+    });
+    if !put_back.is_empty() {
+        // A copy ends where the message begins that says what it is a copy of.
+        for_each_since(broker, TRANS_HALF_TOPIC, 0, |copy| {
+            let its_end = copy.physical_offset + i64::from(copy.total_size);
+            if let Some(half) = put_back.get(&its_end) {
+                ends.copied((0, *half), (0, copy.queue_offset));
+            }
+        });
+    }
+    ended.into_iter().for_each(|half| ends.found((0, half)));
+}
+
+/// Reads a queue from an offset on; as much of its end as is remembered.
+fn for_each_since(
+    broker: &Broker,
+    topic: &str,
+    from: i64,
+    mut use_it: impl FnMut(&RecordView<'_>),
+) {
+    let max = broker.store.max_offset(topic, 0);
+    let min = broker.store.min_offset(topic, 0);
+    let mut at = from.max(min).max(max - REMEMBERED as i64);
     while at < max {
-        let found = broker.store.get(GROUP, TRANS_OP_HALF_TOPIC, 0, at, ENDS_AT_A_TIME, None);
+        let found = broker.store.get(GROUP, topic, 0, at, ENDS_AT_A_TIME, None);
         let Some(found) = found.filter(|found| found.next_begin_offset > at) else { return };
         at = found.next_begin_offset;
         if let Some(records) = found.records {
-            for_each_record(&*records, |end| {
-                for half in named_by(end.body) {
-                    broker.ended_transactions.found((0, half));
-                }
+            for_each_record(&*records, |record| {
+                use_it(record);
                 ControlFlow::Continue(())
             });
         }
@@ -319,6 +346,10 @@ impl<'a> Pass<'a> {
         let config = self.broker.config.get();
         let now = now_ms();
         let age = now - half.born_timestamp;
+        let own_immunity = find_property(half.properties, CHECK_IMMUNITY_TIME);
+        if own_immunity.is_some() && self.first_has_ended(half) {
+            return Step::Next;
+        }
         let checks: i32 = find_property(half.properties, TRANSACTION_CHECK_TIMES)
             .and_then(|text| text.parse().ok())
             .unwrap_or(0);
@@ -331,7 +362,6 @@ impl<'a> Pass<'a> {
             return Step::Stop;
         }
         let timeout = config.transaction_time_out;
-        let own_immunity = find_property(half.properties, CHECK_IMMUNITY_TIME);
         let immunity = own_immunity.map_or(timeout, |text| {
             let seconds = text.parse::<i64>().ok().filter(|seconds| *seconds != -1);
             seconds.map_or(timeout, |seconds| seconds.saturating_mul(1000))
@@ -354,22 +384,35 @@ impl<'a> Pass<'a> {
         if had_ends && self.read_ends() { Step::Again } else { Step::Stop }
     }
 
-    /// Puts a half message that may not be asked about yet back at the end of its queue. Its end
-    /// may already name the first copy.
+    /// Whether a half message is a copy of one that was postponed, and that has ended: its producer
+    /// knows no other than the first.
+    fn first_has_ended(&mut self, half: &RecordView<'_>) -> bool {
+        let first = find_property(half.properties, FIRST_QUEUE_OFFSET);
+        first.and_then(|text| text.parse().ok()).is_some_and(|first| self.pass_ended(first))
+    }
+
+    /// Puts a half message that may not be asked about yet back at the end of its queue.
     fn postpone(&mut self, half: &RecordView<'_>) -> bool {
-        match find_property(half.properties, FIRST_QUEUE_OFFSET) {
+        let copy = match find_property(half.properties, FIRST_QUEUE_OFFSET) {
             None => {
                 let first = half.queue_offset.to_string();
                 let properties =
                     put_message::rewrite(half.properties, &[], &[(FIRST_QUEUE_OFFSET, &first)]);
-                self.put_back(half, &properties, None).is_some()
+                self.put_back(half, &properties, None)
             }
-            Some(text) => match text.parse::<i64>() {
-                Err(_) => false,
-                Ok(first) if self.pass_ended(first) => true,
-                Ok(_) => self.put_back(half, half.properties, None).is_some(),
-            },
+            Some(text) if text.parse::<i64>().is_err() => None,
+            Some(_) => self.put_back(half, half.properties, None),
+        };
+        if let Some(copy) = &copy {
+            self.note_copy(half, copy);
         }
+        copy.is_some()
+    }
+
+    fn note_copy(&self, half: &RecordView<'_>, copy: &PutResult) {
+        let place = |offset| (self.queue_id, offset);
+        let (old, new) = (place(half.queue_offset), place(copy.queue_offset));
+        self.broker.ended_transactions.copied(old, new);
     }
 
     /// Puts a half message back with one more check counted, and asks its producer about the copy.
@@ -381,9 +424,7 @@ impl<'a> Pass<'a> {
         let done = put_back_message(self.broker, self.queue_id, &first);
         match self.put_back(half, &properties, Some(&done)) {
             Some(copy) => {
-                let place = |offset| (self.queue_id, offset);
-                let (old, new) = (place(half.queue_offset), place(copy.queue_offset));
-                self.broker.ended_transactions.copied(old, new);
+                self.note_copy(half, &copy);
                 if let Err(problem) = send_check(self.broker, half, &properties, &copy) {
                     self.unasked += 1;
                     self.why_unasked = problem;
@@ -504,7 +545,12 @@ mod tests {
 
     /// Stores a half message that may be asked about at once.
     fn half(broker: &TestBroker) {
-        let born = (now_ms() - HOUR_MS).to_string();
+        half_born(broker, now_ms() - HOUR_MS, "");
+    }
+
+    fn half_born(broker: &TestBroker, born_ms: i64, more: &str) {
+        let born = born_ms.to_string();
+        let properties = format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}pg{more}");
         let fields = [
             ("a", "pg"),
             ("b", "T"),
@@ -514,7 +560,7 @@ mod tests {
             ("f", HALF_FLAG),
             ("g", &born),
             ("h", "0"),
-            ("i", "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}pg"),
+            ("i", &properties),
         ];
         assert_eq!(broker.call(310, &fields, "x").code, 0);
         broker.settle();
@@ -560,5 +606,49 @@ mod tests {
         }
         assert_eq!(broker.running.broker.store.max_offset("T", 0), 2, "committed once");
         assert_eq!(pass(&broker), 4, "nothing is left to ask about");
+    }
+
+    #[test]
+    fn what_was_put_back_has_not_ended_after_a_restart_either() {
+        let broker = TestBroker::start();
+        broker.make_topic("T", "1");
+        broker.send("T", "0", "first");
+        half(&broker);
+        assert_eq!(pass(&broker), 2, "its producer is asked about a copy");
+        let broker = broker.restart();
+        // The producer has been busy since it sent the first, and knows of no copy.
+        assert_eq!(commit(&broker, 0), 0);
+        assert_eq!(broker.running.broker.store.max_offset("T", 0), 2, "committed");
+        assert_eq!(commit(&broker, 1), 0);
+        assert_eq!(broker.running.broker.store.max_offset("T", 0), 2, "once");
+        assert_eq!(pass(&broker), 2, "nothing is left to ask about");
+    }
+
+    /// Ends a half message that was postponed, and looks at its copy when that may be asked about.
+    fn end_what_was_postponed(between: fn(TestBroker) -> TestBroker) -> TestBroker {
+        let broker = TestBroker::start();
+        broker.make_topic("T", "1");
+        broker.send("T", "0", "first");
+        let born = now_ms();
+        half_born(&broker, born, "\u{2}CHECK_IMMUNITY_TIME_IN_SECONDS\u{1}5");
+        assert_eq!(pass(&broker), 2, "postponed");
+        assert_eq!(commit(&broker, 0), 0);
+        let broker = between(broker);
+        wait_until("its immunity is over", || now_ms() > born + 5000);
+        assert_eq!(pass(&broker), 2, "nothing is left to ask about");
+        assert_eq!(broker.running.broker.store.max_offset("T", 0), 2, "committed");
+        broker
+    }
+
+    #[test]
+    fn a_producer_is_not_asked_about_what_was_postponed_and_has_ended() {
+        let broker = end_what_was_postponed(|broker| broker);
+        assert_eq!(commit(&broker, 1), 0);
+        assert_eq!(broker.running.broker.store.max_offset("T", 0), 2, "committed once");
+    }
+
+    #[test]
+    fn a_producer_is_not_asked_about_what_had_ended_before_a_restart() {
+        end_what_was_postponed(TestBroker::restart);
     }
 }

@@ -387,7 +387,12 @@ impl Processor for NameServer {
         connection: &Arc<Connection>,
         request: Command,
     ) -> Result<Option<Command>, Failure> {
-        self.answer(connection.id(), &request, Instant::now()).map(Some)
+        let answer = self.answer(connection.id(), &request, Instant::now());
+        if request.code == request_code::REGISTER_BROKER && connection.is_closed() {
+            // Its end was told while the registration waited: nobody would tell it again.
+            self.connection_closed(connection.id(), &connection.peer_addr());
+        }
+        answer.map(Some)
     }
 
     /// All but what writes a file.

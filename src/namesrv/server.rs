@@ -129,6 +129,7 @@ mod tests {
     use crate::remoting::config::ClientConfig;
     use crate::remoting::protocol::headers::GetRouteInfoRequestHeader;
     use crate::remoting::protocol::{request_code, response_code};
+    use crate::remoting::server::Processor;
 
     const LIMIT: Duration = Duration::from_secs(60);
 
@@ -158,5 +159,29 @@ mod tests {
         }
         client.shutdown();
         namesrv.stop();
+    }
+
+    #[test]
+    fn a_registration_that_is_done_after_its_connection_ended_leaves_nothing() {
+        let home = TestHome::new();
+        let listen = ServerConfig { listen_port: 0, ..ServerConfig::default() };
+        let state = NameServer::new(home.config(), listen.clone()).unwrap();
+        let server = RemotingServer::new("Ns", listen).start().unwrap();
+        let socket = std::net::TcpStream::connect(("127.0.0.1", server.local_addr().port()));
+        let deadline = Instant::now() + LIMIT;
+        let connection = loop {
+            if let Some(connection) = server.connections().pop() {
+                break connection;
+            }
+            assert!(Instant::now() < deadline, "the connection is not accepted");
+            std::thread::yield_now();
+        };
+        connection.close("the broker was killed");
+        state.closed(&connection);
+        state.process(&connection, register_request("a", 0, "h:1", 1)).unwrap();
+        let clusters = Command::request(request_code::GET_BROKER_CLUSTER_INFO);
+        let answer = state.answer(0, &clusters, Instant::now()).unwrap();
+        assert!(!String::from_utf8_lossy(answer.body.as_bytes()).contains("h:1"));
+        drop(socket);
     }
 }

@@ -96,26 +96,30 @@ pub fn delete(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> An
     log::info!("topic {topic} deleted by request");
     broker.topics.delete(&topic);
     broker.pulled_offsets.remove_topic(&topic);
-    clean_queues(broker);
+    clean_queues(broker, |_| true);
     if broker.config.get().auto_delete_unused_stats {
         broker.stats.forget_topic(&topic);
     }
     done()
 }
 
-/// CLEAN_UNUSED_TOPIC: removes the queues of unknown topics.
+/// CLEAN_UNUSED_TOPIC: removes the queues of unknown topics. A slave does nothing: a topic that is
+/// unknown there may be one of which it has not heard yet.
 pub fn clean_unused(broker: &Arc<Broker>, _: &Arc<Connection>, _: Command) -> Answer {
-    clean_queues(broker);
+    if !broker.store.config().is_slave() {
+        clean_queues(broker, |_| true);
+    }
     done()
 }
 
-/// Removes the queues of unknown topics.
-pub fn clean_queues(broker: &Broker) {
+/// Removes the queues of unknown topics that `may_go`.
+pub fn clean_queues(broker: &Broker, may_go: impl Fn(&str) -> bool) {
     let removed = broker.store.clean_unused_topics(&|topic| {
         // Topics without a configuration that the broker needs all the same.
         [SCHEDULE_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC].contains(&topic)
             || topic.starts_with(LMQ_PREFIX)
             || broker.topics.contains(topic)
+            || !may_go(topic)
     });
     if removed > 0 {
         log::info!("queues of {removed} unknown topics removed");

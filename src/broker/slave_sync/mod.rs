@@ -85,10 +85,12 @@ pub struct SyncStatus {
 }
 
 /// Takes over a table of topics. The queues of topics that are gone go too: if the topic is made
-/// again, its queues begin anew.
+/// again, its queues begin anew. Those of topics that are unknown here stay: the log is often ahead of
+/// the table, and has messages of a topic that the master made since it told.
 fn take_topics(broker: &Broker, table: TopicConfigTable) {
-    if broker.topics.replace_by(table) {
-        super::admin::topics::clean_queues(broker);
+    let gone = broker.topics.replace_by(table);
+    if !gone.is_empty() {
+        super::admin::topics::clean_queues(broker, |topic| gone.contains(topic));
     }
 }
 
@@ -521,4 +523,35 @@ fn request(broker: &Broker, asked: &Asked) -> Command {
 
 fn refused(answer: &Command) -> String {
     format!("it answered {} {:.200}", answer.code, answer.remark.as_deref().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::TestBroker;
+
+    #[test]
+    fn queues_go_with_their_topic_and_those_of_a_topic_not_heard_of_yet_stay() {
+        const TOPICS: [&str; 3] = ["Gone", "Stays", "New"];
+        let broker = TestBroker::start();
+        for topic in TOPICS {
+            broker.make_topic(topic, "1");
+            broker.send(topic, "0", "x");
+        }
+        broker.settle();
+        let topics = &broker.running.broker.topics;
+        let without = |topic: &str| {
+            let mut table = topics.snapshot();
+            table.topic_config_table.remove(topic);
+            table.data_version.next();
+            table
+        };
+        // The master has told its topics, made another one since then, and its message is here.
+        topics.replace_by(without("New"));
+        take_topics(&broker.running.broker, without("Gone"));
+        let ends = TOPICS.map(|topic| broker.running.broker.store.max_offset(topic, 0));
+        assert_eq!(ends, [0, 1, 1]);
+        broker.ask(request_code::CLEAN_UNUSED_TOPIC, &[], "");
+        assert_eq!(broker.running.broker.store.max_offset("New", 0), 0, "unknown to a master");
+    }
 }
