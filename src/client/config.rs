@@ -22,6 +22,7 @@ use super::namespace::Namespace;
 use super::offset_store::OffsetStores;
 use super::setting::Setting;
 use super::subscription::Filter;
+use super::trace::AccessChannel;
 use super::validate::{check_group, check_range};
 use crate::common::clock::now_ms;
 use crate::common::sync::catch_panic;
@@ -266,6 +267,14 @@ options! {
         pub callback_threads: u32 = 4;
         /// Sees every request before it is sent.
         pub interceptor: Interceptors = Interceptors::default();
+        /// Has a record of each message that is sent, consumed, or ended in its transaction written into the
+        /// trace topic, where `mqadmin queryMsgTraceById` and the official tools find it. Costs each of them a
+        /// fraction of a message more.
+        pub trace: bool = false;
+        /// The topic of traces.
+        pub trace_topic: String = topic::TRACE_TOPIC.to_owned();
+        /// How traces look, and where they go.
+        pub access_channel: AccessChannel = AccessChannel::Local;
         /// What looks on while messages are sent and consumed.
         pub hooks: Hooks = Hooks::default();
     }
@@ -345,6 +354,13 @@ macro_rules! common_setters {
             #[must_use]
             pub fn namespace(mut self, name: impl Into<Namespace>) -> Self {
                 self.client.namespace = name.into();
+                self
+            }
+
+            /// Has message traces written (see [`ClientOptions::trace`]).
+            #[must_use]
+            pub fn trace(mut self) -> Self {
+                self.client.trace = true;
                 self
             }
 

@@ -22,6 +22,7 @@ use super::push::{PushInner, PushParts, Service};
 use super::sender::{INNER_PRODUCER_GROUP, Sender};
 use super::stats::SAMPLE_INTERVAL;
 use super::subscription::Filter;
+use super::trace::Tracer;
 use super::validate::{check_range, check_topic};
 use crate::common::scheduler::Scheduler;
 use crate::common::topic::retry_topic;
@@ -116,6 +117,7 @@ impl PushConsumer {
     ) -> Result<Self, ClientError> {
         options.client.enter_namespace(&mut options.group);
         options.check()?;
+        let tracer = Tracer::attach(&mut options.client, &options.group, "CONSUME");
         let namespace = options.client.namespace.clone();
         let clustering = options.message_model == MessageModel::Clustering;
         let retry: Arc<str> = retry_topic(&options.group).into();
@@ -131,7 +133,7 @@ impl PushConsumer {
         }
         let client_id = options.client.client_id(!clustering, false);
         let instance = Instance::open(&options.client, client_id, false)?;
-        let started = Self::assemble(options, &instance, subscriptions, retry, service);
+        let started = Self::assemble(options, tracer, &instance, subscriptions, retry, service);
         match started {
             Ok(inner) => {
                 let consumer = Self { inner };
@@ -148,6 +150,7 @@ impl PushConsumer {
 
     fn assemble(
         options: ConsumerOptions,
+        tracer: Option<Tracer>,
         instance: &Arc<Instance>,
         subscriptions: BTreeMap<
             String,
@@ -168,6 +171,7 @@ impl PushConsumer {
         };
         let inner = PushInner::new(PushParts {
             options,
+            tracer,
             instance: Arc::clone(instance),
             offsets,
             scheduler,
@@ -216,6 +220,7 @@ impl PushConsumer {
         }
         inner.instance.heartbeat();
         inner.instance.rebalance_soon();
+        inner.instance.look_for_missing();
         Ok(())
     }
 

@@ -123,6 +123,8 @@ pub(crate) struct Instance {
     pub(super) heartbeat_due: AtomicBool,
     /// An update of routes beside the periodic ones is scheduled.
     pub(super) routes_due: AtomicBool,
+    /// Subscribed topics that nobody knows are looked for more often.
+    pub(super) looking: AtomicBool,
     stopped: AtomicBool,
 }
 
@@ -267,6 +269,7 @@ impl Instance {
             introduced: Mutex::default(),
             heartbeat_due: AtomicBool::new(false),
             routes_due: AtomicBool::new(false),
+            looking: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         });
         super::broker_requests::register(&instance);

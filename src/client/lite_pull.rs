@@ -18,6 +18,7 @@ use super::offset_store::Offsets;
 use super::polling::{LiteInner, Mode, Ready};
 use super::rebalance;
 use super::subscription::Filter;
+use super::trace::Tracer;
 use super::validate::check_topic;
 use crate::remoting::protocol::bodies::MessageQueue;
 
@@ -63,10 +64,11 @@ impl LitePullOptions {
     pub fn start(mut self) -> Result<LitePullConsumer, ClientError> {
         self.client.enter_namespace(&mut self.group);
         self.check()?;
+        let tracer = Tracer::attach(&mut self.client, &self.group, "CONSUME");
         let broadcasting = self.message_model == MessageModel::Broadcasting;
         let client_id = self.client.client_id(broadcasting, true);
         let instance = Instance::open(&self.client, client_id, true)?;
-        let result = LitePullConsumer::assemble(self, &instance);
+        let result = LitePullConsumer::assemble(self, tracer, &instance);
         if result.is_err() {
             instance.close();
         }
@@ -75,11 +77,15 @@ impl LitePullOptions {
 }
 
 impl LitePullConsumer {
-    fn assemble(options: LitePullOptions, instance: &Arc<Instance>) -> Result<Self, ClientError> {
+    fn assemble(
+        options: LitePullOptions,
+        tracer: Option<Tracer>,
+        instance: &Arc<Instance>,
+    ) -> Result<Self, ClientError> {
         let (group, model) = (options.group.clone(), options.message_model);
         let (chosen, directory) = (&options.offset_store, &options.offset_directory);
         let offsets = Offsets::new(chosen, model, &group, instance, directory)?;
-        let inner = LiteInner::new(options, instance, offsets);
+        let inner = LiteInner::new(options, tracer, instance, offsets);
         let role: Arc<dyn ConsumerRole> = Arc::<LiteInner>::clone(&inner);
         instance.add_consumer(&group, Arc::downgrade(&role))?;
         Ok(Self { inner })

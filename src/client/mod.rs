@@ -51,6 +51,7 @@
 //! | transaction producer | up to `check_threads` × `TransCheck_n` |
 //! | producer that probes brokers | `BrokerProbe` |
 //! | lite pull consumer that watches topics | `QueueMonitor` |
+//! | any with message traces | `TraceSend`, and those of a producer |
 //! | pull schedule | `PullSchedule`, up to `schedule_threads` × `PullSched_n` |
 //!
 //! A thread that sends and waits, alone on its connection, reads the answer itself; the connection's
@@ -120,6 +121,7 @@ mod setting;
 mod stats;
 pub mod subscription;
 mod topic_watch;
+mod trace;
 pub mod transaction;
 mod unreachable;
 pub mod validate;
@@ -150,4 +152,5 @@ pub use request_reply::reply_to;
 pub use sender::{SendResult, SendStatus, Target};
 pub use setting::Setting;
 pub use subscription::Filter;
+pub use trace::AccessChannel;
 pub use transaction::{TransactionProducer, TransactionResult, TransactionState};

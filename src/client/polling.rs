@@ -20,6 +20,7 @@ use super::pull::{Pull, PullResult, PullStatus};
 use super::rebalance::{self, QueueOwner, QueueTable, Rules, first_offset};
 use super::subscription::Subscriptions;
 use super::topic_watch::TopicWatch;
+use super::trace::Tracer;
 use crate::common::clock::now_ms;
 use crate::common::sync::lock;
 use crate::common::topic::retry_topic;
@@ -88,6 +89,7 @@ impl Turn {
 /// What the threads of a lite pull consumer share.
 pub(crate) struct LiteInner {
     pub options: LitePullOptions,
+    tracer: Option<Tracer>,
     pub instance: Arc<Instance>,
     pub offsets: Offsets,
     /// The group's own: its messages show the topic that they were first sent to.
@@ -108,11 +110,17 @@ pub(crate) struct LiteInner {
 }
 
 impl LiteInner {
-    pub fn new(options: LitePullOptions, instance: &Arc<Instance>, offsets: Offsets) -> Arc<Self> {
+    pub fn new(
+        options: LitePullOptions,
+        tracer: Option<Tracer>,
+        instance: &Arc<Instance>,
+        offsets: Offsets,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|myself| Self {
             retry_topic: retry_topic(&options.group).into(),
             watch: TopicWatch::new(options.topic_check_interval),
             options,
+            tracer,
             instance: Arc::clone(instance),
             offsets,
             mode: Mutex::new(Mode::Undecided),
@@ -433,6 +441,9 @@ impl LiteInner {
         self.queues.drop_all();
         self.instance.remove_consumer(&self.options.group);
         self.instance.close();
+        if let Some(tracer) = &self.tracer {
+            tracer.stop();
+        }
     }
 }
 

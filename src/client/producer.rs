@@ -11,6 +11,7 @@ use super::instance::{Instance, ProducerRole};
 use super::message::ReceivedMessage;
 use super::probe::Probe;
 use super::sender::{SendResult, Sender, Target};
+use super::trace::Tracer;
 use super::validate::check_topic;
 use crate::common::message::Message;
 use crate::remoting::connection::Connection;
@@ -53,6 +54,7 @@ pub(crate) struct ProducerInner {
     pub sender: Arc<Sender>,
     pub checker: Option<super::transaction::Checker>,
     probe: Probe,
+    tracer: Option<Tracer>,
     closed: AtomicBool,
 }
 
@@ -85,6 +87,9 @@ impl ProducerInner {
                 checker.stop();
             }
             self.sender.instance.close();
+            if let Some(tracer) = &self.tracer {
+                tracer.stop();
+            }
         }
     }
 
@@ -112,13 +117,14 @@ impl Producer {
     ) -> Result<Self, ClientError> {
         options.client.enter_namespace(&mut options.group);
         options.check()?;
+        let tracer = Tracer::attach(&mut options.client, &options.group, "PRODUCE");
         let client_id = options.client.client_id(false, false);
         let instance = Instance::open(&options.client, client_id, false)?;
         let group = options.group.clone();
         let sender = Arc::new(Sender::new(options, Arc::clone(&instance)));
         let started = Probe::start(&sender).and_then(|probe| {
             let closed = AtomicBool::new(false);
-            let inner = Arc::new(ProducerInner { sender, checker, probe, closed });
+            let inner = Arc::new(ProducerInner { sender, checker, probe, tracer, closed });
             let role: Arc<dyn ProducerRole> = Arc::<ProducerInner>::clone(&inner);
             let role: Weak<dyn ProducerRole> = Arc::downgrade(&role);
             instance.add_producer(&group, role).inspect_err(|_| inner.probe.stop())?;

@@ -18,6 +18,7 @@ use super::process_queue::ProcessQueue;
 use super::pull::{Pull, PullResult};
 use super::rebalance::{self, QueueOwner, QueueTable, Rules};
 use super::subscription::{Filter, Subscriptions};
+use super::trace::Tracer;
 use super::validate::check_topic;
 use crate::common::clock::now_ms;
 use crate::common::sync::lock;
@@ -51,10 +52,11 @@ impl PullOptions {
     pub fn start(mut self) -> Result<PullConsumer, ClientError> {
         self.client.enter_namespace(&mut self.group);
         self.check()?;
+        let tracer = Tracer::attach(&mut self.client, &self.group, "CONSUME");
         let broadcasting = self.message_model == MessageModel::Broadcasting;
         let client_id = self.client.client_id(broadcasting, true);
         let instance = Instance::open(&self.client, client_id, true)?;
-        let result = PullConsumer::assemble(self, &instance);
+        let result = PullConsumer::assemble(self, tracer, &instance);
         if result.is_err() {
             instance.close();
         }
@@ -173,6 +175,7 @@ impl ConsumerRole for PullRole {
 /// ```
 pub struct PullConsumer {
     pub(super) role: Arc<PullRole>,
+    tracer: Option<Tracer>,
     instance: Arc<Instance>,
     /// Where each queue was suggested to be read from.
     queues: Mutex<BTreeMap<MessageQueue, Arc<ProcessQueue>>>,
@@ -194,7 +197,11 @@ impl PullConsumer {
         PullOptions::new(group).client(options).start()
     }
 
-    fn assemble(options: PullOptions, instance: &Arc<Instance>) -> Result<Self, ClientError> {
+    fn assemble(
+        options: PullOptions,
+        tracer: Option<Tracer>,
+        instance: &Arc<Instance>,
+    ) -> Result<Self, ClientError> {
         let (group, model) = (options.group.clone(), options.message_model);
         let (chosen, directory) = (&options.offset_store, &options.offset_directory);
         let role = Arc::new(PullRole {
@@ -210,7 +217,8 @@ impl PullConsumer {
         let shared: Arc<dyn ConsumerRole> = Arc::<PullRole>::clone(&role);
         instance.add_consumer(&group, Arc::downgrade(&shared))?;
         let instance = Arc::clone(instance);
-        Ok(Self { role, instance, queues: Mutex::default(), closed: AtomicBool::new(false) })
+        let (queues, closed) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { role, tracer, instance, queues, closed })
     }
 
     /// The client id.
@@ -433,6 +441,9 @@ impl PullConsumer {
         if !self.closed.swap(true, Ordering::AcqRel) {
             self.instance.remove_consumer(&self.role.group);
             self.instance.close();
+            if let Some(tracer) = &self.tracer {
+                tracer.stop();
+            }
         }
     }
 }

@@ -26,6 +26,7 @@ use super::rebalance::{self, QueueOwner, QueueTable, Rules, first_offset};
 use super::sender::Sender;
 use super::stats::ConsumeStats;
 use super::subscription::Subscriptions;
+use super::trace::Tracer;
 use crate::common::clock::now_ms;
 use crate::common::compression::CompressionError;
 use crate::common::properties;
@@ -68,6 +69,7 @@ impl Service {
 /// What the threads of a push consumer share.
 pub(crate) struct PushInner {
     pub options: ConsumerOptions,
+    tracer: Option<Tracer>,
     pub instance: Arc<Instance>,
     pub offsets: Offsets,
     pub stats: ConsumeStats,
@@ -96,6 +98,7 @@ pub(crate) struct PushInner {
 /// What a push consumer is made of.
 pub(crate) struct PushParts {
     pub options: ConsumerOptions,
+    pub tracer: Option<Tracer>,
     pub instance: Arc<Instance>,
     pub offsets: Offsets,
     pub scheduler: Arc<Scheduler>,
@@ -119,6 +122,7 @@ impl PushInner {
             max_cached: AtomicUsize::new(parts.options.cached_messages_per_queue),
             max_cached_bytes: AtomicUsize::new(parts.options.cached_mib_per_queue << 20),
             options: parts.options,
+            tracer: parts.tracer,
             instance: parts.instance,
             offsets: parts.offsets,
             stats: ConsumeStats::default(),
@@ -501,6 +505,9 @@ impl PushInner {
         self.queues.drop_all();
         self.instance.remove_consumer(&self.options.group);
         self.instance.close();
+        if let Some(tracer) = &self.tracer {
+            tracer.stop();
+        }
     }
 }
 

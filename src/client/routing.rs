@@ -95,6 +95,43 @@ impl Instance {
         }
     }
 
+    /// Looks for subscribed topics that no name server knew: after a second, two, four, until it is as long as
+    /// between the periodic updates. A topic that its first message makes, and the retry topic that the
+    /// first heartbeat makes, are consumed seconds after that.
+    pub fn look_for_missing(self: &Arc<Self>) {
+        if !self.looking.swap(true, Ordering::AcqRel) {
+            self.look_after(FAILURE_DELAY);
+        }
+    }
+
+    fn look_after(self: &Arc<Self>, delay: Duration) {
+        let instance = Arc::downgrade(self);
+        self.scheduler.once("missing topics", delay, move || {
+            let Some(instance) = instance.upgrade() else { return };
+            let subscribed = instance.consumers().into_iter().flat_map(|role| role.topics());
+            let missing: BTreeSet<_> =
+                subscribed.filter(|topic| instance.route(topic).is_none()).collect();
+            let mut found = 0;
+            for topic in &missing {
+                match instance.update_route(topic) {
+                    Ok(_) => found += 1,
+                    // Nobody can be asked about the others either.
+                    Err(ClientError::NameServer { .. } | ClientError::NotRunning) => break,
+                    Err(_) => {}
+                }
+            }
+            if found > 0 {
+                instance.rebalance_soon();
+            }
+            let next = delay.saturating_mul(2);
+            if found < missing.len() && next < instance.options.route_interval {
+                instance.look_after(next);
+            } else {
+                instance.looking.store(false, Ordering::Release);
+            }
+        });
+    }
+
     /// Asks for all routes in a second, unless that is scheduled already: a broker could not be
     /// reached, and the name servers may know more.
     pub fn update_routes_soon(self: &Arc<Self>) {

@@ -150,6 +150,7 @@ impl Subscriptions {
         self.change(|table| table.insert(topic.to_owned(), Arc::new(subscription)));
         instance.heartbeat();
         instance.rebalance_soon();
+        instance.look_for_missing();
         Ok(())
     }
 

@@ -2,10 +2,27 @@
 //! reads.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::properties::{self, Properties};
 
 /// A message as an application makes it.
+///
+/// ```
+/// use rocketmq::client::Message;
+/// use std::time::Duration;
+///
+/// let message = Message::new("Orders", "one book")
+///     .with_tag("new")
+///     .with_keys("order-17 customer-5")
+///     .with_property("color", "red")
+///     .with_delay_level(3);
+/// assert_eq!((message.tag(), message.keys()), (Some("new"), Some("order-17 customer-5")));
+/// let reminder = Message::new("Reminders", "pay").with_delay(Duration::from_secs(3600));
+/// # assert_eq!(reminder.properties.get("TIMER_DELAY_MS"), Some("3600000"));
+/// # let at = Message::new("Reminders", "pay").with_delivery_at(1).without_wait();
+/// # assert!(at.properties.get("TIMER_DELIVER_MS") == Some("1") && !at.wait_store());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     /// Topic, at most 127 characters of `%|a-zA-Z0-9_-`.
@@ -45,6 +62,25 @@ impl Message {
     /// Sets the delay level, 1 to 18 with the default table; 0 is no delay.
     pub fn with_delay_level(mut self, level: i32) -> Self {
         self.properties.set(properties::DELAY, level.to_string());
+        self
+    }
+
+    /// Has it delivered after any time, by a broker with timers: one of ours, or of 5.x. A broker of 4.x knows
+    /// levels only, and delivers it at once.
+    pub fn with_delay(mut self, delay: Duration) -> Self {
+        self.properties.set(properties::TIMER_DELAY_MS, delay.as_millis().to_string());
+        self
+    }
+
+    /// The same with the time of the delivery, ms since 1970.
+    pub fn with_delivery_at(mut self, timestamp: i64) -> Self {
+        self.properties.set(properties::TIMER_DELIVER_MS, timestamp.to_string());
+        self
+    }
+
+    /// Does not wait until it is flushed and replicated, where the broker does that at all.
+    pub fn without_wait(mut self) -> Self {
+        self.properties.set(properties::WAIT, "false");
         self
     }
 

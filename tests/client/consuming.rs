@@ -613,3 +613,16 @@ fn what_cannot_be_unpacked_is_neither_lost_nor_shown_nor_in_the_way() {
         ledger.wait_for(9);
     }
 }
+
+#[test]
+fn a_topic_that_its_first_message_makes_is_consumed_soon() {
+    let site = Site::start("Known", 1);
+    let ledger = Ledger::default();
+    let mut options = site.consumer_options("early").subscribe("MadeLater", "*");
+    // Not by the periodic update.
+    options.client.route_interval = Duration::from_secs(3600);
+    let consumer = options.start_concurrent(ledger.listener()).unwrap();
+    site.producer().send(&Message::new("MadeLater", "first")).unwrap();
+    ledger.wait_for(1);
+    consumer.shutdown();
+}

@@ -15,3 +15,4 @@ mod protocol;
 mod sending;
 mod site;
 mod tenants;
+mod traces;
