@@ -98,6 +98,23 @@ fn messages_are_found_again() {
 }
 
 #[test]
+fn a_message_leaves_a_trace_if_it_is_to() {
+    let system = System::with("tools-trace", &[("traceTopicEnable", "true")]);
+    system.must("updateTopic -b BROKER -t T -r 1 -w 1");
+    let send = |traced: &str| {
+        let sent = system.must(&format!("sendMessage --json -t T -p body -k one -m {traced}"));
+        sent.split(r#""msgId":""#).nth(1).unwrap().split('"').next().unwrap().to_owned()
+    };
+    let (untraced, traced) = (send("false"), send("true"));
+    let printed = system.eventually(&format!("queryMsgTraceById -i {traced}"), "success");
+    assert!(printed.contains("Pub"), "{printed}");
+    let (code, _) = system.fails(&format!("queryMsgTraceById -i {untraced}"));
+    assert_eq!(code, 1);
+    // One that its first message makes.
+    assert!(system.must("sendMessage -t New -p body -m true").contains("SEND_OK"));
+}
+
+#[test]
 fn settings_are_read_and_changed() {
     let system = System::start("tools-settings");
     system.must("updateKvConfig -s n -k k -v v");

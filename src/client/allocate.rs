@@ -220,14 +220,6 @@ fn nearby(
     Ok(own)
 }
 
-/// Key of a queue on the ring: what Java's `MessageQueue.toString` prints.
-fn ring_key(queue: &MessageQueue) -> String {
-    format!(
-        "MessageQueue [topic={}, brokerName={}, queueId={}]",
-        queue.topic, queue.broker_name, queue.queue_id
-    )
-}
-
 /// First four bytes of the MD5, big-endian.
 fn ring_hash(key: &str) -> u32 {
     let digest = md5(key.as_bytes());
@@ -242,7 +234,7 @@ fn consistent_hash(division: &Division<'_>, virtual_nodes: u32) -> Vec<MessageQu
         }
     }
     let owner = |queue: &&MessageQueue| {
-        let hash = ring_hash(&ring_key(queue));
+        let hash = ring_hash(&queue.to_string());
         let node = ring.range(hash..).next().or_else(|| ring.first_key_value());
         node.is_some_and(|(_, id)| *id == division.client_id)
     };
@@ -376,7 +368,7 @@ mod tests {
     fn consistent_hash_agrees_with_java() {
         assert_eq!(ring_hash("192.168.0.1@1001#1-0"), 3_845_969_514);
         let all = queues(&["broker-a", "broker-b"], 4);
-        assert_eq!(ring_hash(&ring_key(&all[0])), 1_987_926_524);
+        assert_eq!(ring_hash(&all[0].to_string()), 1_987_926_524);
         let members = ["192.168.0.1@1001#1", "192.168.0.2@1002#2", "192.168.0.3@1003#3"];
         assert_eq!(
             shares(&AllocateStrategy::ConsistentHash(10), &all, &members),

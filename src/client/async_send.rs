@@ -8,7 +8,7 @@ use super::config::Deadline;
 use super::error::{Attempt, ClientError};
 use super::hooks::{self, AfterSend, SendMode};
 use super::lane::Limit;
-use super::sender::{Place, Prepared, SendResult, Sender};
+use super::sender::{Place, Prepared, SendResult, SendStatus, Sender};
 use crate::remoting::Command;
 use crate::remoting::protocol::bodies::MessageQueue;
 
@@ -29,18 +29,7 @@ impl Sender {
             bytes: self.options.async_in_flight_bytes,
         };
         self.instance.lanes.enter(prepared.body.len(), limit, &deadline)?;
-        let send = Box::new(AsyncSend {
-            sender: Arc::clone(self),
-            prepared,
-            queue,
-            in_turn,
-            deadline,
-            issued: deadline.began(),
-            attempts: Vec::new(),
-            after: Vec::new(),
-            done: Box::new(done),
-        });
-        send.issue();
+        AsyncSend::new(self, prepared, queue, in_turn, deadline, Box::new(done)).issue();
         Ok(())
     }
 }
@@ -58,10 +47,35 @@ pub(crate) struct AsyncSend {
     attempts: Vec<Attempt>,
     /// What the hooks want to know at the end of the present attempt.
     after: Vec<AfterSend>,
-    done: Box<dyn FnOnce(Result<SendResult, ClientError>) + Send>,
+    done: SentFn,
 }
 
+/// Is told once how a send ended.
+type SentFn = Box<dyn FnOnce(Result<SendResult, ClientError>) + Send>;
+
 impl AsyncSend {
+    /// Before its first attempt. It has its place among those on their way, and gives it back at its end.
+    pub(super) fn new(
+        sender: &Arc<Sender>,
+        prepared: Prepared,
+        queue: Place,
+        in_turn: bool,
+        deadline: Deadline,
+        done: SentFn,
+    ) -> Box<Self> {
+        Box::new(Self {
+            sender: Arc::clone(sender),
+            prepared,
+            queue,
+            in_turn,
+            deadline,
+            issued: deadline.began(),
+            attempts: Vec::new(),
+            after: Vec::new(),
+            done,
+        })
+    }
+
     /// Puts it on the lane to its broker.
     fn issue(mut self: Box<Self>) {
         let instance = Arc::clone(&self.sender.instance);
@@ -105,7 +119,7 @@ impl AsyncSend {
     pub fn complete(mut self: Box<Self>, addr: &str, result: Result<Command, ClientError>) {
         match result {
             Ok(response) => {
-                let failed = !Sender::is_stored(&response);
+                let failed = SendStatus::of_code(response.code).is_none();
                 self.sender.note(&self.queue.broker_name, self.issued, failed);
                 let id = std::mem::take(&mut self.prepared.message_id);
                 let queue = self.queue.clone();

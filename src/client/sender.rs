@@ -53,6 +53,29 @@ pub enum SendStatus {
     SlaveNotAvailable,
 }
 
+impl SendStatus {
+    /// What the code of an answer says of a message that is stored; `None`: it is not.
+    pub(crate) fn of_code(code: i32) -> Option<Self> {
+        match code {
+            response_code::SUCCESS => Some(Self::Ok),
+            response_code::FLUSH_DISK_TIMEOUT => Some(Self::FlushDiskTimeout),
+            response_code::FLUSH_SLAVE_TIMEOUT => Some(Self::FlushSlaveTimeout),
+            response_code::SLAVE_NOT_AVAILABLE => Some(Self::SlaveNotAvailable),
+            _ => None,
+        }
+    }
+
+    /// Java's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "SEND_OK",
+            Self::FlushDiskTimeout => "FLUSH_DISK_TIMEOUT",
+            Self::FlushSlaveTimeout => "FLUSH_SLAVE_TIMEOUT",
+            Self::SlaveNotAvailable => "SLAVE_NOT_AVAILABLE",
+        }
+    }
+}
+
 /// Where a message was stored.
 ///
 /// ```
@@ -402,17 +425,6 @@ impl Sender {
         })
     }
 
-    /// Whether a response says that the message was stored.
-    pub(super) fn is_stored(response: &Command) -> bool {
-        matches!(
-            response.code,
-            response_code::SUCCESS
-                | response_code::FLUSH_DISK_TIMEOUT
-                | response_code::FLUSH_SLAVE_TIMEOUT
-                | response_code::SLAVE_NOT_AVAILABLE
-        )
-    }
-
     pub(super) fn read_result(
         &self,
         message_id: String,
@@ -420,12 +432,8 @@ impl Sender {
         addr: &str,
         response: Command,
     ) -> Result<SendResult, ClientError> {
-        let status = match response.code {
-            response_code::SUCCESS => SendStatus::Ok,
-            response_code::FLUSH_DISK_TIMEOUT => SendStatus::FlushDiskTimeout,
-            response_code::FLUSH_SLAVE_TIMEOUT => SendStatus::FlushSlaveTimeout,
-            response_code::SLAVE_NOT_AVAILABLE => SendStatus::SlaveNotAvailable,
-            _ => return Err(broker_error(addr, response)),
+        let Some(status) = SendStatus::of_code(response.code) else {
+            return Err(broker_error(addr, response));
         };
         let header: SendMessageResponseHeader = response.header().map_err(|error| {
             ClientError::Decode { addr: addr.to_owned(), reason: error.to_string() }

@@ -486,11 +486,6 @@ fn describe(message: &MessageExt, broker_name: &str) -> String {
     )
 }
 
-fn shown_queue(queue: &MessageQueue) -> String {
-    let MessageQueue { topic, broker_name, queue_id } = queue;
-    format!("MessageQueue [topic={topic}, brokerName={broker_name}, queueId={queue_id}]")
-}
-
 /// How the print commands read: by the tools' group, the expression of `-s`.
 fn print_reading(call: &Call<'_>, form: Form) -> Reading {
     Reading {
@@ -509,7 +504,7 @@ fn print_messages(call: &mut Call<'_>) -> ToolResult {
     let mut all = i64::MAX;
     for mut part in parts_of(call, &call.required("topic")?, None, None)? {
         limit_by_time(call, &mut part, begin, end)?;
-        let (queue, first, last) = (shown_queue(&part.queue), part.next, part.end);
+        let (queue, first, last) = (part.queue.to_string(), part.next, part.end);
         call.out.decorate(format_args!("minOffset={first}, maxOffset={last}, {queue}"))?;
         read_part(call, &reading, &mut part, &mut all, &|| false)?;
         call.out.decorate("-".repeat(56))?;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use super::call::Call;
 use super::print::Column;
 use super::{SubCommand, ToolError, ToolResult, flag, optional, required};
-use crate::client::ClientError;
 use crate::client::admin::Sent;
 use crate::client::validate::{check_message, check_topic};
+use crate::client::{self, ClientError, Producer, ProducerOptions};
 use crate::common::clock;
 use crate::common::message::Message;
 use crate::common::properties;
@@ -33,7 +33,7 @@ pub const COMMANDS: &[SubCommand] = &[
             optional('w', "wait", "Try for so many seconds while no server can be reached (0)"),
             optional('b', "broker", "Send message to target broker"),
             optional('i', "qid", "Send message to target queue"),
-            optional('m', "msgTraceEnable", "Accepted, without effect"),
+            optional('m', "msgTraceEnable", "true: leave a message trace (false)"),
         ],
         run: send_message,
     },
@@ -101,6 +101,9 @@ fn send_message(call: &mut Call<'_>) -> ToolResult {
         return Err(ToolError::Failed(format!("topic {topic} has no such writable queue")));
     }
     let mut sender = Sender::new(targets);
+    if call.truth("msgTraceEnable", false) {
+        sender.leave_traces(call, &topic)?;
+    }
     call.out.header(&SENT_COLUMNS)?;
     let mut is_read = true;
     let mut send = |call: &mut Call<'_>, body: Vec<u8>| -> ToolResult {
@@ -276,28 +279,66 @@ struct Sender {
     targets: Vec<Target>,
     next: usize,
     group: String,
+    /// Sends instead of the tool's own client, and leaves message traces. They are sent out when it goes.
+    tracing: Option<Producer>,
 }
 
 impl Sender {
     /// Begins at a queue that differs from run to run. The group is the time, as in Java's tool.
     fn new(targets: Vec<Target>) -> Self {
         let now = clock::now_ms();
-        Self { next: now as usize % targets.len().max(1), targets, group: now.to_string() }
+        let next = now as usize % targets.len().max(1);
+        Self { targets, next, group: now.to_string(), tracing: None }
+    }
+
+    /// Has a message trace written of each send.
+    fn leave_traces(&mut self, call: &Call<'_>, topic: &str) -> ToolResult {
+        let options = ProducerOptions::new(self.group.as_str())
+            .name_servers(call.admin.name_servers().to_vec())
+            .retries(0)
+            .trace();
+        let producer = options.start()?;
+        if producer.queues(topic).is_err() {
+            // A topic that its first message makes has no route yet: that of the template leads to brokers.
+            producer.queues(AUTO_CREATE_TOPIC)?;
+        }
+        self.tracing = Some(producer);
+        Ok(())
     }
 
     /// Sends a message; on a failure that may pass, once more to a queue of another broker.
     fn send(&mut self, call: &Call<'_>, message: &Message) -> Result<Sent, ToolError> {
         let target = self.turn(None);
-        match call.admin.send(&target.addr, &target.queue, &self.group, message) {
+        match self.send_to(call, &target, message) {
             Err(error) if error.is_transient() => {
                 let other = self.turn(Some(&target.queue.broker_name));
                 if other.queue.broker_name == target.queue.broker_name {
                     return Err(error.into());
                 }
-                Ok(call.admin.send(&other.addr, &other.queue, &self.group, message)?)
+                Ok(self.send_to(call, &other, message)?)
             }
             outcome => Ok(outcome?),
         }
+    }
+
+    fn send_to(
+        &self,
+        call: &Call<'_>,
+        target: &Target,
+        message: &Message,
+    ) -> Result<Sent, ClientError> {
+        let Target { queue, addr } = target;
+        let Some(producer) = &self.tracing else {
+            return call.admin.send(addr, queue, &self.group, message);
+        };
+        let sent = producer.send_to(message, client::Target::Queue(queue))?;
+        Ok(Sent {
+            status: sent.status.name(),
+            message_id: sent.message_id,
+            offset_message_id: sent.offset_message_id,
+            queue: sent.queue,
+            queue_offset: sent.queue_offset,
+        })
     }
 
     /// The next target, if possible not of the broker to avoid.
@@ -318,11 +359,9 @@ pub(super) fn print_sent(call: &mut Call<'_>, sent: &Sent) -> ToolResult {
 }
 
 fn describe(sent: &Sent) -> String {
-    let MessageQueue { topic, broker_name, queue_id } = &sent.queue;
     format!(
-        "SendResult [sendStatus={}, msgId={}, offsetMsgId={}, messageQueue=MessageQueue \
-         [topic={topic}, brokerName={broker_name}, queueId={queue_id}], queueOffset={}]",
-        sent.status, sent.message_id, sent.offset_message_id, sent.queue_offset
+        "SendResult [sendStatus={}, msgId={}, offsetMsgId={}, messageQueue={}, queueOffset={}]",
+        sent.status, sent.message_id, sent.offset_message_id, sent.queue, sent.queue_offset
     )
 }
 

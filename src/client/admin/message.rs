@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{AdminClient, AdminResult, address_of, header_of, not_understood, refused, with};
-use crate::client::ClientError;
+use crate::client::{ClientError, SendStatus};
 use crate::common::compression;
 use crate::common::message::{Message, MessageExt};
 use crate::common::properties::{self, Properties};
@@ -295,16 +295,12 @@ impl AdminClient {
         };
         let request = with(request_code::SEND_MESSAGE_V2, &header).with_body(message.body.clone());
         let answer = self.call_any_code(addr, request, self.limit)?;
-        let status = match answer.code {
-            response_code::SUCCESS => "SEND_OK",
-            response_code::FLUSH_DISK_TIMEOUT => "FLUSH_DISK_TIMEOUT",
-            response_code::FLUSH_SLAVE_TIMEOUT => "FLUSH_SLAVE_TIMEOUT",
-            response_code::SLAVE_NOT_AVAILABLE => "SLAVE_NOT_AVAILABLE",
-            _ => return Err(refused(addr, answer)),
+        let Some(status) = SendStatus::of_code(answer.code) else {
+            return Err(refused(addr, answer));
         };
         let header: SendMessageResponseHeader = header_of(addr, &answer)?;
         Ok(Sent {
-            status,
+            status: status.name(),
             message_id,
             offset_message_id: header.msg_id,
             queue: MessageQueue { queue_id: header.queue_id, ..queue.clone() },

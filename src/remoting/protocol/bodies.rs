@@ -19,6 +19,14 @@ json_body! {
     }
 }
 
+/// As Java's `MessageQueue.toString`: tools print it, and consistent hashing places queues by it.
+impl std::fmt::Display for MessageQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { topic, broker_name, queue_id } = self;
+        write!(f, "MessageQueue [topic={topic}, brokerName={broker_name}, queueId={queue_id}]")
+    }
+}
+
 json_body! {
     /// Version of a table: equal only if both are.
     #[derive(Eq)]

@@ -101,9 +101,7 @@ impl<'a> SendHeader<'a> {
     pub fn topic_of(request: &'a Command) -> Option<&'a str> {
         let long = matches!(request.code, SEND_MESSAGE | SEND_REPLY_MESSAGE);
         let name = if long { LONG_NAMES[1] } else { SHORT_NAMES[1] };
-        // It stands in front, where `get` looks last.
-        let mut fields = request.fields.iter_bytes();
-        fields.find(|(field, _)| *field == name.as_bytes()).map(|(_, topic)| topic)
+        request.fields.get(name)
     }
 }
 
@@ -168,6 +166,15 @@ mod tests {
         assert_eq!(error.to_string(), "the header field e is \"one\", expected a 32-bit integer");
         let error = SendHeader::read_fields(&fields(&LONG_NAMES, &values[..4]), true).unwrap_err();
         assert_eq!(error, HeaderError::Missing("queueId"));
+    }
+
+    #[test]
+    fn of_doubled_fields_the_last_one_counts() {
+        let mut request = Command::request(310);
+        request.fields = fields(&SHORT_NAMES, &["g", "T", "TBW102", "4", "0", "0", "0", "0"]);
+        request.fields.push_str("b", "Other");
+        assert_eq!(SendHeader::read(&request).unwrap().topic, "Other");
+        assert_eq!(SendHeader::topic_of(&request), Some("Other"));
     }
 
     #[test]
