@@ -200,22 +200,17 @@ impl Instance {
         Ok(result.lock_ok_mq_set.into_iter().collect())
     }
 
-    /// Unlocks queues of one broker; `wait` for the answer, or not.
+    /// Unlocks queues of one broker.
     pub fn unlock_queues(
         self: &Arc<Self>,
         group: &str,
         queues: Vec<MessageQueue>,
-        wait: bool,
     ) -> Result<(), ClientError> {
         let Some(first) = queues.first() else { return Ok(()) };
-        let addr = self.master(&first.broker_name, &first.topic)?;
+        let addr = self.vip(self.master(&first.broker_name, &first.topic)?);
         let request = Command::request(request_code::UNLOCK_BATCH_MQ)
             .with_body(self.lock_body(group, queues));
-        if wait {
-            self.call_ok(&self.vip(addr), request, LOCK_TIMEOUT).map(drop)
-        } else {
-            self.oneway(&addr, request, LOCK_TIMEOUT)
-        }
+        self.call_ok(&addr, request, LOCK_TIMEOUT).map(drop)
     }
 
     /// Gives a message back to its group, to be delivered again after a delay.

@@ -292,10 +292,12 @@ impl Instance {
         }
         instances.remove(&self.client_id);
         drop(instances);
-        if let Some(pulls) = lock(&self.pulls).take() {
+        // Taken out first: what a thread still does must not wait for a lock that its end is waited for under.
+        let (pulls, rebalancing) = (lock(&self.pulls).take(), lock(&self.rebalancing).take());
+        if let Some(pulls) = pulls {
             pulls.stop();
         }
-        if let Some(thread) = lock(&self.rebalancing).take() {
+        if let Some(thread) = rebalancing {
             thread.stop(STOP_LIMIT);
         }
         self.lanes.stop();
@@ -450,10 +452,11 @@ impl Instance {
 
     /// The timer that starts pulls; a thread of its own, since a pull may have to connect.
     pub fn pulls(&self) -> Result<Arc<Scheduler>, ClientError> {
+        let mut pulls = lock(&self.pulls);
+        // Under the lock: a stop takes the timer away, and no other is made after it.
         if self.is_stopped() {
             return Err(ClientError::NotRunning);
         }
-        let mut pulls = lock(&self.pulls);
         if let Some(scheduler) = &*pulls {
             return Ok(Arc::clone(scheduler));
         }

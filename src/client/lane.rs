@@ -102,28 +102,30 @@ impl Lanes {
         addr: &str,
         send: Box<AsyncSend>,
     ) -> Result<(), Box<AsyncSend>> {
-        let lane = {
-            let mut state = lock(&self.state);
-            if state.stopped {
-                return Err(send);
-            }
-            match state.lanes.get(addr) {
-                Some(lane) => Arc::clone(lane),
-                None => match Lane::start(instance, addr) {
-                    Ok(lane) => {
-                        state.lanes.insert(addr.to_owned(), Arc::clone(&lane));
-                        lane
-                    }
-                    Err(error) => {
-                        log::error!("no thread for sends to {addr}: {error}");
-                        return Err(send);
-                    }
-                },
-            }
-        };
-        lock(&lane.waiting).push(send);
-        lane.signal.wakeup();
+        let Some(lane) = self.lane(instance, addr) else { return Err(send) };
+        lane.take(send);
         Ok(())
+    }
+
+    /// The lane to `addr`; `None` when the instance stops, or has no thread for it.
+    fn lane(&self, instance: &Arc<Instance>, addr: &str) -> Option<Arc<Lane>> {
+        let mut state = lock(&self.state);
+        if state.stopped {
+            return None;
+        }
+        if let Some(lane) = state.lanes.get(addr) {
+            return Some(Arc::clone(lane));
+        }
+        match Lane::start(instance, addr) {
+            Ok(lane) => {
+                state.lanes.insert(addr.to_owned(), Arc::clone(&lane));
+                Some(lane)
+            }
+            Err(error) => {
+                log::error!("no thread for sends to {addr}: {error}");
+                None
+            }
+        }
     }
 
     /// Takes nothing more; what waits ends as not running.
@@ -137,9 +139,7 @@ impl Lanes {
             if let Some(thread) = lock(&lane.thread).take() {
                 thread.stop(STOP_LIMIT);
             }
-            for send in std::mem::take(&mut *lock(&lane.waiting)) {
-                send.complete(&lane.addr, Err(ClientError::NotRunning));
-            }
+            lane.give_up();
         }
     }
 }
@@ -167,6 +167,19 @@ impl Lane {
         let thread = ServiceThread::spawn("AsyncSend", Arc::clone(&lane.signal), body)?;
         *lock(&lane.thread) = Some(thread);
         Ok(lane)
+    }
+
+    fn take(&self, send: Box<AsyncSend>) {
+        lock(&self.waiting).push(send);
+        self.signal.wakeup();
+    }
+
+    /// What waits ends as not running.
+    fn give_up(&self) {
+        for send in std::mem::take(&mut *lock(&self.waiting)) {
+            let told = || send.complete(&self.addr, Err(ClientError::NotRunning));
+            catch_panic("callback of a send", told);
+        }
     }
 
     fn send_waiting(self: &Arc<Self>, signal: &Signal) {
@@ -277,6 +290,13 @@ impl Lane {
                 catch_panic("callback of a send", || send.complete(&self.addr, result));
             }
         }
+    }
+}
+
+impl Drop for Lane {
+    /// Whoever found the lane just before it was stopped has left its send here after that.
+    fn drop(&mut self) {
+        self.give_up();
     }
 }
 
@@ -391,7 +411,9 @@ impl InFlight {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sender::{Place, SendResult, Sender};
     use super::*;
+    use crate::client::{ClientOptions, Message, MessageQueue, ProducerOptions};
 
     #[test]
     fn callers_wait_at_the_limit() {
@@ -413,5 +435,27 @@ mod tests {
         let waiter = std::thread::spawn(move || other.wait_idle(&late()));
         count.leave(7);
         waiter.join().unwrap();
+    }
+
+    #[test]
+    fn a_send_that_reaches_a_lane_after_its_stop_learns_it() {
+        let client = ClientOptions::default().name_servers("127.0.0.1:1");
+        let instance = Instance::open(&client, client.client_id(false, false), false).unwrap();
+        let sender = Arc::new(Sender::new(ProducerOptions::new("g"), Arc::clone(&instance)));
+        let prepared = sender.prepare(&Message::new("T", "x")).unwrap();
+        let deadline = Deadline::after(Duration::from_secs(60));
+        let limit = Limit { count: 1, bytes: 100 };
+        let (told, outcome) = crossbeam::channel::bounded(1);
+        let done = move |result: Result<SendResult, ClientError>| told.send(result).unwrap();
+        instance.lanes.enter(1, limit, &deadline).unwrap();
+        let queue = Place::Named(MessageQueue::default());
+        let send = AsyncSend::new(&sender, prepared, queue, false, deadline, Box::new(done));
+        let lane = instance.lanes.lane(&instance, "127.0.0.1:1").unwrap();
+        instance.close();
+        lane.take(send);
+        drop(lane);
+        assert_eq!(outcome.try_recv(), Ok(Err(ClientError::NotRunning)));
+        let room = instance.lanes.enter(1, limit, &Deadline::after(Duration::ZERO));
+        assert_eq!(room, Ok(()), "its place is free again");
     }
 }

@@ -469,7 +469,8 @@ impl Messages<'_> {
     fn next_message(&mut self) -> Result<Option<ReceivedMessage>, ClientError> {
         let inner = &self.consumer.inner;
         inner.commit_if_due()?;
-        if self.batch.as_ref().is_none_or(|batch| batch.messages.is_empty()) {
+        // What is left of a queue that was given up, or sought in, is not handed out any more.
+        if self.batch.as_ref().is_none_or(|batch| batch.messages.is_empty() || batch.is_over()) {
             let deadline = self.idle_limit.map(Deadline::after);
             self.batch = loop {
                 let wait = deadline.map_or(Some(LOOK_AROUND), |deadline| deadline.left());

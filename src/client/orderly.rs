@@ -5,7 +5,7 @@
 //! drains its cache; messages leave the cache when they are committed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::message::ReceivedMessage;
@@ -13,7 +13,7 @@ use super::process_queue::ProcessQueue;
 use super::push::{PushInner, Service};
 use crate::common::clock::now_ms;
 use crate::common::compression::CompressionError;
-use crate::common::sync::catch_panic;
+use crate::common::sync::{catch_panic, lock};
 use crate::common::thread_pool::ThreadPool;
 use crate::remoting::protocol::bodies::{ConsumeDirectlyResult, MessageQueue};
 
@@ -86,6 +86,9 @@ pub(crate) type OrderlyListener =
 pub(crate) struct OrderlyService {
     listener: Arc<OrderlyListener>,
     pool: Arc<ThreadPool>,
+    /// Held while a broker is asked to lock or unlock queues: a renewal that is under way must not overtake
+    /// the unlocking of a queue that is given up, or nobody could have it until the lock is too old.
+    asking: Mutex<()>,
 }
 
 /// What a task does after a call of the listener.
@@ -96,7 +99,8 @@ enum Next {
 
 impl OrderlyService {
     pub fn new(listener: Arc<OrderlyListener>, threads: usize) -> Self {
-        Self { listener, pool: ThreadPool::new("ConsumeMsg_", threads, TASK_LIMIT) }
+        let pool = ThreadPool::new("ConsumeMsg_", threads, TASK_LIMIT);
+        Self { listener, pool, asking: Mutex::default() }
     }
 
     /// Threads that run the listener at most.
@@ -141,7 +145,7 @@ impl OrderlyService {
                 && let Service::Orderly(service) = &consumer.service
                 && !queue.is_dropped()
             {
-                let locked = lock_one(&consumer, &queue);
+                let locked = service.lock_one(&consumer, &queue);
                 let delay = if locked { YIELD_DELAY } else { REFUSED_DELAY };
                 service.submit_later(&consumer, &queue, delay);
             }
@@ -205,11 +209,7 @@ impl OrderlyService {
         let suspend = context.suspend_time.unwrap_or(consumer.options.suspend_time);
         let suspend = suspend.clamp(Duration::from_millis(10), Duration::from_secs(30));
         let commit = || {
-            if let Some(offset) = queue.commit()
-                && !queue.is_dropped()
-            {
-                consumer.offsets.update(&queue.queue, offset, false);
-            }
+            commit(consumer, queue);
             Next::GoOn
         };
         match (context.auto_commit, result) {
@@ -263,16 +263,89 @@ impl OrderlyService {
         }
     }
 
-    /// Takes nothing more, waits for listeners that run, and unlocks all queues.
-    pub fn stop(&self, consumer: &PushInner, limit: Duration) {
+    /// Takes nothing more, and waits for listeners that run.
+    pub fn stop(&self, limit: Duration) {
         self.pool.stop(limit);
-        if consumer.is_clustering() {
-            let queues = consumer.queues().all();
-            for queue in &queues {
-                queue.set_locked(false);
-            }
-            unlock(consumer, queues.iter().map(|queue| queue.queue.clone()).collect(), true);
+    }
+
+    /// Unlocks all queues, whose offsets are written.
+    pub fn unlock_all(&self, consumer: &PushInner) {
+        let queues = consumer.queues().all();
+        for queue in &queues {
+            queue.set_locked(false);
         }
+        self.unlock(consumer, &queues);
+    }
+
+    /// Unlocks queues at their brokers, if they are locked there.
+    pub fn unlock(&self, consumer: &PushInner, queues: &[Arc<ProcessQueue>]) {
+        if !consumer.is_clustering() {
+            return;
+        }
+        let _asking = lock(&self.asking);
+        for names in by_broker(queues.iter().map(|queue| queue.queue.clone())) {
+            let group = &consumer.options.group;
+            let broker_name = names[0].broker_name.clone();
+            if let Err(error) = consumer.instance.unlock_queues(group, names) {
+                log::warn!("{group}: unlock at {broker_name}: {error}");
+            }
+        }
+    }
+
+    fn lock_one(&self, consumer: &PushInner, queue: &ProcessQueue) -> bool {
+        let group = &consumer.options.group;
+        let _asking = lock(&self.asking);
+        if !is_held(queue) {
+            return false;
+        }
+        match consumer.instance.lock_queues(group, vec![queue.queue.clone()]) {
+            Ok(locked) => {
+                queue.set_locked(locked.contains(&queue.queue));
+                queue.is_locked()
+            }
+            Err(error) => {
+                log::warn!("{group}: lock of {:?}: {error}", queue.queue);
+                false
+            }
+        }
+    }
+
+    /// Renews the locks of all queues. When a broker does not answer they stay as they are, and age.
+    fn renew(&self, consumer: &PushInner) {
+        let group = &consumer.options.group;
+        let _asking = lock(&self.asking);
+        let mut queues = consumer.queues().all();
+        queues.retain(|queue| is_held(queue));
+        for names in by_broker(queues.iter().map(|queue| queue.queue.clone())) {
+            match consumer.instance.lock_queues(group, names.clone()) {
+                Ok(locked) => {
+                    for queue in queues.iter().filter(|queue| names.contains(&queue.queue)) {
+                        queue.set_locked(locked.contains(&queue.queue));
+                    }
+                }
+                Err(error) => log::warn!("{group}: locks at {}: {error}", names[0].broker_name),
+            }
+        }
+    }
+}
+
+/// Renews the locks of all queues.
+pub(crate) fn renew_locks(consumer: &Arc<PushInner>) {
+    if let Service::Orderly(service) = &consumer.service {
+        service.renew(consumer);
+    }
+}
+
+/// Whether nobody else may have a queue: it is ours, or given up while its listener runs on.
+fn is_held(queue: &ProcessQueue) -> bool {
+    !queue.is_dropped() || !queue.wait_idle(Duration::ZERO)
+}
+
+/// Notes that everything taken is done. It counts also if the queue is being given up: that waits for the
+/// listener, and tells the broker after it.
+fn commit(consumer: &PushInner, queue: &ProcessQueue) {
+    if let Some(offset) = queue.commit() {
+        consumer.offsets.update(&queue.queue, offset, false);
     }
 }
 
@@ -293,11 +366,8 @@ fn bury(
     log::error!("{group}: {id} is sent to the dead letters: {error}");
     consumer.stats.consumed(&queue.topic, Duration::ZERO, 0, 1);
     // With others that were not committed yet, it is committed with them.
-    if queue.taken() == 1
-        && let Some(offset) = queue.commit()
-        && !queue.is_dropped()
-    {
-        consumer.offsets.update(&queue.queue, offset, false);
+    if queue.taken() == 1 {
+        commit(consumer, queue);
     }
     Next::GoOn
 }
@@ -334,46 +404,4 @@ fn by_broker(queues: impl IntoIterator<Item = MessageQueue>) -> Vec<Vec<MessageQ
         table.entry(queue.broker_name.clone()).or_default().push(queue);
     }
     table.into_values().collect()
-}
-
-fn lock_one(consumer: &PushInner, queue: &ProcessQueue) -> bool {
-    let group = &consumer.options.group;
-    match consumer.instance.lock_queues(group, vec![queue.queue.clone()]) {
-        Ok(locked) => {
-            queue.set_locked(locked.contains(&queue.queue));
-            queue.is_locked()
-        }
-        Err(error) => {
-            log::warn!("{group}: lock of {:?}: {error}", queue.queue);
-            false
-        }
-    }
-}
-
-/// Renews the locks of all queues. When a broker does not answer they stay as they are, and age.
-pub(crate) fn renew_locks(consumer: &Arc<PushInner>) {
-    let group = &consumer.options.group;
-    let queues = consumer.queues().all();
-    let live = queues.iter().filter(|queue| !queue.is_dropped());
-    for names in by_broker(live.map(|queue| queue.queue.clone())) {
-        match consumer.instance.lock_queues(group, names.clone()) {
-            Ok(locked) => {
-                for queue in queues.iter().filter(|queue| names.contains(&queue.queue)) {
-                    queue.set_locked(locked.contains(&queue.queue));
-                }
-            }
-            Err(error) => log::warn!("{group}: locks at {}: {error}", names[0].broker_name),
-        }
-    }
-}
-
-/// Unlocks queues at their brokers.
-pub(crate) fn unlock(consumer: &PushInner, queues: Vec<MessageQueue>, wait: bool) {
-    for names in by_broker(queues) {
-        let group = &consumer.options.group;
-        let broker_name = names[0].broker_name.clone();
-        if let Err(error) = consumer.instance.unlock_queues(group, names, wait) {
-            log::warn!("{group}: unlock at {broker_name}: {error}");
-        }
-    }
 }

@@ -21,7 +21,7 @@ use super::rebalance::{self, QueueOwner, QueueTable, Rules, first_offset};
 use super::subscription::Subscriptions;
 use super::topic_watch::TopicWatch;
 use super::trace::Tracer;
-use crate::common::clock::now_ms;
+use crate::common::clock::{deadline_after, now_ms};
 use crate::common::sync::lock;
 use crate::common::topic::retry_topic;
 use crate::remoting::protocol::bodies::{ConsumerRunningInfo, MessageQueue};
@@ -65,7 +65,7 @@ pub(crate) struct Ready {
 
 impl Ready {
     /// Its queue was given up, or is read from elsewhere.
-    fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.state.process.is_dropped()
             || self.state.generation.load(Ordering::Acquire) != self.generation
     }
@@ -166,9 +166,11 @@ impl LiteInner {
 
     // Pulling.
 
-    fn start_turn(&self, state: &Arc<QueueState>, next_offset: Option<i64>) {
-        let generation = state.generation.load(Ordering::Acquire);
-        self.pull_later(Turn { state: Arc::clone(state), generation, next_offset }, Duration::ZERO);
+    /// Begins to pull a queue that was taken, unless the application has sought another place in it by now: it
+    /// may while it is told of the queue.
+    fn start_first_turn(&self, state: &Arc<QueueState>) {
+        let turn = Turn { state: Arc::clone(state), generation: 0, next_offset: None };
+        self.pull_later(turn, Duration::ZERO);
     }
 
     fn pull_later(&self, turn: Turn, delay: Duration) {
@@ -306,7 +308,7 @@ impl LiteInner {
             if Instant::now() >= *next {
                 self.commit();
                 let interval = self.options.auto_commit_interval.max(LEAST_COMMIT_INTERVAL);
-                *next = Instant::now() + interval;
+                *next = deadline_after(interval);
             }
         }
         Ok(())
@@ -333,11 +335,15 @@ impl LiteInner {
     /// Messages of a batch go to the application: a later commit covers them.
     pub fn hand_out(&self, batch: &Ready, messages: &[ReceivedMessage]) {
         let state = &batch.state;
-        if batch.is_over() {
-            return;
-        }
-        if let Some(offset) = state.process.remove(messages) {
-            *lock(&state.consumed) = Some(offset);
+        {
+            // A seek takes this lock too: where it goes is not overwritten by where we were.
+            let _ready = lock(&self.ready);
+            if batch.is_over() {
+                return;
+            }
+            if let Some(offset) = state.process.remove(messages) {
+                *lock(&state.consumed) = Some(offset);
+            }
         }
         let hooks = &self.options.client.hooks;
         if !hooks.is_empty() {
@@ -385,12 +391,12 @@ impl LiteInner {
             )));
         }
         let mut ready = lock(&self.ready);
-        state.generation.fetch_add(1, Ordering::AcqRel);
+        let generation = state.generation.fetch_add(1, Ordering::AcqRel) + 1;
         state.process.clear();
         self.discard(&mut ready, |batch| Arc::ptr_eq(&batch.state, &state));
         *lock(&state.consumed) = Some(offset);
         drop(ready);
-        self.start_turn(&state, Some(offset));
+        self.pull_later(Turn { state, generation, next_offset: Some(offset) }, Duration::ZERO);
         Ok(())
     }
 
@@ -425,7 +431,7 @@ impl LiteInner {
                 let process = Arc::new(ProcessQueue::new(queue.clone(), true));
                 let state = self.add_state(&process);
                 self.queues.insert(process);
-                self.start_turn(&state, None);
+                self.start_first_turn(&state);
             }
         }
     }
@@ -434,6 +440,8 @@ impl LiteInner {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        // Whoever saw it open a moment ago sleeps by now.
+        drop(lock(&self.ready));
         self.arrived.notify_all();
         self.watch.stop();
         // A failure is logged; what was consumed since comes again.
@@ -508,7 +516,7 @@ impl ConsumerRole for LiteInner {
             }
             for process in new {
                 if let Ok(state) = self.state(&process.queue) {
-                    self.start_turn(&state, None);
+                    self.start_first_turn(&state);
                 }
             }
         }

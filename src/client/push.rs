@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use super::broker_calls::{DEFAULT_RECONSUME_TIMES, SendBack};
@@ -31,6 +31,7 @@ use crate::common::clock::now_ms;
 use crate::common::compression::CompressionError;
 use crate::common::properties;
 use crate::common::scheduler::Scheduler;
+use crate::common::sync::lock;
 use crate::remoting::protocol::bodies::{ConsumeDirectlyResult, ConsumerRunningInfo, MessageQueue};
 use crate::remoting::protocol::heartbeat::{ConsumeType, ConsumerData, SubscriptionData};
 use crate::remoting::protocol::response_code;
@@ -84,6 +85,8 @@ pub(crate) struct PushInner {
     queues: QueueTable,
     /// Rounds of rebalancing that run.
     rounds: Activity,
+    /// One at a time changes which queues there are: a round, or who moves a queue to another offset.
+    changing: Mutex<()>,
     /// A queue could not be taken in the last round.
     incomplete: AtomicBool,
     pub started_ms: i64,
@@ -134,6 +137,7 @@ impl PushInner {
             suspended: AtomicBool::new(false),
             queues: QueueTable::default(),
             rounds: Activity::default(),
+            changing: Mutex::default(),
             incomplete: AtomicBool::new(false),
             started_ms: now_ms(),
             closed: AtomicBool::new(false),
@@ -284,7 +288,10 @@ impl PushInner {
                 }
             }
             PullStatus::NoNewMessage | PullStatus::NoMatch => {
-                if turn.queue.is_empty() && !turn.queue.is_dropped() {
+                // At work: who drops the queue to move its offset waits until this is done.
+                if let Some(_work) = turn.queue.work()
+                    && turn.queue.is_empty()
+                {
                     self.offsets.update(&turn.queue.queue, result.next_offset, true);
                 }
                 self.pull_on(turn);
@@ -333,18 +340,26 @@ impl PushInner {
         let (consumer, offset) = (Arc::downgrade(self), turn.next_offset);
         let queue = Arc::clone(&turn.queue);
         self.scheduler.once("offset illegal", Duration::ZERO, move || {
-            if let Some(consumer) = consumer.upgrade() {
+            let Some(consumer) = consumer.upgrade() else { return };
+            let changing = lock(&consumer.changing);
+            // A round may have given it up meanwhile: its successor finds out by itself.
+            let known = consumer.queues.get(&queue.queue);
+            if known.is_some_and(|known| Arc::ptr_eq(&known, &queue)) {
                 consumer.offsets.update(&queue.queue, offset, false);
                 rebalance::remove(&*consumer, vec![queue]);
-                consumer.instance.rebalance_soon();
             }
+            drop(changing);
+            consumer.instance.rebalance_soon();
         });
     }
 
     fn pull_from(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
         let stored = self.offsets.stored(queue)?;
-        let options = &self.options;
-        first_offset(&self.instance, stored, options.consume_from, options.consume_timestamp, queue)
+        let (from, time) = (self.options.consume_from, self.options.consume_timestamp);
+        let first = first_offset(&self.instance, stored, from, time, queue)?;
+        // What comes from here on is the group's, also if this member goes before it has consumed any.
+        self.offsets.update(queue, first, true);
+        Ok(first)
     }
 
     // Hooks.
@@ -475,6 +490,21 @@ impl PushInner {
         }
     }
 
+    /// Gives up, for now, those of a topic's queues that are in the table, with all that they hold.
+    fn drop_cached(
+        &self,
+        topic: &str,
+        among: &BTreeMap<MessageQueue, i64>,
+    ) -> Vec<Arc<ProcessQueue>> {
+        let mut queues = self.queues.of_topic(topic);
+        queues.retain(|queue| among.contains_key(&queue.queue));
+        for queue in &queues {
+            queue.drop_queue();
+            queue.clear();
+        }
+        queues
+    }
+
     fn divide_limits(&self) {
         let queues = self.queues.len().max(1);
         let share = |of_topic: i64| (of_topic as usize / queues).max(1);
@@ -498,10 +528,14 @@ impl PushInner {
         self.rounds.wait_idle(ROUND_WAIT);
         match &self.service {
             Service::Concurrent(service) => service.stop(self.options.shutdown_wait),
-            Service::Orderly(service) => service.stop(self, self.options.shutdown_wait),
+            Service::Orderly(service) => service.stop(self.options.shutdown_wait),
         }
         // A failure is logged; what was consumed since comes again.
         let _ = self.offsets.persist_now(&self.queues.names());
+        // After that: who gets a lock next asks at once where we were.
+        if let Service::Orderly(service) = &self.service {
+            service.unlock_all(self);
+        }
         self.queues.drop_all();
         self.instance.remove_consumer(&self.options.group);
         self.instance.close();
@@ -525,11 +559,10 @@ impl QueueOwner for PushInner {
     }
 
     fn give_up(&self, queues: Vec<Arc<ProcessQueue>>) -> Vec<Arc<ProcessQueue>> {
-        let needs_lock = self.is_orderly() && self.is_clustering();
         let deadline = Deadline::after(GIVE_UP_WAIT);
         let idle = |queue: &Arc<ProcessQueue>| {
             let left = deadline.left().unwrap_or_default();
-            let idle = !needs_lock || queue.wait_idle(left);
+            let idle = !self.is_orderly() || queue.wait_idle(left);
             if !idle {
                 queue.try_unlock_times.fetch_add(1, Ordering::Relaxed);
             }
@@ -537,9 +570,8 @@ impl QueueOwner for PushInner {
         };
         let gone: Vec<_> = queues.into_iter().filter(idle).collect();
         rebalance::settle(&self.offsets, &gone);
-        if needs_lock {
-            let names = gone.iter().map(|queue| queue.queue.clone()).collect();
-            super::orderly::unlock(self, names, true);
+        if let Service::Orderly(service) = &self.service {
+            service.unlock(self, &gone);
         }
         gone
     }
@@ -567,6 +599,8 @@ impl ConsumerRole for PushInner {
         if self.is_closed() || self.suspended.load(Ordering::Acquire) {
             return;
         }
+        // Who changes them now asks for a round when he is done.
+        let Ok(_changing) = self.changing.try_lock() else { return };
         self.incomplete.store(false, Ordering::Relaxed);
         let rules = Rules {
             instance: &self.instance,
@@ -609,24 +643,22 @@ impl ConsumerRole for PushInner {
     }
 
     fn reset_offsets(self: Arc<Self>, topic: &str, offsets: BTreeMap<MessageQueue, i64>) {
-        self.suspended.store(true, Ordering::Release);
-        let queues = self.queues.of_topic(topic);
-        let queues: Vec<_> =
-            queues.into_iter().filter(|queue| offsets.contains_key(&queue.queue)).collect();
-        for queue in &queues {
-            queue.drop_queue();
-            queue.clear();
-        }
-        let consumer = Arc::downgrade(&self);
+        let before = self.drop_cached(topic, &offsets);
+        let (consumer, topic) = (Arc::downgrade(&self), topic.to_owned());
         self.scheduler.once("reset offsets", Duration::ZERO, move || {
             let Some(consumer) = consumer.upgrade() else { return };
+            let changing = lock(&consumer.changing);
+            // Again: a round that ran just then has taken them anew, where they were before.
+            let queues = consumer.drop_cached(&topic, &offsets);
             let deadline = Deadline::after(RESET_WAIT);
-            for queue in &queues {
+            for queue in before.iter().chain(&queues) {
                 queue.wait_idle(deadline.left().unwrap_or_default());
+            }
+            for queue in &queues {
                 consumer.offsets.update(&queue.queue, offsets[&queue.queue], false);
             }
             rebalance::remove(&*consumer, queues);
-            consumer.suspended.store(false, Ordering::Release);
+            drop(changing);
             consumer.instance.rebalance_soon();
         });
     }

@@ -14,9 +14,10 @@ use super::error::ClientError;
 use super::message::ReceivedMessage;
 use super::producer::Producer;
 use super::sender::Target;
+use crate::common::clock::deadline_after;
 use crate::common::message::Message;
 use crate::common::properties;
-use crate::common::sync::lock;
+use crate::common::sync::{catch_panic, lock};
 use crate::common::topic::REPLY_TOPIC_SUFFIX;
 
 type ReplyFn = Box<dyn FnOnce(Result<ReceivedMessage, ClientError>) + Send>;
@@ -27,6 +28,13 @@ struct Waiting {
     done: ReplyFn,
 }
 
+impl Waiting {
+    /// A callback that panics keeps nobody else from learning his outcome.
+    fn tell(self, result: Result<ReceivedMessage, ClientError>) {
+        catch_panic("callback of a request", || (self.done)(result));
+    }
+}
+
 /// Requests that wait for their reply, by correlation id. Each learns its outcome exactly once:
 /// whoever takes it out of the table tells it.
 #[derive(Default)]
@@ -34,7 +42,7 @@ pub(crate) struct PendingReplies(Mutex<HashMap<String, Waiting>>);
 
 impl PendingReplies {
     fn insert(&self, id: &str, timeout: Duration, done: ReplyFn) {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline_after(timeout);
         lock(&self.0).insert(id.to_owned(), Waiting { deadline, timeout, done });
     }
 
@@ -43,7 +51,7 @@ impl PendingReplies {
         let waiting = lock(&self.0).remove(id);
         let found = waiting.is_some();
         if let Some(waiting) = waiting {
-            (waiting.done)(result);
+            waiting.tell(result);
         }
         found
     }
@@ -62,7 +70,7 @@ impl PendingReplies {
         drop(table);
         for (correlation_id, waiting) in late {
             let timeout = waiting.timeout;
-            (waiting.done)(Err(ClientError::RequestTimeout { correlation_id, timeout }));
+            waiting.tell(Err(ClientError::RequestTimeout { correlation_id, timeout }));
         }
     }
 
@@ -70,7 +78,7 @@ impl PendingReplies {
     pub fn fail_all(&self) {
         let all = std::mem::take(&mut *lock(&self.0));
         for waiting in all.into_values() {
-            (waiting.done)(Err(ClientError::NotRunning));
+            waiting.tell(Err(ClientError::NotRunning));
         }
     }
 }
@@ -276,6 +284,27 @@ mod tests {
         assert!(replies.complete("b", Err(ClientError::NoNameServer)));
         replies.fail_all();
         assert_eq!(*lock(&outcomes), [("a", Some(10006)), ("b", Some(10004))]);
+    }
+
+    #[test]
+    fn a_callback_that_panics_does_not_silence_others() {
+        let replies = PendingReplies::default();
+        let told = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let fill = || {
+            for n in 0..4 {
+                let told = Arc::clone(&told);
+                let done = move |_| {
+                    told.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    assert!(n % 2 == 0, "a test");
+                };
+                replies.insert(&n.to_string(), Duration::ZERO, Box::new(done));
+            }
+        };
+        fill();
+        replies.expire();
+        fill();
+        replies.fail_all();
+        assert_eq!(told.load(std::sync::atomic::Ordering::SeqCst), 8);
     }
 
     #[test]

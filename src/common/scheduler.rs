@@ -9,13 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::clock::NEVER;
 use super::service_thread::{ServiceThread, Signal};
 use super::sync::{catch_panic, lock};
 
 /// How long [`Scheduler::stop`] waits for the task that runs.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// A delay that nobody lives to see; what is added to the clock is cut to it.
-const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// One thread that runs tasks at their time. A panic in a task is logged and the task goes on.
 /// Dropping the scheduler stops it without waiting.

@@ -12,6 +12,7 @@ use super::dispatch::Route;
 use super::endpoint::{Endpoint, Limits};
 use super::error::RemotingError;
 use super::server::{ConnectionEvents, Processor};
+use crate::common::clock::deadline_after;
 use crate::common::service_thread::ServiceThread;
 use crate::common::sync::lock;
 use crate::common::thread_pool::{Task, ThreadPool};
@@ -95,7 +96,7 @@ impl RemotingClient {
         request: Command,
         timeout: Duration,
     ) -> Result<Command, RemotingError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline_after(timeout);
         let connection = self.connection(addr, timeout)?;
         let left = deadline.saturating_duration_since(Instant::now());
         let result = connection.call(request, left);
@@ -135,7 +136,7 @@ impl RemotingClient {
         timeout: Duration,
         done: impl FnOnce(Result<Command, RemotingError>) + Send + 'static,
     ) -> Result<(), RemotingError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline_after(timeout);
         let connection = self.connection(addr, timeout)?;
         connection.call_async(request, deadline.saturating_duration_since(Instant::now()), done)
     }
@@ -154,7 +155,7 @@ impl RemotingClient {
     /// [`run`](Self::run) is for the rest. Connecting, and waiting while much of what was sent
     /// before has not been read, happen on this thread, within `timeout`.
     pub fn call_async_all(&self, addr: &str, calls: Vec<AsyncCall>, timeout: Duration) {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline_after(timeout);
         let connection = self.connection(addr, timeout);
         let writable = connection.and_then(|connection| {
             connection.wait_for_room(deadline)?;
@@ -185,7 +186,7 @@ impl RemotingClient {
         request: Command,
         timeout: Duration,
     ) -> Result<(), RemotingError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline_after(timeout);
         let connection = self.connection(addr, timeout)?;
         connection.wait_for_room(deadline)?;
         connection.oneway(request)
@@ -230,7 +231,7 @@ impl RemotingClient {
 
     /// The connection to `addr`, made if there is none.
     fn connection(&self, addr: &str, timeout: Duration) -> Result<Arc<Connection>, RemotingError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline_after(timeout);
         let peer = {
             let mut state = lock(&self.state);
             if state.stopped {

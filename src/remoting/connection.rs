@@ -29,6 +29,7 @@ use super::outbox::{Admission, Frames, Outbox};
 use super::pending::{PendingCalls, Slot, Waiter};
 use super::read_role::ReadRole;
 use super::reader;
+use crate::common::clock::deadline_after;
 use crate::common::together;
 
 /// A peer that leaves so much unread is not writable: what can wait should.
@@ -308,7 +309,7 @@ impl Connection {
     /// connection, that is by a [short](super::server::Processor::is_short) request of the same
     /// peer: the answer could not be read.
     pub fn call(&self, mut request: Command, timeout: Duration) -> Result<Command, RemotingError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline_after(timeout);
         let slot = Arc::new(Slot::default());
         let waiter = Waiter::Thread(Arc::clone(&slot));
         request.opaque = self.pending.add(waiter, || self.endpoint.next_opaque())?;
@@ -339,7 +340,7 @@ impl Connection {
     ) -> Result<(), RemotingError> {
         let waiter = Waiter::Callback {
             done: Box::new(done),
-            deadline: Instant::now() + timeout,
+            deadline: deadline_after(timeout),
             timeout_ms: timeout.as_millis() as u64,
             permit: self.endpoint.async_permits.take()?,
         };
