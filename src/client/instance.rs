@@ -494,3 +494,29 @@ impl Drop for Instance {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pull_that_wants_its_timer_does_not_hold_up_the_stop() {
+        for _ in 0..50 {
+            let options = ClientOptions::default().name_servers("127.0.0.1:1");
+            let instance =
+                Instance::open(&options, options.client_id(false, false), false).unwrap();
+            let weak = Arc::downgrade(&instance);
+            let (busy, is_busy) = crossbeam::channel::bounded(1);
+            let pulls = instance.pulls().unwrap();
+            pulls.once("a busy pull", Duration::ZERO, move || {
+                let _ = busy.send(());
+                while weak.upgrade().is_some_and(|instance| instance.pulls().is_ok()) {}
+            });
+            is_busy.recv().unwrap();
+            let began = std::time::Instant::now();
+            instance.close();
+            assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+            assert!(lock(&instance.pulls).is_none());
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod consuming;
 mod false_server;
 mod garbage;
 mod groups;
+mod handover;
 mod hostile;
 mod operator;
 mod options;
