@@ -442,8 +442,9 @@ impl MessageStore {
         self.flush.appended(&self.config.get());
     }
 
-    /// Removes the queues of topics that are not `known`. Returns how many topics.
-    pub fn clean_unused_topics(&self, known: &dyn Fn(&str) -> bool) -> usize {
+    /// Removes the queues of topics that are not `known`, but for those with messages behind `up_to` in
+    /// the log. Returns how many topics.
+    pub fn clean_unused_topics(&self, known: &dyn Fn(&str) -> bool, up_to: i64) -> usize {
         let kept = |topic: &str| {
             topic == SCHEDULE_TOPIC
                 || topic == TIMER_TOPIC
@@ -451,7 +452,7 @@ impl MessageStore {
                 || topic.starts_with(LMQ_PREFIX)
                 || known(topic)
         };
-        self.remove_queues(|queue| !kept(queue.topic()))
+        self.remove_queues(|queue| queue.max_physical() <= up_to && !kept(queue.topic()))
     }
 
     /// Removes queues whose last message is no longer in the commit log.

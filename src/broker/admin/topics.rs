@@ -96,7 +96,7 @@ pub fn delete(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> An
     log::info!("topic {topic} deleted by request");
     broker.topics.delete(&topic);
     broker.pulled_offsets.remove_topic(&topic);
-    clean_queues(broker, |_| true);
+    clean_queues(broker, |_| true, i64::MAX);
     if broker.config.get().auto_delete_unused_stats {
         broker.stats.forget_topic(&topic);
     }
@@ -107,20 +107,21 @@ pub fn delete(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> An
 /// unknown there may be one of which it has not heard yet.
 pub fn clean_unused(broker: &Arc<Broker>, _: &Arc<Connection>, _: Command) -> Answer {
     if !broker.store.config().is_slave() {
-        clean_queues(broker, |_| true);
+        clean_queues(broker, |_| true, i64::MAX);
     }
     done()
 }
 
-/// Removes the queues of unknown topics that `may_go`.
-pub fn clean_queues(broker: &Broker, may_go: impl Fn(&str) -> bool) {
-    let removed = broker.store.clean_unused_topics(&|topic| {
+/// Removes the queues of unknown topics that `may_go`, without messages behind `up_to` in the log.
+pub fn clean_queues(broker: &Broker, may_go: impl Fn(&str) -> bool, up_to: i64) {
+    let known = |topic: &str| {
         // Topics without a configuration that the broker needs all the same.
         [SCHEDULE_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC].contains(&topic)
             || topic.starts_with(LMQ_PREFIX)
             || broker.topics.contains(topic)
             || !may_go(topic)
-    });
+    };
+    let removed = broker.store.clean_unused_topics(&known, up_to);
     if removed > 0 {
         log::info!("queues of {removed} unknown topics removed");
     }

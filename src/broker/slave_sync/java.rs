@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Waiting;
 use super::wire::{DelayPart, TimerPart};
+use super::{GoneTopics, Waiting};
 use crate::broker::Broker;
 use crate::broker::delay::DelayOffsetTable;
 use crate::common::json::{FromJson, Json};
@@ -22,7 +22,12 @@ const LIMIT: Duration = Duration::from_secs(3);
 ///
 /// What must not be ahead of the log comes into `late`, with the end of the master's log after it was
 /// asked for.
-pub(super) fn synchronize(broker: &Broker, master: &str, late: &mut Waiting) -> Result<(), String> {
+pub(super) fn synchronize(
+    broker: &Broker,
+    master: &str,
+    gone: &mut GoneTopics,
+    late: &mut Waiting,
+) -> Result<(), String> {
     let mut problems = Vec::new();
     let mut step = |what: &str, result: Result<(), String>| {
         if let Err(problem) = result {
@@ -30,7 +35,7 @@ pub(super) fn synchronize(broker: &Broker, master: &str, late: &mut Waiting) -> 
         }
     };
     let topics = fetch::<TopicConfigTable>(broker, master, request::GET_ALL_TOPIC_CONFIG);
-    step("topics", topics.map(|table| super::take_topics(broker, table)));
+    step("topics", topics.map(|table| gone.take(broker, table)));
     let offsets = fetch::<ConsumerOffsetTable>(broker, master, request::GET_ALL_CONSUMER_OFFSET);
     let offsets = offsets.map(|table| broker.consumer_offsets.replace_by(&table.offset_table));
     step("consumer offsets", offsets);

@@ -84,13 +84,36 @@ pub struct SyncStatus {
     pub problem: Option<String>,
 }
 
-/// Takes over a table of topics. The queues of topics that are gone go too: if the topic is made
-/// again, its queues begin anew. Those of topics that are unknown here stay: the log is often ahead of
-/// the table, and has messages of a topic that the master made since it told.
-fn take_topics(broker: &Broker, table: TopicConfigTable) {
-    let gone = broker.topics.replace_by(table);
-    if !gone.is_empty() {
-        super::admin::topics::clean_queues(broker, |topic| gone.contains(topic));
+/// Topics that are gone at the master. Their queues go too, but no others: the log is often ahead of the
+/// table, and has messages of topics that the master made since it told, also of one that was gone when
+/// it told. So only what the log had before the master was asked is surely of a topic that is gone.
+#[derive(Default)]
+struct GoneTopics {
+    /// Name to the end of the master's log when it was told that the topic is gone.
+    names: BTreeMap<String, i64>,
+}
+
+impl GoneTopics {
+    /// Takes over a table of topics.
+    fn take(&mut self, broker: &Broker, table: TopicConfigTable) {
+        let gone = broker.topics.replace_by(table);
+        self.names.extend(gone.into_iter().map(|topic| (topic, i64::MAX)));
+    }
+
+    /// Removes what can go. The own log ended at `own_end` before the master told its topics, the
+    /// master's at `log_end` after it.
+    fn remove_queues(&mut self, broker: &Broker, own_end: i64, log_end: i64) {
+        self.names.retain(|topic, _| !broker.topics.contains(topic));
+        if self.names.is_empty() {
+            return;
+        }
+        let store = &broker.store;
+        let dispatched = store.commit_log_max_offset() - store.dispatch_behind_bytes();
+        let may_go = |topic: &str| self.names.contains_key(topic);
+        super::admin::topics::clean_queues(broker, may_go, own_end);
+        self.names.values_mut().for_each(|end| *end = log_end.min(*end));
+        // Of the others more may come.
+        self.names.retain(|_, end| *end > own_end.min(dispatched));
     }
 }
 
@@ -144,6 +167,7 @@ struct Link {
     asked_at: Option<Instant>,
     /// End of the own log then.
     own_end: i64,
+    gone: GoneTopics,
     /// Not before then.
     retry_at: Option<Instant>,
     java_rounds: u32,
@@ -182,6 +206,7 @@ impl Link {
             inbox: Arc::default(),
             asked_at: None,
             own_end: 0,
+            gone: GoneTopics::default(),
             retry_at: None,
             java_rounds: 0,
             ready: None,
@@ -357,8 +382,9 @@ impl Link {
             offsets.renumber();
         }
         if let Some(table) = told.topics {
-            take_topics(broker, table);
+            self.gone.take(broker, table);
         }
+        self.gone.remove_queues(broker, self.own_end, told.log_end);
         if let Some(table) = told.groups {
             broker.subscription_groups.replace_by(table);
         }
@@ -423,7 +449,9 @@ impl Link {
             return Duration::ZERO;
         }
         let mut late = Waiting::default();
-        let synchronized = java::synchronize(broker, &self.master, &mut late);
+        let own_end = broker.store.commit_log_max_offset();
+        let synchronized = java::synchronize(broker, &self.master, &mut self.gone, &mut late);
+        self.gone.remove_queues(broker, own_end, late.log_end);
         if late.log_end < i64::MAX {
             self.wait_for_log(late);
             self.apply_waiting(broker);
@@ -531,27 +559,52 @@ mod tests {
     use crate::broker::testing::TestBroker;
 
     #[test]
-    fn queues_go_with_their_topic_and_those_of_a_topic_not_heard_of_yet_stay() {
+    fn queues_go_with_their_topic_and_what_is_not_told_yet_stays() {
         const TOPICS: [&str; 3] = ["Gone", "Stays", "New"];
-        let broker = TestBroker::start();
+        let test = TestBroker::start();
+        let broker = &test.running.broker;
         for topic in TOPICS {
-            broker.make_topic(topic, "1");
-            broker.send(topic, "0", "x");
+            test.make_topic(topic, "1");
+            test.send(topic, "0", "x");
         }
-        broker.settle();
-        let topics = &broker.running.broker.topics;
+        test.settle();
         let without = |topic: &str| {
-            let mut table = topics.snapshot();
+            let mut table = broker.topics.snapshot();
             table.topic_config_table.remove(topic);
             table.data_version.next();
             table
         };
+        let ends = || TOPICS.map(|topic| broker.store.max_offset(topic, 0));
+        let end = broker.store.commit_log_max_offset();
+        let mut gone = GoneTopics::default();
         // The master has told its topics, made another one since then, and its message is here.
-        topics.replace_by(without("New"));
-        take_topics(&broker.running.broker, without("Gone"));
-        let ends = TOPICS.map(|topic| broker.running.broker.store.max_offset(topic, 0));
-        assert_eq!(ends, [0, 1, 1]);
-        broker.ask(request_code::CLEAN_UNUSED_TOPIC, &[], "");
-        assert_eq!(broker.running.broker.store.max_offset("New", 0), 0, "unknown to a master");
+        broker.topics.replace_by(without("New"));
+        gone.take(broker, without("Gone"));
+        gone.remove_queues(broker, 0, end);
+        assert_eq!(ends(), [1, 1, 1], "it may have been made again before its message came");
+        gone.remove_queues(broker, end, end);
+        assert_eq!(ends(), [0, 1, 1]);
+        assert!(gone.names.is_empty());
+        test.ask(request_code::CLEAN_UNUSED_TOPIC, &[], "");
+        assert_eq!(ends(), [0, 1, 0], "what is unknown to a master goes");
+    }
+
+    #[test]
+    fn a_topic_that_is_made_again_keeps_its_queues() {
+        let test = TestBroker::start();
+        let broker = &test.running.broker;
+        test.make_topic("T", "1");
+        test.send("T", "0", "x");
+        test.settle();
+        let mut table = broker.topics.snapshot();
+        table.topic_config_table.remove("T");
+        table.data_version.next();
+        let mut gone = GoneTopics::default();
+        gone.take(broker, table);
+        gone.remove_queues(broker, 0, 0);
+        test.make_topic("T", "1");
+        gone.remove_queues(broker, i64::MAX, i64::MAX);
+        assert_eq!(broker.store.max_offset("T", 0), 1);
+        assert!(gone.names.is_empty());
     }
 }
