@@ -210,16 +210,12 @@ impl ConsumerOffsets {
         let mut changes = self.take_removals(&page.removed);
         for (key, theirs) in &page.table {
             let Some((topic, group)) = key.split_once('@') else { continue };
-            let removed_before = lock(&self.removed).before(topic, group);
             let wanted = theirs.iter().filter_map(|(queue, pair)| match pair[..] {
-                [offset, stamp] if stamp > removed_before && stamp < LAST_STAMP => {
-                    Some((*queue, offset, stamp))
-                }
+                [offset, stamp] if stamp < LAST_STAMP => Some((*queue, offset, stamp)),
                 _ => None,
             });
-            let wanted: Vec<_> =
-                wanted.filter(|(queue, offset, _)| takes(topic, *queue, *offset)).collect();
-            changes |= self.merge_group(topic, group, &wanted, passes_on);
+            let wanted = wanted.filter(|(queue, offset, _)| takes(topic, *queue, *offset));
+            changes |= self.merge_group(topic, group, wanted.collect(), passes_on);
         }
         if changes {
             self.changed();
@@ -231,18 +227,21 @@ impl ConsumerOffsets {
         &self,
         topic: &str,
         group: &str,
-        theirs: &[(i32, i64, i64)],
+        mut theirs: Vec<(i32, i64, i64)>,
         passes_on: bool,
     ) -> bool {
+        let mut table = self.write();
+        // Asked under the lock: what is removed in between would come back.
+        let removed_before = lock(&self.removed).before(topic, group);
+        theirs.retain(|(.., stamp)| *stamp > removed_before);
         if theirs.is_empty() {
             return false;
         }
-        let mut table = self.write();
         let groups = table.entry(topic.into()).or_default();
         let of_group = groups.entry(group.into()).or_default();
         let queues = of_group.queues.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut changed = false;
-        for &(queue, offset, stamp) in theirs {
+        for &(queue, offset, stamp) in &theirs {
             self.stamps.observe(stamp);
             match queues.get_mut(&queue) {
                 Some(slot) => {
@@ -486,5 +485,33 @@ mod tests {
         assert_eq!(removed.entries.len(), MAX_REMOVED);
         assert_eq!(removed.before("T", "0"), 0, "the oldest made room");
         assert_eq!(removed.before("T", "9"), 10);
+    }
+
+    #[test]
+    fn what_is_removed_while_the_other_broker_tells_of_it_does_not_come_back() {
+        const ROUNDS: usize = 20_000;
+        let folder = Folder::new();
+        let offsets = ConsumerOffsets::new(&BrokerConfig::default(), folder.path());
+        let both = std::sync::Barrier::new(2);
+        let mut came_back = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    both.wait();
+                    offsets.remove_group("g");
+                    both.wait();
+                }
+            });
+            for _ in 0..ROUNDS {
+                let pair = vec![5, offsets.stamps.next()];
+                let table = BTreeMap::from([("T@g".to_owned(), BTreeMap::from([(0, pair)]))]);
+                let page = OffsetPage { table, ..OffsetPage::default() };
+                both.wait();
+                offsets.merge(&page, true, |_, _, _| true);
+                both.wait();
+                came_back += usize::from(offsets.get("g", "T", 0).is_some());
+            }
+        });
+        assert_eq!(came_back, 0);
     }
 }

@@ -38,7 +38,7 @@ use crate::common::topic::{
 use crate::remoting::Command;
 use crate::remoting::protocol::headers::CheckTransactionStateRequestHeader;
 use crate::remoting::protocol::request_code::CHECK_TRANSACTION_STATE;
-use crate::store::message::{NewMessage, PutResult};
+use crate::store::message::{NewMessage, PutResult, PutStatus};
 use crate::store::{GetMessageResult, GetMessageStatus};
 
 /// The group whose offsets tell how far both queues are read.
@@ -355,8 +355,7 @@ impl<'a> Pass<'a> {
             .unwrap_or(0);
         let kept_ms = i64::from(self.broker.store.config().file_reserved_time) * HOUR_MS;
         if checks >= config.transaction_check_max || age > kept_ms {
-            self.give_up(half, checks);
-            return Step::Next;
+            return self.give_up(half, checks);
         }
         if half.store_timestamp >= self.started_ms {
             return Step::Stop;
@@ -463,7 +462,9 @@ impl<'a> Pass<'a> {
         None
     }
 
-    fn give_up(&self, half: &RecordView<'_>, checks: i32) {
+    /// Stores a copy where operators find it. A message that can never be stored there does not keep
+    /// those behind it waiting.
+    fn give_up(&self, half: &RecordView<'_>, checks: i32) -> Step {
         log::warn!(
             "the half message at {} of producer group {} is given up after {checks} checks; a copy \
              goes to {TRANS_CHECK_MAX_TIME_TOPIC}",
@@ -475,8 +476,17 @@ impl<'a> Pass<'a> {
         let message =
             NewMessage { record: fields(half, topic, 0, half.properties), wait_store: false };
         let result = self.broker.store.put(&message).wait();
-        if !is_stored(result.status) {
-            log::error!("the copy could not be stored: {}", result.status.name());
+        match result.status {
+            status if is_stored(status) => Step::Next,
+            status @ (PutStatus::MessageIllegal | PutStatus::PropertiesSizeExceeded) => {
+                log::error!("the copy cannot be stored: {}", status.name());
+                Step::Next
+            }
+            status => {
+                let again = "tried again in the next pass";
+                log::error!("the copy could not be stored: {}; {again}", status.name());
+                Step::Stop
+            }
         }
     }
 }
@@ -539,6 +549,7 @@ fn send_check(
 mod tests {
     use super::*;
     use crate::broker::testing::{TestBroker, wait_until};
+    use crate::store::config::BrokerRole;
 
     const HALF_FLAG: &str = "4";
     const COMMIT: &str = "8";
@@ -650,5 +661,25 @@ mod tests {
     #[test]
     fn a_producer_is_not_asked_about_what_had_ended_before_a_restart() {
         end_what_was_postponed(TestBroker::restart);
+    }
+
+    #[test]
+    fn what_is_given_up_is_passed_when_its_copy_is_stored() {
+        let broker = TestBroker::start();
+        broker.make_topic("T", "1");
+        half(&broker);
+        let settings = &broker.running.broker.settings;
+        settings.broker.update(|config| config.transaction_check_max = 0);
+        let copies = || broker.running.broker.store.max_offset(TRANS_CHECK_MAX_TIME_TOPIC, 0);
+        let role = settings.store.get().broker_role;
+        // A store that takes nothing.
+        settings.store.update(|config| config.broker_role = BrokerRole::Slave);
+        pass(&broker);
+        assert_eq!(copies(), 0);
+        settings.store.update(|config| config.broker_role = role);
+        pass(&broker);
+        assert_eq!(copies(), 1);
+        pass(&broker);
+        assert_eq!(copies(), 1, "once");
     }
 }
