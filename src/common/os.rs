@@ -240,6 +240,22 @@ pub fn is_zero_from(file: &File, mut from: u64) -> io::Result<bool> {
     }
 }
 
+/// Writes the changed pages of a part of `file` to the disk, and waits for that; but no longer, as the
+/// others do: what the disk holds in a cache, and what the file system notes about the blocks, may be
+/// lost with the power until the file is flushed.
+///
+/// # Errors
+/// The disk's.
+pub fn write_out(file: &File, from: u64, bytes: u64) -> io::Result<()> {
+    let how = libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    let (from, bytes) = (from as libc::off64_t, bytes as libc::off64_t);
+    // SAFETY: the descriptor is open for the whole call, which touches no memory of ours.
+    match unsafe { libc::sync_file_range(file.as_raw_fd(), from, bytes, how) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Forces everything on the file system that `file` lies on to the disk.
 ///
 /// # Errors
