@@ -147,8 +147,8 @@ struct Requests {
 ///
 /// Who was served puts the next message a moment later. A flush that begins at once leaves them out,
 /// and the senders fall into two halves that each wait for two flushes. So the next flush waits until
-/// as many are there as were there together before, for a part of the time that a flush takes: twice
-/// as long after a round in which they came, half as long after one in which they did not.
+/// as many are there as were there together before, for up to one and a half times as long as a flush
+/// takes: twice as long after a round in which they came, half as long after one in which they did not.
 struct Gathering {
     /// How many are to come.
     wanted: usize,
@@ -161,7 +161,7 @@ struct Gathering {
 impl Gathering {
     const SHARES: u32 = 64;
     /// Least and largest share.
-    const LIMITS: (u32, u32) = (1, Self::SHARES / 2);
+    const LIMITS: (u32, u32) = (1, Self::SHARES * 3 / 2);
     const LONGEST: Duration = Duration::from_millis(2);
 
     fn limit(&self) -> Duration {
