@@ -109,6 +109,8 @@ pub struct Appended {
 pub enum AppendError {
     /// The queue was removed meanwhile: look it up again.
     QueueRemoved,
+    /// The store stops: [`CommitLog::close`].
+    Closed,
     /// More bytes than a file holds.
     TooLarge,
     /// No file to append to; why.
@@ -177,6 +179,8 @@ pub struct CommitLog {
     pub(super) flushed: AtomicI64,
     pub(super) flushing: Mutex<()>,
     pub(super) failed: AtomicBool,
+    /// Whether nothing is appended any more; changed under the append lock.
+    closed: AtomicBool,
     /// Store time of the last appended message, ms.
     last_store_timestamp: AtomicI64,
 }
@@ -206,6 +210,7 @@ impl CommitLog {
             flushed: AtomicI64::new(0),
             flushing: Mutex::new(()),
             failed: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             last_store_timestamp: AtomicI64::new(0),
         })
     }
@@ -274,6 +279,11 @@ impl CommitLog {
         change()
     }
 
+    /// Ends appending: after this has returned nothing is appended any more, whoever is about to.
+    pub fn close(&self) {
+        self.with_append_lock(|| self.closed.store(true, Ordering::Release));
+    }
+
     /// Appends records to the log.
     pub fn append(
         &self,
@@ -297,6 +307,9 @@ impl CommitLog {
     ) -> Result<Appended, AppendError> {
         let queue = target.queue;
         let mut others = target.also.iter().map(|queue| &**queue).chain(target.last);
+        if self.closed.load(Ordering::Acquire) {
+            return Err(AppendError::Closed);
+        }
         if queue.is_removed() || others.any(|queue| queue.is_removed()) {
             return Err(AppendError::QueueRemoved);
         }
@@ -317,7 +330,14 @@ impl CommitLog {
         let queue_offset = if target.counted { queue.next_offset() } else { 0 };
         let step = i64::from(target.counted);
         let of_last = target.last.map(|queue| queue.next_offset());
+        // Asked before any is changed: a queue may be named twice.
+        let of_others: Vec<i64> = target.also.iter().map(|queue| queue.next_offset()).collect();
         records.patch(queue_offset, step, of_last, offset, now);
+        let numbered = target.counted.then_some(queue).into_iter();
+        let others = target.also.iter().map(|queue| &**queue).chain(target.last);
+        for begun in numbered.chain(others).filter(|queue| queue.next_offset() == 0) {
+            begun.set_first_record(offset);
+        }
         let bytes = &records.bytes;
         let at = if self.sync { appender.write(bytes) } else { appender.append(bytes) }
             .map_err(|error| AppendError::Failed(format!("the append failed: {error}")))?;
@@ -328,7 +348,9 @@ impl CommitLog {
         }
         if target.counted {
             queue.set_next_offset(queue_offset + own);
-            target.also.iter().for_each(|queue| queue.set_next_offset(queue.next_offset() + 1));
+            for (queue, number) in target.also.iter().zip(of_others) {
+                queue.set_next_offset(number + 1);
+            }
         }
         if let Some(last) = target.last {
             last.set_next_offset(last.next_offset() + 1);
@@ -370,6 +392,9 @@ impl CommitLog {
     /// Nothing of what did not fit is appended; the end then tells how far it got.
     pub fn append_raw(&self, offset: i64, mut bytes: &[u8]) -> Result<(), StoreError> {
         let mut appending = self.lock();
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError("the store stops".to_owned()));
+        }
         let end = self.files.wrote_offset();
         if end != offset && self.files.len() == 1 && self.files.min_offset() == Some(end) {
             // A file in which nothing stands yet binds nobody to its offset.

@@ -95,6 +95,8 @@ pub struct ConsumeQueue {
     max_physical: AtomicI64,
     min_byte: AtomicI64,
     next_offset: AtomicI64,
+    /// Where its first record lies, if puts have made the queue anew.
+    first_record: AtomicI64,
     dirty: AtomicBool,
     removed: AtomicBool,
     gap_told: AtomicBool,
@@ -130,6 +132,7 @@ impl ConsumeQueue {
             max_physical: AtomicI64::new(-1),
             min_byte: AtomicI64::new(0),
             next_offset: AtomicI64::new(0),
+            first_record: AtomicI64::new(0),
             dirty: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             gap_told: AtomicBool::new(false),
@@ -177,6 +180,17 @@ impl ConsumeQueue {
     /// Sets the offset of the next message. Only under the commit log's append lock.
     pub fn set_next_offset(&self, offset: i64) {
         self.next_offset.store(offset, Ordering::Relaxed);
+    }
+
+    /// Where the first record of the queue may lie. What is before it in the log belongs to a queue of
+    /// the same name that was removed.
+    pub fn first_record(&self) -> i64 {
+        self.first_record.load(Ordering::Acquire)
+    }
+
+    /// Sets where the first record of the queue may lie; before that can be read from the log.
+    pub fn set_first_record(&self, offset: i64) {
+        self.first_record.store(offset, Ordering::Release);
     }
 
     /// First usable index.
@@ -243,6 +257,11 @@ impl ConsumeQueue {
         let mut end = files.first().map_or(0, |file| file.start());
         let mut last_tags_code = None;
         let mut repair = Repair::default();
+        if let Some(before) = first.checked_sub(1).map(|before| &files[before]) {
+            let last = UnitFile::open(before.path(), before.size()).and_then(|units| units.last());
+            let last = last.map_err(|error| StoreError::io("read", before.path(), &error))?;
+            self.max_physical.store(last.map_or(-1, Unit::end), Ordering::Release);
+        }
         for file in &files[first..] {
             let is_last = files.last().is_some_and(|last| Arc::ptr_eq(last, file));
             let failed = |error| StoreError::io("read", file.path(), &error);
@@ -353,31 +372,37 @@ impl ConsumeQueue {
         Ok(repair)
     }
 
-    /// Appends the unit of the message with that queue offset.
+    /// Appends the unit of the message with that queue offset. False: the queue was removed.
     ///
     /// # Errors
     /// The disk's: no next file, or no blocks for the unit.
-    pub fn append(&self, unit: Unit, queue_offset: i64) -> io::Result<()> {
+    pub fn append(&self, unit: Unit, queue_offset: i64) -> io::Result<bool> {
         if unit.end() <= self.max_physical.load(Ordering::Relaxed) {
-            return Ok(());
+            return Ok(true);
         }
         let expected = queue_offset.saturating_mul(Unit::BYTES as i64);
         let mut tail = self.lock_tail();
-        let first_ever = tail.is_none() && self.files.is_empty();
+        // Asked under the lock: another queue may have the names of its files since.
+        if self.is_removed() {
+            return Ok(false);
+        }
+        // A full disk, or a crash, may have left a part of the blank units before the first one.
+        let is_first = self.max_physical() < 0 && self.files.len() <= 1;
+        if is_first && self.files.last().is_some_and(|file| !file.contains(expected)) {
+            *tail = None;
+            self.files.delete_last().map_err(io::Error::other)?;
+        }
         let appender = self.tail_for(&mut tail, expected)?;
-        let file_start = appender.file().start();
-        let wrote = appender.file().wrote();
-        if first_ever && queue_offset != 0 {
-            self.min_byte.store(expected, Ordering::Release);
-            let blanks =
-                Unit::BLANK.encode().repeat(((expected - file_start) as usize) / Unit::BYTES);
-            appender.append(&blanks)?;
-        } else if queue_offset != 0 {
-            let end = file_start + wrote as i64;
+        let end = appender.file().start() + appender.file().wrote() as i64;
+        if queue_offset != 0 {
             if expected < end {
-                return Ok(());
+                return Ok(true);
             }
-            if expected > end && !self.gap_told.swap(true, Ordering::Relaxed) {
+            if is_first {
+                let blanks = (expected - end) as usize / Unit::BYTES;
+                self.min_byte.store(expected, Ordering::Release);
+                appender.append(&Unit::BLANK.encode().repeat(blanks))?;
+            } else if expected > end && !self.gap_told.swap(true, Ordering::Relaxed) {
                 log::error!(
                     "queue {} of topic {}: message {queue_offset} follows unit {}; the units \
                      between are missing",
@@ -390,7 +415,7 @@ impl ConsumeQueue {
         appender.append(&unit.encode())?;
         self.max_physical.store(unit.end(), Ordering::Release);
         self.dirty.store(true, Ordering::Release);
-        Ok(())
+        Ok(true)
     }
 
     /// The appender of the last file, of a new one if that is full or missing.
@@ -552,14 +577,9 @@ impl ConsumeQueue {
         self.unit(self.max_offset() - 1).map(Unit::end)
     }
 
-    /// Marks the queue as gone: who holds it must look it up again.
-    pub fn mark_removed(&self) {
-        self.removed.store(true, Ordering::Release);
-    }
-
-    /// Marks the queue as gone and deletes its files.
+    /// Marks the queue as gone, so that who holds it looks it up again, and deletes its files.
     pub fn destroy(&self) {
-        self.mark_removed();
+        self.removed.store(true, Ordering::Release);
         *self.lock_tail() = None;
         self.files.destroy();
         if let Some(ext) = self.ext() {
@@ -709,10 +729,36 @@ mod tests {
     }
 
     #[test]
+    fn a_late_start_is_filled_again_after_a_crash() {
+        let folder = TempFolder::new("late-crash");
+        queue(&folder, 1000).append(unit(900), 900).unwrap();
+        let path = folder.path().join("0").join(format!("{:020}", 0));
+        // Power was cut: all of the blank units are lost, those of a page, those of later pages.
+        for lost in [0..20_000, 4096..8192, 12_288..20_000] {
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[lost].fill(0);
+            std::fs::write(&path, bytes).unwrap();
+            let again = queue(&folder, 1000);
+            again.load().unwrap();
+            again.recover(false, 0).unwrap();
+            again.append(unit(900), 900).unwrap();
+            again.append(unit(901), 901).unwrap();
+            assert_eq!((again.min_offset(), again.max_offset()), (900, 902));
+            assert_eq!((again.unit(900), again.unit(901)), (Some(unit(900)), Some(unit(901))));
+        }
+        // It begins later still: what another master has is all there is.
+        let later = queue(&folder, 1000);
+        later.load().unwrap();
+        later.truncate_after(0).unwrap();
+        later.append(unit(2100), 2100).unwrap();
+        assert_eq!((later.min_offset(), later.unit(2100)), (2100, Some(unit(2100))));
+    }
+
+    #[test]
     fn expired_files_go_and_the_first_offset_follows() {
         let folder = TempFolder::new("expired");
         let queue = queue(&folder, 10);
-        (0..35).for_each(|number| queue.append(unit(number), number).unwrap());
+        (0..35).for_each(|number| assert!(queue.append(unit(number), number).unwrap()));
         assert_eq!(queue.delete_expired(2250), 2);
         assert_eq!((queue.min_offset(), queue.max_offset()), (23, 35));
         assert_eq!(queue.delete_expired(1_000_000), 1, "the last file stays");
@@ -724,7 +770,7 @@ mod tests {
         let folder = TempFolder::new("time");
         let queue = queue(&folder, 4);
         assert_eq!(queue.offset_by_time(5, 0, |_| None), 0, "without files");
-        (0..10).for_each(|number| queue.append(unit(number), number).unwrap());
+        (0..10).for_each(|number| assert!(queue.append(unit(number), number).unwrap()));
         // Store times 0, 10, 20, ...
         let find = |time, min| queue.offset_by_time(time, min, |unit| Some(unit.offset / 10));
         for (time, index) in [(-5, 0), (0, 0), (4, 0), (5, 0), (6, 1), (30, 3), (35, 4), (95, 9)] {

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::mapped_file::{Appender, MappedFile};
@@ -76,6 +77,7 @@ fn unit_bytes(bytes: &[u8]) -> Option<usize> {
 pub struct ConsumeQueueExt {
     files: MappedFileQueue,
     tail: Mutex<Option<Appender>>,
+    removed: AtomicBool,
 }
 
 /// What finding the end of extension files came to.
@@ -90,13 +92,17 @@ pub struct RecoveredExt {
 impl ConsumeQueueExt {
     /// Extension files in `folder`.
     pub fn new(folder: &Path, file_size: usize) -> Self {
-        Self { files: MappedFileQueue::new(folder, file_size), tail: Mutex::new(None) }
+        Self::with(MappedFileQueue::new(folder, file_size))
     }
 
     /// Files that are only looked at; `None` without files.
     pub fn read_only(folder: &Path) -> Result<Option<Self>, StoreError> {
         let files = MappedFileQueue::read_only(&[folder.to_owned()])?;
-        Ok(files.map(|files| Self { files, tail: Mutex::new(None) }))
+        Ok(files.map(Self::with))
+    }
+
+    fn with(files: MappedFileQueue) -> Self {
+        Self { files, tail: Mutex::new(None), removed: AtomicBool::new(false) }
     }
 
     /// Where its files are.
@@ -131,13 +137,17 @@ impl ConsumeQueueExt {
         self.files.load(&[])
     }
 
-    /// Appends a unit and returns its address; `None` if it is larger than a file allows.
+    /// Appends a unit and returns its address; `None` if it is larger than a file allows, or the queue
+    /// was removed.
     pub fn append(&self, unit: &ExtUnit) -> io::Result<Option<i64>> {
         let Some(bytes) = unit.encode() else { return Ok(None) };
         if bytes.len() + END_BYTES > self.files.file_size() {
             return Ok(None);
         }
         let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.removed.load(Ordering::Acquire) {
+            return Ok(None);
+        }
         if let Some(full) = tail.as_mut().filter(|file| file.room() < bytes.len() + END_BYTES) {
             if full.room() >= 2 {
                 full.append(&(-1i16).to_be_bytes())?;
@@ -230,6 +240,7 @@ impl ConsumeQueueExt {
 
     /// Deletes all files.
     pub fn destroy(&self) {
+        self.removed.store(true, Ordering::Release);
         *self.tail.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.files.destroy();
     }

@@ -138,19 +138,39 @@ impl Dispatcher {
         Ok(code)
     }
 
-    /// A later record with an earlier offset: the master removed the queue and began it again. A
-    /// slave that kept its units would show them in the place of the new messages.
-    fn begin_anew(&self, record: &RecordView<'_>) {
-        log::info!(
-            "queue {} of topic {} begins again with message {}, as on the master",
-            record.queue_id,
-            record.topic,
-            record.queue_offset
-        );
-        let is_it = |queue: &ConsumeQueue| {
-            queue.queue_id() == record.queue_id && **queue.topic() == *record.topic
-        };
-        self.queues.remove(is_it).iter().for_each(|queue| queue.destroy());
+    /// Makes a record number `number` of a queue, by the unit that `unit_in` makes for it. Returns whether
+    /// the record belongs there.
+    ///
+    /// A queue may have been removed and begun again, with numbers from 0. What the log has of the removed
+    /// one does not belong into the new one, and neither keeps the other's units: on a slave, and after a
+    /// crash, that shows in a later record with an earlier number.
+    fn add_to(
+        &self,
+        record: &RecordView<'_>,
+        (topic, queue_id, number): (&str, i32, i64),
+        unit_in: impl Fn(&ConsumeQueue) -> io::Result<Unit>,
+    ) -> io::Result<bool> {
+        let end = record.physical_offset + i64::from(record.total_size);
+        loop {
+            let queue = match self.queues.of_thread(topic, queue_id) {
+                Ok(queue) => queue,
+                Err(error) => {
+                    log::error!("the message at {} has no queue: {error}", record.physical_offset);
+                    return Ok(false);
+                }
+            };
+            if record.physical_offset < queue.first_record() {
+                return Ok(false);
+            }
+            let is_new = end > queue.max_physical();
+            if is_new && number < queue.max_offset() && !self.queues.takes_puts() {
+                log::info!("queue {queue_id} of topic {topic} begins again with message {number}");
+                let is_it = |other: &ConsumeQueue| std::ptr::eq(other, &**queue);
+                self.queues.remove(is_it, 1);
+            } else if !is_new || queue.append(unit_in(&queue)?, number)? {
+                return Ok(true);
+            }
+        }
     }
 
     fn add_unit(
@@ -167,46 +187,26 @@ impl Dispatcher {
             );
             return Ok(None);
         }
-        let queue = match self.queues.of_thread(record.topic, record.queue_id) {
-            Ok(queue) => queue,
-            Err(error) => {
-                log::error!("the message at {} has no queue: {error}", record.physical_offset);
-                return Ok(None);
-            }
-        };
-        let size = record.total_size as i32;
-        let end = record.physical_offset + i64::from(size);
-        let begins_anew = config.is_slave()
-            && record.queue_offset < queue.max_offset()
-            && end > queue.max_physical();
-        if begins_anew {
-            self.begin_anew(record);
-            return self.add_unit(record, tags, config);
-        }
         let code = unit_tags_code(record, tags, &self.delay_levels);
-        let mut unit = Unit { offset: record.physical_offset, size, tags_code: code };
-        if let Some(ext) = queue.ext().filter(|_| unit.end() > queue.max_physical()) {
+        let (offset, size) = (record.physical_offset, record.total_size as i32);
+        let unit = Unit { offset, size, tags_code: code };
+        let place = (record.topic, record.queue_id, record.queue_offset);
+        let belongs = self.add_to(record, place, |queue| {
+            let Some(ext) = queue.ext() else { return Ok(unit) };
             let bit_map = self.filter_bits.get().and_then(|bits| bits.bit_map(record));
             let ext_unit = ExtUnit {
                 tags_code: code,
                 store_timestamp: record.store_timestamp,
                 bit_map: bit_map.unwrap_or_default(),
             };
-            unit.tags_code = ext.append(&ext_unit)?.unwrap_or(code);
-        }
-        queue.append(unit, record.queue_offset)?;
+            Ok(Unit { tags_code: ext.append(&ext_unit)?.unwrap_or(code), ..unit })
+        })?;
         for_each_multi_queue(record, config, |topic, queue_id, offset| {
-            match self.queues.find_or_create(topic, queue_id) {
-                Ok(queue) => queue.append(Unit { tags_code: code, ..unit }, offset),
-                Err(error) => {
-                    log::error!("the message at {} lacks a queue: {error}", record.physical_offset);
-                    Ok(())
-                }
-            }
+            self.add_to(record, (topic, queue_id, offset), |_| Ok(unit)).map(drop)
         })?;
         // Last: what is dispatched has all of its units.
         self.checkpoint.dispatched.store(record.store_timestamp, Ordering::Release);
-        Ok(Some(code))
+        Ok(belongs.then_some(code))
     }
 }
 

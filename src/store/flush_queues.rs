@@ -76,7 +76,8 @@ fn flush_together(
     };
     let (covered, elsewhere): (Vec<_>, Vec<_>) = dirty.iter().cloned().partition(is_here);
     let files: Vec<_> = covered.iter().flat_map(|queue| queue.take_unflushed()).collect();
-    if let Err(error) = flush_file_system(queues.folder()) {
+    let written = files.iter().try_for_each(|(file, to)| file.write_again_if_failed(*to));
+    if let Err(error) = written.and_then(|()| flush_file_system(queues.folder())) {
         files.iter().for_each(|(file, _)| file.set_flush_failed());
         covered.iter().for_each(|queue| queue.set_unflushed());
         return Err(error);

@@ -364,9 +364,7 @@ impl MappedFile {
         let to = self.readable();
         let from = self.flushed();
         if from < to {
-            if self.flush_failed.load(Ordering::Acquire) {
-                self.write_again(from, to)?;
-            }
+            self.write_again_if_failed(to)?;
             fault::flush(&self.path, Flushed::Bytes(from..to), || {
                 self.map()?.flush_range(from, to - from)
             })
@@ -414,6 +412,16 @@ impl MappedFile {
             file.write_all_at(piece, (from + number * CHUNK_BYTES) as u64)?;
         }
         Ok(())
+    }
+
+    /// After a flush that failed: [writes again](Self::write_again) what it was to force to the disk, and
+    /// what came since, up to `to`.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn write_again_if_failed(&self, to: usize) -> io::Result<()> {
+        let failed = self.flush_failed.load(Ordering::Acquire);
+        if failed { self.write_again(self.flushed(), to) } else { Ok(()) }
     }
 
     /// Notes that everything below `to` was forced to the disk by other means.

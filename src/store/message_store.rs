@@ -1,7 +1,7 @@
 //! [`MessageStore`]: the whole store behind one front. Here it is opened, started, stopped and
 //! tells its state; puts are in `put.rs`, reads in `lookup.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -46,6 +46,8 @@ const ABSURD_LOCK_MS: i64 = 10_000_000;
 const ASSUMED_MEMORY: u64 = 24 << 30;
 /// How long stopping waits for a thread.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// So many queues are removed together at least, while puts wait.
+const REMOVED_TOGETHER: usize = 64;
 /// How long starting waits before it tells how far dispatch has come.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
 
@@ -289,6 +291,9 @@ impl MessageStore {
             for queue in self.queues.snapshot() {
                 queue.set_next_offset(queue.max_offset());
             }
+            if !self.config.get().is_slave() {
+                self.queues.set_takes_puts();
+            }
         });
     }
 
@@ -391,6 +396,8 @@ impl MessageStore {
         for thread in lock(&self.threads).drain(..).rev() {
             thread.stop(STOP_LIMIT);
         }
+        // A put may have found the store serving and append only now: what is flushed next must be all.
+        self.log.close();
         self.flush.stop();
         let caught_up = self.reput.stop();
         let queues_flushed = flush_queues::flush_queues(&self.queues, &self.checkpoint, 0);
@@ -461,23 +468,25 @@ impl MessageStore {
         self.remove_queues(|queue| {
             ![SCHEDULE_TOPIC, TIMER_TOPIC].contains(&&**queue.topic())
                 && queue.last_record_end().is_some_and(|end| end < min)
+                // A message that has its number has not come to the queue yet.
+                && queue.next_offset() <= queue.max_offset()
         });
     }
 
     fn remove_queues(&self, gone: impl Fn(&ConsumeQueue) -> bool) -> usize {
-        // Under the append lock: no put may take an offset of a queue that is going.
-        let removed = self.log.with_append_lock(|| {
-            let removed = self.queues.remove(gone);
-            removed.iter().for_each(|queue| queue.mark_removed());
-            removed
-        });
-        let mut topics: Vec<&str> = removed.iter().map(|queue| &**queue.topic()).collect();
-        topics.dedup();
-        for queue in &removed {
-            log::info!("removing queue {} of topic {}", queue.queue_id(), queue.topic());
-            queue.destroy();
+        let mut topics = BTreeSet::new();
+        loop {
+            // Under the append lock: no put may take an offset of a queue that is going.
+            let remove = || self.queues.remove(&gone, REMOVED_TOGETHER);
+            let removed = self.log.with_append_lock(remove);
+            for queue in &removed {
+                log::info!("removed queue {} of topic {}", queue.queue_id(), queue.topic());
+                topics.insert(Arc::clone(queue.topic()));
+            }
+            if removed.len() < REMOVED_TOGETHER {
+                return topics.len();
+            }
         }
-        topics.len()
     }
 
     /// The next rounds of cleaning delete expired commit-log files at any hour.

@@ -206,6 +206,9 @@ impl MessageStore {
             let (status, reason) = match self.log.append(records, &target) {
                 Ok(appended) => return Ok(appended),
                 Err(AppendError::QueueRemoved) => continue,
+                Err(AppendError::Closed) => {
+                    (PutStatus::ServiceNotAvailable, "the store is shutting down".to_owned())
+                }
                 Err(AppendError::TooLarge) => (
                     PutStatus::MessageIllegal,
                     format!("{} bytes do not fit into one commit-log file", records.bytes.len()),

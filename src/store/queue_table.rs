@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::config::StoreConfig;
@@ -58,6 +58,9 @@ impl Deref for QueueOfThread {
 
 /// All consume queues. What runs for every message asks [`of_thread`](Self::of_thread), which takes
 /// no lock; all else [`find`](Self::find).
+///
+/// Invariant: of two queues with the same topic and id, the second is made when the files of the first
+/// are gone: they have the same names.
 #[derive(Debug)]
 pub struct QueueTable {
     folder: PathBuf,
@@ -67,6 +70,7 @@ pub struct QueueTable {
     topics: RwLock<QuickMap<Arc<str>, Arc<Queues>>>,
     version: Version,
     light_queues: AtomicUsize,
+    takes_puts: AtomicBool,
 }
 
 /// Why a topic cannot be a folder's name. (What the broker accepts always can; a record that came
@@ -97,6 +101,7 @@ impl QueueTable {
             topics: RwLock::default(),
             version: Version::default(),
             light_queues: AtomicUsize::new(0),
+            takes_puts: AtomicBool::new(false),
         }
     }
 
@@ -198,6 +203,9 @@ impl QueueTable {
                 if let Some(folder) = &self.ext_folder {
                     queue.set_ext(ConsumeQueueExt::new(&folder.join(&place), self.ext_file_size));
                 }
+                if self.takes_puts() {
+                    queue.set_first_record(i64::MAX);
+                }
                 let queue = Arc::new(queue);
                 queues.insert(at, (queue_id, Arc::clone(&queue)));
                 self.version.changed();
@@ -207,6 +215,17 @@ impl QueueTable {
                 Ok(queue)
             }
         }
+    }
+
+    /// From now on puts give messages their numbers. What the log still has of a queue that is removed
+    /// then has numbers of its own, and does not belong into a new one of the same name.
+    pub fn set_takes_puts(&self) {
+        self.takes_puts.store(true, Ordering::Release);
+    }
+
+    /// Whether puts give messages their numbers; not before the start is over, and not on a slave.
+    pub fn takes_puts(&self) -> bool {
+        self.takes_puts.load(Ordering::Acquire)
     }
 
     /// How many light message queues there are.
@@ -245,19 +264,25 @@ impl QueueTable {
         self.snapshot().iter().map(|queue| queue.max_physical()).max().unwrap_or(-1)
     }
 
-    /// Takes the queues that `gone` names out of the table and returns them; the caller destroys
-    /// them. A topic without queues goes too.
-    pub fn remove(&self, gone: impl Fn(&ConsumeQueue) -> bool) -> Vec<Arc<ConsumeQueue>> {
+    /// Removes the queues that `gone` names, with their files, topic by topic until they are `enough`, and
+    /// returns them. A topic without queues goes too.
+    pub fn remove(
+        &self,
+        gone: impl Fn(&ConsumeQueue) -> bool,
+        enough: usize,
+    ) -> Vec<Arc<ConsumeQueue>> {
         let mut removed = Vec::new();
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         topics.retain(|_, queues| {
-            if queues.iter().any(|(_, queue)| gone(queue)) {
+            if removed.len() < enough && queues.iter().any(|(_, queue)| gone(queue)) {
                 let gone = Arc::make_mut(queues).extract_if(.., |(_, queue)| gone(queue));
                 removed.extend(gone.map(|(_, queue)| queue));
             }
             !queues.is_empty()
         });
+        // First, so that who finds a queue removed waits here for the next one.
         self.version.changed();
+        removed.iter().for_each(|queue| queue.destroy());
         let light = removed.iter().filter(|queue| queue.topic().starts_with(LMQ_PREFIX)).count();
         self.light_queues.fetch_sub(light, Ordering::Relaxed);
         removed
@@ -317,7 +342,7 @@ mod tests {
             assert!(Arc::ptr_eq(&made, &table.find("T", id).unwrap()));
         }
         let old = ids.map(|id| table.of_thread("T", id).unwrap());
-        assert_eq!(table.remove(|queue| queue.queue_id() == 3).len(), 1);
+        assert_eq!(table.remove(|queue| queue.queue_id() == 3, 9).len(), 1);
         for (id, old) in ids.into_iter().zip(old) {
             let now = table.of_thread("T", id).unwrap();
             assert_eq!(Arc::ptr_eq(&now, &old), id != 3, "{id}");

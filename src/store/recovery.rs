@@ -164,9 +164,7 @@ impl Recovery<'_> {
 
     /// Without a commit log there is nothing that consume queues could refer to.
     fn empty(&self) -> Result<bool, StoreError> {
-        for queue in self.queues.remove(|_| true) {
-            queue.destroy();
-        }
+        self.queues.remove(|_| true, usize::MAX);
         self.log.truncate(0)
     }
 

@@ -236,6 +236,25 @@ fn one_message_in_several_queues() {
 }
 
 #[test]
+fn a_queue_that_is_named_twice_gets_the_message_once() {
+    let folder = Folder::new("multi-twice");
+    let test = TestStore::open(config(folder.path(), &[("enableMultiDispatch", "true")]));
+    let names = "INNER_MULTI_DISPATCH\u{1}Other,Topic,Other";
+    for number in 0..3_u8 {
+        let result = test.put("Topic", 3, &[number], names);
+        assert_eq!(result.queue_offset, i64::from(number));
+        let message = test.store.look_message_by_offset(result.commit_log_offset);
+        let offsets = message.unwrap().message.properties;
+        let expected = format!("{number},{number},{number}");
+        assert_eq!(offsets.get("INNER_MULTI_QUEUE_OFFSET"), Some(&*expected));
+    }
+    test.arrivals.wait_for(3 * 4);
+    for topic in ["Topic", "Other"] {
+        assert_eq!(test.bodies(topic, 3), [[0], [1], [2]]);
+    }
+}
+
+#[test]
 fn a_removed_topic_begins_anew() {
     let folder = Folder::new("removed");
     let test = TestStore::open(config(folder.path(), &[]));

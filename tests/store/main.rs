@@ -13,6 +13,7 @@ mod model;
 mod mqstore;
 mod power_cut;
 mod recovery;
+mod removed_topics;
 mod replica;
 mod replication;
 mod scripts;

@@ -173,6 +173,52 @@ fn a_restart_forgets_and_repeats_nothing() {
     assert_eq!(bodies.len(), 61);
 }
 
+/// The process dies before it has written how far the timer is, for the first time.
+#[test]
+fn a_crash_of_a_new_store_loses_nothing() {
+    let folder = Folder::new("timer-new");
+    let timed = Timed::open(folder.path(), &[], START);
+    timed.put("a", START + 1_500, "");
+    timed.put("b", START + 20_500, "");
+    timed.turn(START);
+    let crashed = folder.copy("timer-new-copy");
+    drop(timed);
+    let timed = Timed::open(crashed.path(), &[], START + 10_000);
+    assert_eq!(timed.at(START + 10_000), ["a"]);
+    assert_eq!(timed.at(START + 20_500), ["a", "b"]);
+}
+
+/// What was delivered is in a write buffer, and not in the log's file, when the process dies.
+#[test]
+fn what_a_write_buffer_holds_is_not_delivered() {
+    let folder = Folder::new("timer-buffer");
+    let keys = [
+        ("transientStorePoolEnable", "true"),
+        ("transientStorePoolSize", "2"),
+        ("commitCommitLogLeastPages", "1000000"),
+        ("commitCommitLogThoroughInterval", "1000"),
+        ("flushIntervalCommitLog", "1"),
+        ("flushCommitLogLeastPages", "0"),
+    ];
+    let timed = Timed::open(folder.path(), &keys, START);
+    timed.put("a", START + 1_000, "");
+    timed.timer.turn(START);
+    let deadline = || std::time::Instant::now() + std::time::Duration::from_millis(300);
+    let first = deadline();
+    while timed.timer.checkpoint_bytes()[..8] == [0; 8] && std::time::Instant::now() < first {
+        timed.timer.flush().unwrap();
+    }
+    timed.timer.turn(START + 1_000);
+    let second = deadline();
+    while std::time::Instant::now() < second {
+        timed.timer.flush().unwrap();
+    }
+    let crashed = folder.copy("timer-buffer-copy");
+    drop(timed);
+    let timed = Timed::open(crashed.path(), &[], START + 2_000);
+    assert_eq!(timed.at(START + 2_000), ["a"]);
+}
+
 #[test]
 fn a_crash_loses_nothing_and_delivers_nothing_early() {
     let folder = Folder::new("timer-crash");

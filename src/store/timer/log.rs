@@ -201,7 +201,13 @@ impl TimerLog {
     /// Cuts everything from `position` on.
     pub fn set_end(&self, position: i64) -> Result<(), StoreError> {
         *lock(&self.appender) = None;
-        self.files.truncate(position).map(|_| ())
+        let changed = self.files.truncate(position)?;
+        if let Some(last) = self.files.last().filter(|_| changed) {
+            // Else a power cut could bring back, behind later units, what was cut off.
+            last.flush_part(last.wrote(), last.size())
+                .map_err(|error| StoreError::io("force to the disk", last.path(), &error))?;
+        }
+        Ok(())
     }
 
     /// Forces what was appended to the disk.

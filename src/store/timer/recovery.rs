@@ -59,6 +59,18 @@ pub fn recover(
     Ok(found)
 }
 
+/// Begin of the earliest slot that has a unit of the log; `None` without units.
+pub fn first_slot(log: &TimerLog, scale: &Scale) -> Option<i64> {
+    let mut at = log.place_from(log.start());
+    let mut first = None;
+    while let Some(unit) = log.unit(at) {
+        let slot = scale.floor(unit.moment());
+        first = Some(first.map_or(slot, |first: i64| first.min(slot)));
+        at = log.place_from(at + super::log::Unit::BYTES as i64);
+    }
+    first
+}
+
 /// Builds the chains of the slots again that point beyond the end of the log.
 fn mend(log: &TimerLog, wheel: &Wheel, scale: &Scale, end: i64) -> std::io::Result<()> {
     let mut broken: HashMap<i64, Slot> = HashMap::new();

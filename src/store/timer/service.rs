@@ -184,7 +184,11 @@ impl TimerService {
     pub fn recover(&self, now: i64) -> Result<(), StoreError> {
         let mut from = self.checkpoint.position();
         from.read_ms = match from.read_ms {
-            ..=0 => self.scale.floor(now),
+            // New, or a crash came before this was written: what the log has already waits since then.
+            ..=0 => {
+                let first = recovery::first_slot(&self.log, &self.scale);
+                first.unwrap_or(now).min(self.scale.floor(now))
+            }
             time => self.scale.floor(time),
         };
         let end = self.store.log.max_offset();
@@ -251,7 +255,8 @@ impl TimerService {
                 Some(window) => window.done(self.log.end()),
                 None => work.done_before,
             },
-            commit_log_end: self.store.log.max_offset(),
+            // What a write buffer holds is not even in the file yet.
+            commit_log_end: self.store.log.files().wrote_offset(),
             changes: work.changes,
             settled: Settled { changes: work.changes, ..work.settled },
         };

@@ -69,6 +69,7 @@ fn nothing_is_sent_before_a_report() {
     slave.0.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     slave.0.write_all(&[0; 7]).unwrap();
     assert!(slave.0.read(&mut [0]).is_err());
+    slave.0.set_read_timeout(Some(LONG)).unwrap();
     slave.0.write_all(&[0]).unwrap();
     assert_eq!(slave.data().0, 0);
 }
