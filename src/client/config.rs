@@ -24,7 +24,7 @@ use super::setting::Setting;
 use super::subscription::Filter;
 use super::trace::AccessChannel;
 use super::validate::{check_group, check_range};
-use crate::common::clock::now_ms;
+use crate::common::clock::{NEVER, now_ms};
 use crate::common::sync::catch_panic;
 use crate::common::topic;
 use crate::remoting::Command;
@@ -753,9 +753,9 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// Starts now.
+    /// Starts now. A limit that nobody lives to see is cut, so that it can be added to a clock.
     pub(crate) fn after(limit: Duration) -> Self {
-        Self { began: Instant::now(), limit }
+        Self { began: Instant::now(), limit: limit.min(NEVER) }
     }
 
     /// Time left; `None` when it is over.

@@ -193,7 +193,12 @@ impl LiteInner {
 
     fn pull_from(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
         let (from, time) = (self.options.consume_from, self.options.consume_timestamp);
-        first_offset(&self.instance, self.offsets.known(queue)?, from, time, queue)
+        let first = first_offset(&self.instance, self.offsets.known(queue)?, from, time, queue)?;
+        if self.options.auto_commit {
+            // What comes from here on is the group's, also if this member goes before it has polled any.
+            self.offsets.update(queue, first, true);
+        }
+        Ok(first)
     }
 
     fn pull(&self, turn: Turn) {

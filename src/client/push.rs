@@ -356,10 +356,7 @@ impl PushInner {
     fn pull_from(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
         let stored = self.offsets.stored(queue)?;
         let (from, time) = (self.options.consume_from, self.options.consume_timestamp);
-        let first = first_offset(&self.instance, stored, from, time, queue)?;
-        // What comes from here on is the group's, also if this member goes before it has consumed any.
-        self.offsets.update(queue, first, true);
-        Ok(first)
+        first_offset(&self.instance, stored, from, time, queue)
     }
 
     // Hooks.
@@ -624,6 +621,8 @@ impl ConsumerRole for PushInner {
         }
         for queue in new {
             let next_offset = queue.start_offset.load(Ordering::Relaxed);
+            // What comes from here on is the group's, also if this member goes before it has consumed any.
+            self.offsets.update(&queue.queue, next_offset, true);
             let turn = PullTurn { queue, next_offset, after_lock: true };
             consumer.pull_later(turn, Duration::ZERO);
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rocketmq::client::{
     ConsumeFromWhere, ConsumeResult, Interceptor, LitePullConsumer, LitePullOptions, MessageQueue,
-    OrderlyResult, PushConsumer, StoreError, Target,
+    OffsetAt, OffsetStore, OrderlyResult, PushConsumer, StoreError, Target,
 };
 use rocketmq::common::message::Message;
 use rocketmq::remoting::Command;
@@ -53,10 +53,14 @@ fn queues_of(consumer: &PushConsumer, topic: &str) -> usize {
 fn fill(site: &Site, topic: &str, queues: i32, each: usize) {
     let producer = site.producer();
     for queue in producer.queues(topic).unwrap().iter().take(queues as usize) {
+        let mut end = 0;
         for i in 0..each {
             let message = Message::new(topic, format!("{i}"));
-            producer.send_to(&message, Target::Queue(queue)).unwrap();
+            end = producer.send_to(&message, Target::Queue(queue)).unwrap().queue_offset + 1;
         }
+        until("what was sent can be read", SOON, || {
+            (producer.offset_at(queue, OffsetAt::Max).unwrap() >= end).then_some(())
+        });
     }
 }
 
@@ -89,6 +93,18 @@ fn what_an_ordered_listener_is_at_while_its_queue_goes_is_not_consumed_again() {
 
 /// A store in memory, shared by members.
 type Table = Arc<Mutex<BTreeMap<MessageQueue, i64>>>;
+
+fn store(table: &Table) -> impl OffsetStore + use<> {
+    let (reads, writes) = (Arc::clone(table), Arc::clone(table));
+    let read = move |_: &str, queue: &MessageQueue| -> Result<Option<i64>, StoreError> {
+        Ok(reads.lock().unwrap().get(queue).copied())
+    };
+    let write = move |_: &str, offsets: &[(MessageQueue, i64)]| -> Result<(), StoreError> {
+        writes.lock().unwrap().extend(offsets.iter().cloned());
+        Ok(())
+    };
+    (read, write)
+}
 
 #[test]
 fn a_member_that_leaves_writes_its_offsets_before_it_unlocks() {
@@ -135,17 +151,9 @@ fn what_comes_after_a_group_was_there_is_not_missed() {
     fill(&site, "Since", 1, 5);
     let table: Table = Arc::default();
     let member = |ledger: &Ledger| {
-        let (reads, writes) = (Arc::clone(&table), Arc::clone(&table));
-        let read = move |_: &str, queue: &MessageQueue| -> Result<Option<i64>, StoreError> {
-            Ok(reads.lock().unwrap().get(queue).copied())
-        };
-        let write = move |_: &str, offsets: &[(MessageQueue, i64)]| -> Result<(), StoreError> {
-            writes.lock().unwrap().extend(offsets.iter().cloned());
-            Ok(())
-        };
         site.consumer_options("since")
             .consume_from(ConsumeFromWhere::LastOffset)
-            .offset_store((read, write))
+            .offset_store(store(&table))
             .subscribe("Since", "*")
             .start_concurrent(ledger.listener())
             .unwrap()
@@ -275,6 +283,28 @@ fn lite(site: &Site, group: &str) -> LitePullOptions {
     LitePullOptions::new(group)
         .name_servers(site.names())
         .consume_from(ConsumeFromWhere::FirstOffset)
+}
+
+#[test]
+fn what_comes_after_a_group_was_there_to_poll_is_not_missed() {
+    let site = Site::start("Polls", 1);
+    fill(&site, "Polls", 1, 5);
+    let table: Table = Arc::default();
+    let member = || {
+        let options = lite(&site, "polls").consume_from(ConsumeFromWhere::LastOffset);
+        let consumer = options.offset_store(store(&table)).start().unwrap();
+        consumer.subscribe("Polls", "*").unwrap();
+        consumer
+    };
+    let first = member();
+    let queue = until("the queue", SOON, || first.assignment().pop());
+    until("its place", SOON, || first.committed(&queue).unwrap());
+    first.shutdown();
+    fill(&site, "Polls", 1, 1);
+    let second = member();
+    until("the message", SOON, || {
+        second.poll_for(Duration::from_millis(100)).unwrap().pop().map(drop)
+    });
 }
 
 #[test]

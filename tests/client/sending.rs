@@ -188,3 +188,19 @@ fn requests_find_their_replies() {
     consumer.shutdown();
     answering.shutdown();
 }
+
+#[test]
+fn a_limit_that_nobody_lives_to_see_is_no_limit() {
+    let site = Site::start("Unlimited", 1);
+    let (producer, message) = (site.producer(), Message::new("Unlimited", "x"));
+    producer.send_within(&message, Target::InTurn, Duration::MAX).unwrap();
+    let (to, outcomes) = channel();
+    let told = move |result| drop(to.send(result));
+    producer.send_async_within(&message, Target::InTurn, Duration::MAX, told).unwrap();
+    outcomes.recv_timeout(SOON).unwrap().unwrap();
+    let (to, replies) = channel();
+    let replied = move |result| drop(to.send(result));
+    producer.request_async(&message, Duration::MAX, replied).unwrap();
+    producer.shutdown();
+    assert_eq!(replies.recv_timeout(SOON).unwrap().err(), Some(ClientError::NotRunning));
+}
