@@ -70,12 +70,17 @@ impl StoreCheckpoint {
     /// Messages stored up to then have record and unit on the disk, ms.
     pub fn min_timestamp(&self) -> i64 {
         let physical = self.physical.load(Ordering::Acquire);
-        physical.min(self.logics.load(Ordering::Acquire)).saturating_sub(self.margin_ms).max(0)
+        self.before(physical.min(self.logics.load(Ordering::Acquire)))
     }
 
     /// The same, and their index entries too.
     pub fn min_timestamp_with_index(&self) -> i64 {
-        self.min_timestamp().min(self.index.load(Ordering::Acquire))
+        // Later messages of the same millisecond may be in the next index file.
+        self.min_timestamp().min(self.before(self.index.load(Ordering::Acquire)))
+    }
+
+    fn before(&self, time: i64) -> i64 {
+        time.saturating_sub(self.margin_ms).max(0)
     }
 
     /// Whether the clock went back by more than the margin since the file was written. Its times

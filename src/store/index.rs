@@ -316,8 +316,8 @@ impl IndexService {
         }
     }
 
-    /// Loads the files. After a crash those are deleted whose newest entry may not be on the disk, and
-    /// those without one; recovery adds their entries again.
+    /// Loads the files. After a crash those are deleted for which the checkpoint does not vouch: whose
+    /// newest entry is later, and those that are not full; recovery adds their entries again.
     pub fn load(&self, clean_exit: bool) -> Result<(), StoreError> {
         let entries = match std::fs::read_dir(&self.folder) {
             Ok(entries) => entries,
@@ -344,7 +344,7 @@ impl IndexService {
                 }
             };
             let certain = self.checkpoint.index.load(Ordering::Acquire);
-            if !clean_exit && (file.end_time() > certain || file.count() <= 1) {
+            if !clean_exit && (file.end_time() > certain || !file.is_full()) {
                 std::fs::remove_file(&path)
                     .map_err(|error| StoreError::io("remove", &path, &error))?;
                 continue;
@@ -492,14 +492,23 @@ impl IndexService {
     /// The disk's.
     pub fn truncate(&self, log_end: i64) -> io::Result<()> {
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let mut cut = false;
         while let Some(last) = files.last().filter(|last| last.end_offset() >= log_end) {
+            cut = true;
             if last.truncate(log_end)? {
                 break;
             }
             std::fs::remove_file(last.path())?;
             files.pop();
         }
-        Ok(())
+        if !cut {
+            return Ok(());
+        }
+        // What is not full is built again after a crash, and so must not be vouched for any more.
+        let certain = files.iter().rev().find(|file| file.is_full());
+        let certain = certain.map_or(0, |file| file.end_time());
+        self.checkpoint.index.fetch_min(certain, Ordering::AcqRel);
+        self.checkpoint.flush()
     }
 
     /// Removes all files: the index is built again.

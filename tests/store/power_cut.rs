@@ -36,8 +36,8 @@ fn settings(numbers: &mut Numbers, more: &[(&'static str, &'static str)]) -> Vec
 
 type Setting = (&'static str, &'static str);
 
-/// Everything that is served was put there, in order, and nothing is missing that was certain.
-/// Forgets what is gone.
+/// Everything that is served was put there, in order, and nothing is missing that was certain. Where
+/// recovery heeds the index (`messageIndexSafe`), all of it is found there. Forgets what is gone.
 fn check(test: &TestStore, model: &mut Model, certain: i64) {
     let end = test.store.commit_log_max_offset();
     for ((topic, queue), sent) in model {
@@ -52,7 +52,25 @@ fn check(test: &TestStore, model: &mut Model, certain: i64) {
         // Whatever the index still has leads to messages.
         let query = test.store.query(topic, "k", 64, 0, i64::MAX);
         assert!(query.count <= 64);
+        if test.store.config().message_index_safe {
+            for number in 0..kept {
+                let place = test.store.commit_log_offset(topic, *queue, number as i64);
+                let message = test.store.look_message_by_offset(place).unwrap().message;
+                let key = key(*queue, number);
+                // No checksum covers the keys of a record that was the last one of a torn log.
+                if message.properties.get("KEYS") != Some(&*format!("k {key}")) {
+                    continue;
+                }
+                let query = test.store.query(topic, &key, 64, 0, i64::MAX);
+                assert!(query.count >= 1, "{topic} {queue}: {number} of {kept} has no key");
+            }
+        }
     }
+}
+
+/// The key of a message.
+fn key(queue: i32, number: usize) -> String {
+    format!("{queue}-{number}")
 }
 
 fn flushed(test: &TestStore) -> i64 {
@@ -66,10 +84,11 @@ fn put_some(test: &TestStore, model: &mut Model, numbers: &mut Numbers) -> usize
         let topic = format!("Topic{}", numbers.below(2));
         let queue = numbers.below(2) as i32;
         let body = vec![numbers.below(256) as u8; numbers.below(300) as usize];
-        let result = test.put(&topic, queue, &body, "KEYS\u{1}k");
+        let sent = model.entry((topic.clone(), queue)).or_default();
+        let properties = format!("KEYS\u{1}k {}", key(queue, sent.len()));
+        let result = test.put(&topic, queue, &body, &properties);
         assert_eq!(result.status, PutStatus::PutOk, "{}", result.reason);
         let end = result.commit_log_offset + i64::from(result.wrote_bytes);
-        let sent = model.entry((topic, queue)).or_default();
         assert_eq!(result.queue_offset, sent.len() as i64, "nothing lost comes back");
         sent.push(Sent { end, body });
     }
@@ -123,6 +142,12 @@ fn synchronous_flush() {
 fn extension_files() {
     let more = [("enableConsumeQueueExt", "true"), ("mappedFileSizeConsumeQueueExt", "8192")];
     (21..26).for_each(|seed| run(seed, &more));
+}
+
+#[test]
+fn index() {
+    let more = [("messageIndexSafe", "true"), ("maxIndexNum", "300")];
+    (31..37).for_each(|seed| run(seed, &more));
 }
 
 /// After a crash of the process nothing is taken for flushed that may be in memory only.
