@@ -54,6 +54,8 @@ enum Effect {
 pub enum Flushed {
     /// A part of a file.
     Bytes(Range<usize>),
+    /// A part of a file that has nothing but zeros, and promises nothing.
+    Zeros(Range<usize>),
     /// The names in a folder.
     Names,
     /// All files and names of the file system on which a folder lies.

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
-use super::fault::{self, Operation};
+use super::fault::{self, Flushed, Operation};
 use super::mapped_file::{Blocks, MappedFile, PAGE_BYTES, open_file, reserve_blocks};
 use crate::common::os;
 use crate::common::sync::lock;
@@ -94,7 +94,9 @@ impl MappedFile {
             if from >= end {
                 return Ok(());
             }
-            os::write_out(&file, from as u64, (end - from) as u64)?;
+            fault::flush(self.path(), Flushed::Zeros(from..end), || {
+                os::write_out(&file, from as u64, (end - from) as u64)
+            })?;
         }
     }
 

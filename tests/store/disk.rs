@@ -219,6 +219,7 @@ fn watcher(root: &Path, state: &Arc<Mutex<State>>) -> Arc<FlushWatcher> {
                     tree.extend(id.map(|id| (below.join(entry.file_name()), (id, None))));
                 }
             }
+            Flushed::Zeros(_) => {}
             Flushed::FileSystem => before.read(&root, Path::new(""), &mut tree),
         }
         drop(before);
@@ -235,6 +236,7 @@ fn watcher(root: &Path, state: &Arc<Mutex<State>>) -> Arc<FlushWatcher> {
                         durable[range.clone()].copy_from_slice(&bytes[range]);
                     }
                 }
+                Flushed::Zeros(_) => {}
                 Flushed::Names => state.make_durable(&below, tree),
                 Flushed::FileSystem => {
                     state.names.clear();

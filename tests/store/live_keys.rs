@@ -308,7 +308,7 @@ fn warm_files_and_the_pages_between_two_flushes() {
     let seen: Arc<Mutex<Vec<(String, usize)>>> = Arc::default();
     let noted = Arc::clone(&seen);
     let watcher = move |path: &Path, what: &Flushed| -> Box<dyn FnOnce()> {
-        if let Flushed::Bytes(range) = what {
+        if let Flushed::Bytes(range) | Flushed::Zeros(range) = what {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             noted.lock().unwrap().push((name, range.len()));
         }
