@@ -115,8 +115,6 @@ pub(crate) struct PushParts {
 struct PullTurn {
     queue: Arc<ProcessQueue>,
     next_offset: i64,
-    /// Orderly: the offset was asked for since the queue was locked.
-    after_lock: bool,
 }
 
 impl PushInner {
@@ -189,7 +187,7 @@ impl PushInner {
         full.then_some(FULL_DELAY)
     }
 
-    fn pull(self: &Arc<Self>, mut turn: PullTurn) {
+    fn pull(self: &Arc<Self>, turn: PullTurn) {
         if turn.queue.is_dropped() || self.is_closed() {
             return;
         }
@@ -198,16 +196,8 @@ impl PushInner {
             return self.pull_later(turn, delay);
         }
         let error_delay = self.options.pull_error_delay;
-        if self.is_orderly() && self.is_clustering() {
-            if !turn.queue.is_locked() {
-                return self.pull_later(turn, error_delay);
-            }
-            if !turn.after_lock {
-                match self.pull_from(&turn.queue.queue) {
-                    Ok(offset) => (turn.next_offset, turn.after_lock) = (offset, true),
-                    Err(_) => return self.pull_later(turn, error_delay),
-                }
-            }
+        if self.is_orderly() && self.is_clustering() && !turn.queue.is_locked() {
+            return self.pull_later(turn, error_delay);
         }
         let Some(subscription) = self.subscriptions.get(&turn.queue.topic) else {
             return self.pull_later(turn, error_delay);
@@ -229,10 +219,8 @@ impl PushInner {
             client: &self.options.client,
         };
         let (consumer, began) = (Arc::downgrade(self), Instant::now());
-        let (next_offset, after_lock) = (turn.next_offset, turn.after_lock);
-        // An orderly consumer may have to ask for an offset before its next pull.
-        let short = !self.is_orderly();
-        let issued = pull.call_async(&self.instance, short, move |result| {
+        let next_offset = turn.next_offset;
+        let issued = pull.call_async(&self.instance, true, move |result| {
             if let Some(consumer) = consumer.upgrade() {
                 consumer.pulled(turn, began, result);
             }
@@ -240,14 +228,14 @@ impl PushInner {
         if let Err(error) = issued {
             log::warn!("{}: pull of {:?}: {error}", self.options.group, queue.queue);
             self.instance.update_routes_soon();
-            self.pull_later(PullTurn { queue, next_offset, after_lock }, error_delay);
+            self.pull_later(PullTurn { queue, next_offset }, error_delay);
         }
     }
 
     /// The next pull of a queue, from the thread that learned the outcome of the last one, unless it
     /// may have to wait.
     fn pull_on(self: &Arc<Self>, turn: PullTurn) {
-        if self.is_orderly() || Pull::is_ready(&self.instance, &self.options.client, &turn.queue) {
+        if Pull::is_ready(&self.instance, &self.options.client, &turn.queue) {
             self.pull(turn);
         } else {
             self.pull_later(turn, Duration::ZERO);
@@ -487,7 +475,8 @@ impl PushInner {
         }
     }
 
-    /// Gives up, for now, those of a topic's queues that are in the table, with all that they hold.
+    /// Gives up those of a topic's queues that are in the table, with all that they hold. The next round
+    /// of rebalancing takes anew what it finds gone from the table.
     fn drop_cached(
         &self,
         topic: &str,
@@ -623,7 +612,7 @@ impl ConsumerRole for PushInner {
             let next_offset = queue.start_offset.load(Ordering::Relaxed);
             // What comes from here on is the group's, also if this member goes before it has consumed any.
             self.offsets.update(&queue.queue, next_offset, true);
-            let turn = PullTurn { queue, next_offset, after_lock: true };
+            let turn = PullTurn { queue, next_offset };
             consumer.pull_later(turn, Duration::ZERO);
         }
         let unfinished = self.queues.all().iter().any(|queue| queue.is_dropped());

@@ -142,11 +142,13 @@ impl Dispatcher {
     /// the record belongs there.
     ///
     /// A queue may have been removed and begun again, with numbers from 0. What the log has of the removed
-    /// one does not belong into the new one, and neither keeps the other's units: on a slave, and after a
-    /// crash, that shows in a later record with an earlier number.
+    /// one does not belong into the new one, and neither keeps the other's units. On a slave that shows in a
+    /// later record with an earlier number; a master that recovers its own log waits for number 0, and
+    /// gives up no queue because of a number that was given twice.
     fn add_to(
         &self,
         record: &RecordView<'_>,
+        config: &StoreConfig,
         (topic, queue_id, number): (&str, i32, i64),
         unit_in: impl Fn(&ConsumeQueue) -> io::Result<Unit>,
     ) -> io::Result<bool> {
@@ -163,7 +165,8 @@ impl Dispatcher {
                 return Ok(false);
             }
             let is_new = end > queue.max_physical();
-            if is_new && number < queue.max_offset() && !self.queues.takes_puts() {
+            let may_begin_anew = config.is_slave() || (number == 0 && !self.queues.takes_puts());
+            if is_new && number < queue.max_offset() && may_begin_anew {
                 log::info!("queue {queue_id} of topic {topic} begins again with message {number}");
                 let is_it = |other: &ConsumeQueue| std::ptr::eq(other, &**queue);
                 self.queues.remove(is_it, 1);
@@ -191,7 +194,7 @@ impl Dispatcher {
         let (offset, size) = (record.physical_offset, record.total_size as i32);
         let unit = Unit { offset, size, tags_code: code };
         let place = (record.topic, record.queue_id, record.queue_offset);
-        let belongs = self.add_to(record, place, |queue| {
+        let belongs = self.add_to(record, config, place, |queue| {
             let Some(ext) = queue.ext() else { return Ok(unit) };
             let bit_map = self.filter_bits.get().and_then(|bits| bits.bit_map(record));
             let ext_unit = ExtUnit {
@@ -202,7 +205,7 @@ impl Dispatcher {
             Ok(Unit { tags_code: ext.append(&ext_unit)?.unwrap_or(code), ..unit })
         })?;
         for_each_multi_queue(record, config, |topic, queue_id, offset| {
-            self.add_to(record, (topic, queue_id, offset), |_| Ok(unit)).map(drop)
+            self.add_to(record, config, (topic, queue_id, offset), |_| Ok(unit)).map(drop)
         })?;
         // Last: what is dispatched has all of its units.
         self.checkpoint.dispatched.store(record.store_timestamp, Ordering::Release);

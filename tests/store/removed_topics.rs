@@ -83,6 +83,35 @@ fn a_crash_keeps_the_lives_apart() {
     assert_eq!(test.put("Topic", 0, b"next", "").queue_offset, 3);
 }
 
+/// The log has a number twice: that is no second life.
+#[test]
+fn a_crash_gives_up_no_queue_for_a_number_that_was_given_twice() {
+    let folder = Folder::new("twice");
+    let keys = [("enableMultiDispatch", "true")];
+    let test = TestStore::open(config(folder.path(), &keys));
+    let bodies = put_bodies(&test, 0, 5);
+    test.arrivals.wait_for(10);
+    let log = test.store.commit_log();
+    let third = test.store.commit_log_offset("Topic", 0, 3);
+    let mut again = log.record_at(third).unwrap().to_vec();
+    let end = log.max_offset();
+    again[28..36].copy_from_slice(&end.to_be_bytes());
+    log.append_raw(end, &again).unwrap();
+    let crashed = folder.copy("twice-copy");
+    drop(test);
+    for lost in [false, true] {
+        if lost {
+            std::fs::remove_dir_all(crashed.path().join("consumequeue")).unwrap();
+        }
+        let copy = crashed.copy("twice-open");
+        let test = TestStore::open(config(copy.path(), &keys));
+        for topic in ["Topic", "Other"] {
+            assert_eq!(test.bodies(topic, 0), bodies, "{topic}, queues lost: {lost}");
+        }
+        assert_eq!(test.put("Topic", 0, b"next", "").queue_offset, 5);
+    }
+}
+
 /// Removes the topic again and again while it is written to.
 #[test]
 fn a_topic_is_removed_under_load() {
