@@ -1,7 +1,7 @@
 //! What std lacks of the operating system (Linux). One of the two places with `unsafe`.
 //!
 //! Files: [`allocate`], [`disk_space`], [`lock_bytes`]. The machine: [`host_name`],
-//! [`local_address`], [`physical_memory`]. The process: [`cpu_time`], [`anonymous_memory`],
+//! [`local_address`], [`physical_memory`], [`available_memory`]. The process: [`cpu_time`], [`anonymous_memory`],
 //! [`limit_allocator_arenas`], [`raise_open_files_limit`]. The calendar: [`LocalTime`].
 //!
 //! Not here: locking, advising and populating mapped memory, which memmap2 does without `unsafe`
@@ -214,6 +214,25 @@ pub fn physical_memory() -> Option<u64> {
     u64::try_from(pages).ok()?.checked_mul(u64::try_from(size).ok()?)
 }
 
+/// Bytes of memory that can be had without taking any that is in use: the machine's, as the kernel
+/// estimates it, or what is left of a container's limit, if that is less.
+pub fn available_memory() -> Option<u64> {
+    let machine = kilobytes("/proc/meminfo", "MemAvailable:")?;
+    let limit = |name: &str| {
+        let text = std::fs::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    let container = limit("max").zip(limit("current"));
+    Some(container.map_or(machine, |(most, used)| machine.min(most.saturating_sub(used))))
+}
+
+/// A line's value in one of the kernel's tables of kilobytes, in bytes.
+fn kilobytes(table: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(table).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// Whether `file` has only zeros from `from` on. Holes and blocks that were never written are skipped.
 ///
 /// # Errors
@@ -288,9 +307,7 @@ pub fn cpu_time() -> Duration {
 
 /// Bytes of memory that this process holds for itself, mapped files not counted.
 pub fn anonymous_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    kilobytes("/proc/self/status", "RssAnon:")
 }
 
 /// Limits the heaps among which glibc spreads threads. Its default, eight for each processor, keeps
@@ -491,7 +508,9 @@ mod tests {
     #[test]
     fn the_machine_and_the_process_answer() {
         assert!(host_name().is_some_and(|name| !name.is_empty()));
-        assert!(physical_memory().is_some_and(|bytes| bytes > 1 << 20));
+        let memory = physical_memory().unwrap();
+        assert!(memory > 1 << 20);
+        assert!(available_memory().is_some_and(|bytes| bytes <= memory));
         assert!(anonymous_memory().is_some_and(|bytes| bytes > 1 << 10));
         assert!(interface_addresses().iter().any(|(_, address)| address.is_loopback()));
         let before = cpu_time();

@@ -2,6 +2,7 @@
 //! written, and readies blocks and pages ahead of the write position. So an append waits neither for
 //! a file nor for page faults, and a full disk is an error and not a signal. Where flushes are waited
 //! for, zeros are on the disk ahead instead (`write_ahead.rs`), and a flush writes data and nothing else.
+//! While nothing is appended, the thread goes further ahead (`pauses.rs`).
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,7 @@ use super::config::StoreConfig;
 use super::disk;
 use super::mapped_file::{MappedFile, PAGE_BYTES, TransientStorePool, flush_folder, make_folder};
 use super::mapped_file_queue::file_name;
+use super::pauses::{PAUSE, Pauses};
 use crate::common::config::Live;
 use crate::common::service_thread::{ServiceThread, Signal};
 
@@ -21,7 +23,7 @@ const WAIT_FOR_FILE: Duration = Duration::from_millis(5000);
 pub const POPULATE_BYTES: usize = 8 * 1024 * 1024;
 /// Blocks of a commit-log file are reserved in steps of that many bytes, ahead of the write
 /// position: few calls and few extents, and a store that has little in it takes little of the disk.
-const RESERVE_BYTES: usize = 64 * 1024 * 1024;
+pub(super) const RESERVE_BYTES: usize = 64 * 1024 * 1024;
 /// A folder whose disk is fuller gets no new files while another has room.
 const FULL_DISK_RATIO: f64 = 0.85;
 
@@ -95,11 +97,17 @@ impl AllocateMappedFileService {
         let service = Arc::clone(self);
         let thread =
             ServiceThread::spawn("AllocMappedFile", Arc::clone(&self.signal), move |signal| {
+                let mut pauses = Pauses::default();
                 loop {
-                    while service.work() {}
-                    if !signal.wait_for_wakeup() {
+                    while service.work(&mut pauses) {}
+                    let goes_on = match pauses.is_wanted() {
+                        true => signal.wait(PAUSE),
+                        false => signal.wait_for_wakeup(),
+                    };
+                    if !goes_on {
                         break;
                     }
+                    service.use_pause(&mut pauses);
                 }
             })?;
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
@@ -190,8 +198,18 @@ impl AllocateMappedFileService {
         from.saturating_add(POPULATE_BYTES)
     }
 
+    /// Goes on readying pages while there is nothing else to do.
+    fn use_pause(&self, pauses: &mut Pauses) {
+        let config = self.config.get();
+        let spare = self.lock().ready.clone();
+        pauses.ready(&config, spare.as_deref(), || {
+            let state = self.lock();
+            state.stopped || state.order.is_some() || state.populate.is_some()
+        });
+    }
+
     /// Does the most urgent piece of work; false if there is none.
-    fn work(&self) -> bool {
+    fn work(&self, pauses: &mut Pauses) -> bool {
         let unlock = self.lock().unlock.take();
         if let Some(file) = unlock {
             file.unlock_from_memory();
@@ -209,6 +227,7 @@ impl AllocateMappedFileService {
         if let Some((file, from)) = populate.as_ref()
             && !file.has_write_buffer()
         {
+            pauses.appends_to(file);
             // An error will come again, to the append that needs the blocks.
             let to = from.saturating_add(POPULATE_BYTES);
             if file.assure_blocks(to.next_multiple_of(RESERVE_BYTES)).is_ok() {

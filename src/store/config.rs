@@ -258,6 +258,8 @@ crate::config! {
         /// shortly before they are appended to: a flush takes half the time then, and all bytes are
         /// written twice. A file system that never writes a block in place (btrfs, ZFS) gains nothing.
         pub write_commit_log_ahead: bool = "writeCommitLogAhead", true;
+        /// Ready up to so many bytes of the commit log ahead while nothing is appended; 0: none.
+        pub ready_ahead_max_bytes: i64 = "readyAheadMaxBytes", 1_073_741_824i64;
         /// Delete the oldest commit-log files beyond so many bytes; 0: no such limit.
         pub max_store_bytes: i64 = "maxStoreBytes", 0i64;
         /// Delete the oldest commit-log files while the disk has fewer free bytes; 0: no such

@@ -23,7 +23,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use memmap2::{Advice, MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 
 use super::fault::{self, Flushed, Operation};
 use crate::common::os;
@@ -31,10 +31,9 @@ use crate::common::sync::lock;
 
 /// Unit of flushing decisions; hard-coded in RocketMQ, whatever the machine's page size is.
 pub const PAGE_BYTES: usize = 4096;
-/// Pages made ready by one system call.
-const POPULATE_STEP_BYTES: usize = 128 * PAGE_BYTES;
-/// A large page of most machines. Where they are larger, files have none.
-const LARGE_PAGE_BYTES: usize = 512 * PAGE_BYTES;
+/// A flush of so much takes it out of the map first. Where flushes are waited for they are smaller, and
+/// nobody changes pages through the map.
+const UNMAP_BYTES: usize = 1024 * 1024;
 /// Bytes written, or reserved for what a write buffer has, by one system call at most.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
@@ -243,7 +242,7 @@ impl MappedFile {
 
     /// The map, made now if need be.
     #[inline]
-    fn map(&self) -> io::Result<&MmapRaw> {
+    pub(super) fn map(&self) -> io::Result<&MmapRaw> {
         match self.map.get() {
             Some(map) => Ok(map),
             None => self.map_now(),
@@ -305,31 +304,6 @@ impl MappedFile {
         Some(Appender { file: Arc::clone(self), buffer, descriptor: None })
     }
 
-    /// Makes the pages of a part writable without a fault later. Only advice: kernels before 5.14
-    /// do not know it, and the append then takes the faults itself.
-    ///
-    /// A fault reads what the disk's read-ahead (`read_ahead_kb`) asks for, and while that is made
-    /// ready, up to tens of milliseconds, threads that were woken on this processor wait. So each
-    /// takes one large page, where the kernel has such for files (a third of the work), or as much in
-    /// small ones; and the pages are mapped piece by piece.
-    pub fn populate(&self, from: usize, to: usize) {
-        let to = to.min(self.size);
-        let Ok(map) = self.map() else { return };
-        // The advice for a large page is for all of it.
-        let first = from.min(to) / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
-        let length = (to - first).next_multiple_of(LARGE_PAGE_BYTES).min(self.size - first);
-        for advice in [Advice::HugePage, Advice::Random] {
-            let _ = map.advise_range(advice, first, length);
-        }
-        let from = from.min(to) / PAGE_BYTES * PAGE_BYTES;
-        for from in (from..to).step_by(POPULATE_STEP_BYTES) {
-            let length = (to - from).min(POPULATE_STEP_BYTES);
-            let _ = map.advise_range(Advice::PopulateWrite, from, length);
-        }
-        // Who reads what is no longer in memory goes on from there.
-        let _ = map.advise_range(Advice::Normal, first, length);
-    }
-
     /// Tells the system to read pages one by one and none ahead. For a file that grows slowly: a fault
     /// at its end would otherwise fill up to megabytes of page cache with zeros.
     pub fn read_nothing_ahead(&self) {
@@ -366,6 +340,7 @@ impl MappedFile {
         if from < to {
             self.write_again_if_failed(to)?;
             fault::flush(&self.path, Flushed::Bytes(from..to), || {
+                self.unmap_pages(from, to)?;
                 self.map()?.flush_range(from, to - from)
             })
             .inspect_err(|_| self.set_flush_failed())?;
@@ -373,6 +348,28 @@ impl MappedFile {
             self.flushed.fetch_max(to, Ordering::AcqRel);
         }
         Ok(to)
+    }
+
+    /// Takes the full pages of a part out of the map, until somebody reads there again. They stay in the
+    /// page cache as they are.
+    ///
+    /// Before the kernel writes a page it takes the right to change it from who has it mapped, and
+    /// interrupts all processors that this process runs on for each one. Taken out together they cost
+    /// one interrupt, and what is read again is mapped by 16 at once.
+    fn unmap_pages(&self, from: usize, to: usize) -> io::Result<()> {
+        let from = from / PAGE_BYTES * PAGE_BYTES;
+        let length = (to / PAGE_BYTES * PAGE_BYTES).saturating_sub(from);
+        if length >= UNMAP_BYTES {
+            let map = self.map()?;
+            // SAFETY: the map is shared with the file, and what is taken out of it is read from there
+            // again: no byte changes.
+            let advice =
+                unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, from, length) };
+            if let Err(error) = advice {
+                log::trace!("{} stays mapped: {error}", self.path.display());
+            }
+        }
+        Ok(())
     }
 
     /// Notes that a flush of the file failed.
@@ -915,6 +912,38 @@ mod tests {
         assert!(file.is_full());
         drop(appender);
         assert!(file.appender().is_some());
+    }
+
+    /// A flush of much data, while it is read and more is appended.
+    #[test]
+    fn what_is_flushed_is_still_read() {
+        const SIZE: usize = 8 * UNMAP_BYTES;
+        let folder = TempFolder::new("unmapped");
+        let file = file(&folder, SIZE);
+        let mut appender = file.appender().unwrap();
+        let byte = |at: usize| (at / 1000 % 251) as u8;
+        let expected: Vec<u8> = (0..SIZE).map(byte).collect();
+        std::thread::scope(|scope| {
+            for from in [0, UNMAP_BYTES / 3] {
+                let (file, expected) = (&file, &expected);
+                scope.spawn(move || {
+                    while file.readable() < SIZE {
+                        let to = file.readable();
+                        let found = file.bytes(from.min(to), to.saturating_sub(from));
+                        assert!(found == Some(&expected[from.min(to)..to]));
+                    }
+                });
+            }
+            for (number, piece) in expected.chunks(10_007).enumerate() {
+                appender.append(piece).unwrap();
+                if number % 150 == 0 {
+                    file.flush().unwrap();
+                }
+            }
+        });
+        file.flush().unwrap();
+        assert!(file.bytes(0, SIZE) == Some(&expected[..]));
+        assert!(std::fs::read(file.path()).unwrap() == expected);
     }
 
     #[test]
