@@ -2,7 +2,7 @@
 //! written, and readies blocks and pages ahead of the write position. So an append waits neither for
 //! a file nor for page faults, and a full disk is an error and not a signal. Where flushes are waited
 //! for, zeros are on the disk ahead instead (`write_ahead.rs`), and a flush writes data and nothing else.
-//! While nothing is appended, the thread goes further ahead (`pauses.rs`).
+//! While nothing is appended, another thread goes further ahead (`pauses.rs`).
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use super::config::StoreConfig;
 use super::disk;
 use super::mapped_file::{MappedFile, PAGE_BYTES, TransientStorePool, flush_folder, make_folder};
 use super::mapped_file_queue::file_name;
-use super::pauses::{PAUSE, Pauses};
+use super::pauses::Pauses;
 use crate::common::config::Live;
 use crate::common::service_thread::{ServiceThread, Signal};
 
@@ -51,6 +51,8 @@ struct State {
     error: Option<String>,
     /// Pages to ready.
     populate: Option<(Arc<MappedFile>, usize)>,
+    /// File that is appended to.
+    appended: Option<Arc<MappedFile>>,
     /// Warmed file that was rolled away from.
     unlock: Option<Arc<MappedFile>>,
     /// Whether the last file could not be made; told once, not at every put.
@@ -68,6 +70,7 @@ pub struct AllocateMappedFileService {
     done: Condvar,
     signal: Arc<Signal>,
     thread: Mutex<Option<ServiceThread>>,
+    pauses: Arc<Pauses>,
 }
 
 impl AllocateMappedFileService {
@@ -77,7 +80,9 @@ impl AllocateMappedFileService {
         file_size: usize,
         pool: Option<TransientStorePool>,
     ) -> Self {
+        let pauses = Arc::new(Pauses::new(Arc::clone(&config)));
         Self {
+            pauses,
             config,
             file_size,
             pool,
@@ -92,30 +97,26 @@ impl AllocateMappedFileService {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the thread.
+    /// Starts the threads.
     pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
+        self.pauses.start()?;
         let service = Arc::clone(self);
         let thread =
             ServiceThread::spawn("AllocMappedFile", Arc::clone(&self.signal), move |signal| {
-                let mut pauses = Pauses::default();
                 loop {
-                    while service.work(&mut pauses) {}
-                    let goes_on = match pauses.is_wanted() {
-                        true => signal.wait(PAUSE),
-                        false => signal.wait_for_wakeup(),
-                    };
-                    if !goes_on {
+                    while service.work() {}
+                    if !signal.wait_for_wakeup() {
                         break;
                     }
-                    service.use_pause(&mut pauses);
                 }
             })?;
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(())
     }
 
-    /// Stops the thread and removes the spare file, so that a clean stop leaves none behind.
+    /// Stops the threads and removes the spare file, so that a clean stop leaves none behind.
     pub fn stop(&self, limit: Duration) {
+        self.pauses.stop(limit);
         self.lock().stopped = true;
         self.done.notify_all();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -193,23 +194,26 @@ impl AllocateMappedFileService {
 
     /// Readies the pages of `file` from `from` on; returns up to where they will be ready.
     pub fn populate_ahead(&self, file: &Arc<MappedFile>, from: usize) -> usize {
-        self.lock().populate = Some((Arc::clone(file), from));
+        let mut state = self.lock();
+        state.populate = Some((Arc::clone(file), from));
+        state.appended = Some(Arc::clone(file));
+        drop(state);
         self.signal.wakeup();
         from.saturating_add(POPULATE_BYTES)
     }
 
-    /// Goes on readying pages while there is nothing else to do.
-    fn use_pause(&self, pauses: &mut Pauses) {
-        let config = self.config.get();
-        let spare = self.lock().ready.clone();
-        pauses.ready(&config, spare.as_deref(), || {
-            let state = self.lock();
-            state.stopped || state.order.is_some() || state.populate.is_some()
-        });
+    /// Tells that `file` is appended to, though no page needs to be ready now.
+    pub fn appends_to(&self, file: &Arc<MappedFile>) {
+        self.lock().appended = Some(Arc::clone(file));
+        self.signal.wakeup();
     }
 
     /// Does the most urgent piece of work; false if there is none.
-    fn work(&self, pauses: &mut Pauses) -> bool {
+    fn work(&self) -> bool {
+        let appended = self.lock().appended.take();
+        if let Some(file) = appended {
+            self.pauses.appends_to(&file);
+        }
         let unlock = self.lock().unlock.take();
         if let Some(file) = unlock {
             file.unlock_from_memory();
@@ -227,7 +231,6 @@ impl AllocateMappedFileService {
         if let Some((file, from)) = populate.as_ref()
             && !file.has_write_buffer()
         {
-            pauses.appends_to(file);
             // An error will come again, to the append that needs the blocks.
             let to = from.saturating_add(POPULATE_BYTES);
             if file.assure_blocks(to.next_multiple_of(RESERVE_BYTES)).is_ok() {
@@ -271,6 +274,7 @@ impl AllocateMappedFileService {
         match result {
             None => {}
             Some(Ok(file)) => {
+                self.pauses.comes_next(&file);
                 state.ready = Some(file);
                 if std::mem::take(&mut state.failing) {
                     log::info!("commit-log files can be made again");

@@ -436,8 +436,13 @@ impl CommitLog {
                 (false, true) => appender.append_block(now),
                 (false, false) => appender.append(now),
             };
-            let end_at = at.map_err(failed)? + now.len();
+            let at = at.map_err(failed)?;
+            let end_at = at + now.len();
             if in_blocks {
+                // A block needs no page that is ready, but is quicker where there is one.
+                if at / POPULATE_BYTES != end_at / POPULATE_BYTES {
+                    self.allocator.appends_to(appender.file());
+                }
                 appending.populated = populated.max(end_at);
             } else if end_at + POPULATE_BYTES / 2 > populated {
                 appending.populated =

@@ -13,6 +13,7 @@
 //! | thread | duty | file |
 //! |---|---|---|
 //! | `AllocMappedFile` | next commit-log file; ahead of the writer, ready pages or (SYNC_FLUSH) written zeros | [`allocate`], `write_ahead` |
+//! | `ReadyAhead` | the same far ahead while nothing is appended | `pauses` |
 //! | `ReputMessage` | dispatch | [`dispatch`] |
 //! | `FlushRealTime` | flush by the clock (ASYNC_FLUSH) | [`flush`] |
 //! | `CommitRealTime` | write buffers to the files (transient store pool) | [`flush`] |
