@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::checkpoint::StoreCheckpoint;
@@ -43,7 +43,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const TRIES_BEFORE_REFUSING: u32 = 30;
 /// Largest offset that a message can have in its queue. A damaged record may claim any: no CRC covers
 /// this field.
-const MAX_QUEUE_OFFSET: i64 = i64::MAX / (2 * Unit::BYTES as i64);
+pub(super) const MAX_QUEUE_OFFSET: i64 = i64::MAX / (2 * Unit::BYTES as i64);
 /// How long stopping waits for dispatch to catch up and end.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// Queues of a message that goes into several, separated by commas.
@@ -120,8 +120,7 @@ impl Dispatcher {
         record: &RecordView<'_>,
         config: &StoreConfig,
     ) -> io::Result<Option<i64>> {
-        let kind = record.sys_flag & sys_flag::TRANSACTION_MASK;
-        let visible = matches!(kind, sys_flag::TRANSACTION_NOT | sys_flag::TRANSACTION_COMMIT);
+        let visible = is_counted(record.sys_flag);
         let (mut tags, mut unique, mut words) = (None, None, None);
         for segment in properties::segments(record.properties) {
             match segment.pair {
@@ -132,7 +131,9 @@ impl Dispatcher {
             }
         }
         let code = if visible { self.add_unit(record, tags, config)? } else { None };
-        if kind != sys_flag::TRANSACTION_ROLLBACK && config.message_index_enable {
+        let rolls_back =
+            record.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK;
+        if !rolls_back && config.message_index_enable {
             self.index.add(record, unique, words)?;
         }
         Ok(code)
@@ -213,8 +214,16 @@ impl Dispatcher {
     }
 }
 
+/// Whether a record takes an offset in its queue: half messages and rollbacks do not.
+pub fn is_counted(flags: i32) -> bool {
+    matches!(
+        flags & sys_flag::TRANSACTION_MASK,
+        sys_flag::TRANSACTION_NOT | sys_flag::TRANSACTION_COMMIT
+    )
+}
+
 /// Visits the further queues of a message that goes into several: topic, queue id, offset.
-fn for_each_multi_queue(
+pub(super) fn for_each_multi_queue(
     record: &RecordView<'_>,
     config: &StoreConfig,
     mut visit: impl FnMut(&str, i32, i64) -> io::Result<()>,
@@ -246,12 +255,21 @@ fn for_each_multi_queue(
 
 /// What a round of dispatching came to.
 enum Round {
-    /// So many records were dispatched, or passed over.
+    /// So many records were dispatched.
     Moved(u32),
     /// There is nothing to dispatch.
     Idle,
     /// The record cannot be dispatched at the moment.
     Stuck,
+}
+
+/// What stands at a place of the log.
+enum Place<'a> {
+    Record(RecordView<'a>),
+    /// Nothing that is dispatched; it goes on there.
+    Next(i64),
+    /// What has not come yet.
+    End,
 }
 
 /// The dispatch thread's shared half.
@@ -268,9 +286,6 @@ pub struct ReputMessageService {
     stats: Arc<StoreStats>,
     sync: bool,
     position: AtomicI64,
-    /// Whether the thread has found nothing it can do since it was woken last.
-    idle: Mutex<bool>,
-    became_idle: Condvar,
     signal: Arc<Signal>,
     thread: Mutex<Option<ServiceThread>>,
 }
@@ -295,8 +310,6 @@ impl ReputMessageService {
             stats,
             sync,
             position: AtomicI64::new(0),
-            idle: Mutex::new(false),
-            became_idle: Condvar::new(),
             signal: Arc::default(),
             thread: Mutex::default(),
         }
@@ -317,18 +330,11 @@ impl ReputMessageService {
         (self.log.max_offset() - self.position()).max(0)
     }
 
-    /// Waits until there is nothing to dispatch, or nothing that can be dispatched at the moment;
-    /// at most `limit`. Returns whether that is so. Only before anything is appended.
-    pub fn wait_until_idle(&self, limit: Duration) -> bool {
-        let wait = self.became_idle.wait_timeout_while(lock(&self.idle), limit, |idle| !*idle);
-        *wait.unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    fn set_idle(&self) {
-        let mut idle = lock(&self.idle);
-        if !*idle {
-            *idle = true;
-            self.became_idle.notify_all();
+    /// Dispatches on the caller's thread until there is nothing left, or a record that cannot be
+    /// dispatched at the moment; `told` is called now and then. Only before the thread is started.
+    pub fn catch_up(&self, mut told: impl FnMut()) {
+        while let Round::Moved(_) = self.round() {
+            told();
         }
     }
 
@@ -379,7 +385,6 @@ impl ReputMessageService {
                 }
                 Round::Idle if signal.stopped() => return,
                 Round::Idle => {
-                    self.set_idle();
                     let before = std::mem::replace(&mut idle_at, Instant::now());
                     if STREAM_INTERVAL * std::mem::take(&mut records) <= idle_at - before {
                         signal.wait_for_wakeup();
@@ -388,7 +393,6 @@ impl ReputMessageService {
                     }
                 }
                 Round::Stuck => {
-                    self.set_idle();
                     failures += 1;
                     if failures == TRIES_BEFORE_REFUSING {
                         self.flags.set(Flag::WriteLogicsQueueError, true);
@@ -432,15 +436,8 @@ impl ReputMessageService {
             if rest.is_empty() {
                 break;
             }
-            match read_entry(rest, false) {
-                LogEntry::Record(record) if record.physical_offset != position => {
-                    let claimed = record.physical_offset;
-                    let next = position + i64::from(record.total_size);
-                    log::error!("the record at {position} says it is at {claimed}; passed over");
-                    position = next;
-                    records += 1;
-                }
-                LogEntry::Record(record) => match self.dispatch(&record, &config) {
+            match self.place(&config, rest, position) {
+                Place::Record(record) => match self.dispatch(&record, &config) {
                     Ok(tags_code) => {
                         position += i64::from(record.total_size);
                         records += 1;
@@ -468,18 +465,10 @@ impl ReputMessageService {
                         break;
                     }
                 },
-                LogEntry::EndOfFile => {
-                    position = self.log.roll_next_file(position);
+                Place::Next(next) => position = next,
+                Place::End => {
+                    end = Some(Round::Idle);
                     break;
-                }
-                LogEntry::Bad(error) => {
-                    match after_bad(&config, &self.log, &error, position, rest.len()) {
-                        Some(next) => position = next,
-                        None => {
-                            end = Some(Round::Idle);
-                            break;
-                        }
-                    }
                 }
             }
             self.position.store(position, Ordering::Release);
@@ -487,6 +476,42 @@ impl ReputMessageService {
         self.position.store(position, Ordering::Release);
         self.tell(&mut arrivals, &config);
         end.unwrap_or(Round::Moved(records))
+    }
+
+    /// What stands at `position`, where `rest` begins.
+    fn place<'a>(&self, config: &StoreConfig, rest: &'a [u8], position: i64) -> Place<'a> {
+        match read_entry(rest, false) {
+            LogEntry::Record(record) if record.physical_offset != position => {
+                let claimed = record.physical_offset;
+                log::error!("the record at {position} says it is at {claimed}; passed over");
+                Place::Next(position + i64::from(record.total_size))
+            }
+            LogEntry::Record(record) => Place::Record(record),
+            LogEntry::EndOfFile => Place::Next(self.log.roll_next_file(position)),
+            LogEntry::Bad(error) => {
+                let next = after_bad(config, &self.log, &error, position, rest.len());
+                next.map_or(Place::End, Place::Next)
+            }
+        }
+    }
+
+    /// Visits the records that are not dispatched yet, in the order in which they will be.
+    pub fn visit_left(&self, config: &StoreConfig, mut visit: impl FnMut(&RecordView<'_>)) {
+        let mut position = self.position();
+        while let Some(bytes) = self.log.slice_from(position) {
+            let start = position;
+            let end = start + bytes.len() as i64;
+            while position < end {
+                match self.place(config, &bytes[(position - start) as usize..], position) {
+                    Place::Record(record) => {
+                        visit(&record);
+                        position += i64::from(record.total_size);
+                    }
+                    Place::Next(next) => position = next,
+                    Place::End => return,
+                }
+            }
+        }
     }
 
     /// Makes a record visible in its queues. Returns its tags code if anybody is to be told.

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::allocate::AllocateMappedFileService;
 use super::checkpoint::StoreCheckpoint;
@@ -22,6 +22,7 @@ use super::flush_queues;
 use super::index::IndexService;
 use super::lock_watch;
 use super::mapped_file::{TransientStorePool, flush_file_system, flush_folder, make_folder};
+use super::numbering;
 use super::pending::PutTicket;
 use super::queue_table::QueueTable;
 use super::recovery::Recovery;
@@ -48,7 +49,7 @@ const ASSUMED_MEMORY: u64 = 24 << 30;
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// So many queues are removed together at least, while puts wait.
 const REMOVED_TOGETHER: usize = 64;
-/// How long starting waits before it tells how far dispatch has come.
+/// How often starting tells how far dispatch has come.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
 
 /// Why the store does not open, start or write.
@@ -86,7 +87,8 @@ pub struct Arrival<'a> {
     pub record: &'a [u8],
 }
 
-/// Told of every dispatched message, by the reput thread. Must not block.
+/// Told of every dispatched message, by the reput thread and before that by who starts the store. Must
+/// not block.
 pub trait ArrivalListener: Send + Sync {
     /// A message is visible now.
     fn arrived(&self, arrival: &Arrival<'_>);
@@ -264,11 +266,11 @@ impl MessageStore {
             }
             Ok(())
         })?;
-        let log_cut = if clean_exit { recovery.normal()? } else { recovery.abnormal()? };
+        let recovered = if clean_exit { recovery.normal()? } else { recovery.abnormal()? };
         self.index
             .truncate(self.log.max_offset())
             .map_err(|error| StoreError(format!("the index cannot be cut: {error}")))?;
-        if log_cut || cut.into_inner() {
+        if recovered.cut || cut.into_inner() {
             // Else a power cut after later appends could bring back what was cut off.
             let mut folders = config.commit_log_folders();
             folders.push(self.queues.folder().to_owned());
@@ -281,20 +283,9 @@ impl MessageStore {
         self.queues.visit_all(|queue| {
             queue.correct_min_offset(min);
             Ok(())
-        })
-    }
-
-    /// The next offset of each queue follows its last unit. (Its first usable unit is known: of a
-    /// queue that had none, dispatch sets it.)
-    fn rebuild_offset_table(&self) {
-        self.log.with_append_lock(|| {
-            for queue in self.queues.snapshot() {
-                queue.set_next_offset(queue.max_offset());
-            }
-            if !self.config.get().is_slave() {
-                self.queues.set_takes_puts();
-            }
-        });
+        })?;
+        self.reput.set_position(self.dispatch_begin(recovered.stuck_at));
+        Ok(())
     }
 
     fn abort_path(&self) -> PathBuf {
@@ -304,12 +295,12 @@ impl MessageStore {
     /// Dispatches what recovery left, then serves.
     pub fn start(&self) -> Result<(), StoreError> {
         let failed = |error: std::io::Error| StoreError(format!("the store cannot start: {error}"));
-        let from = self.dispatch_begin();
-        self.reput.set_position(from);
+        self.dispatch_what_is_left();
+        self.log.with_append_lock(|| {
+            numbering::set_next_offsets(&self.queues, &self.reput, &self.config.get());
+        });
         self.allocator.start().map_err(failed)?;
         self.reput.start().map_err(failed)?;
-        self.wait_for_dispatch(from);
-        self.rebuild_offset_table();
         self.flush.start().map_err(failed)?;
         let queues = flush_queues::start(
             Arc::clone(&self.config),
@@ -345,11 +336,13 @@ impl MessageStore {
     }
 
     /// Where dispatch begins: behind the last record that has a unit, or, if a queue has lost units
-    /// in its middle, behind its last one. (Adding units twice is harmless.)
-    fn dispatch_begin(&self) -> i64 {
+    /// in its middle, behind its last one, and not behind where recovery could not go on. (Adding units
+    /// twice is harmless.)
+    fn dispatch_begin(&self, stuck_at: Option<i64>) -> i64 {
         let queues = self.queues.snapshot();
         let damaged = queues.iter().filter(|queue| queue.is_damaged());
         let repair = damaged.map(|queue| queue.max_physical()).min().unwrap_or(i64::MAX);
+        let repair = repair.min(stuck_at.unwrap_or(i64::MAX));
         let begin = self.queues.max_physical().min(repair).min(self.log.max_offset());
         let begin = begin.max(self.log.min_offset()).max(0);
         // A damaged unit may name any place; files begin with a record.
@@ -359,16 +352,22 @@ impl MessageStore {
         }
     }
 
-    /// Nothing is served before the queues have everything that is in the log.
-    fn wait_for_dispatch(&self, from: i64) {
-        while !self.reput.wait_until_idle(PROGRESS_PERIOD) {
-            let done = self.reput.position() - from;
-            log::info!(
-                "building consume queues: {} of {} MiB of the commit log done",
-                done >> 20,
-                (done + self.reput.behind_bytes()) >> 20
-            );
-        }
+    /// Nothing is served before the queues have everything that is in the log, but for what cannot be
+    /// dispatched at the moment: that the thread tries again, while consumers get what there is.
+    fn dispatch_what_is_left(&self) {
+        let from = self.reput.position();
+        let mut told = Instant::now();
+        self.reput.catch_up(|| {
+            if told.elapsed() >= PROGRESS_PERIOD {
+                told = Instant::now();
+                let done = self.reput.position() - from;
+                log::info!(
+                    "building consume queues: {} of {} MiB of the commit log done",
+                    done >> 20,
+                    (done + self.reput.behind_bytes()) >> 20
+                );
+            }
+        });
         let behind = self.reput.behind_bytes();
         if behind > 0 {
             log::error!(

@@ -95,6 +95,7 @@ pub mod mapped_file;
 pub mod mapped_file_queue;
 pub mod message;
 pub mod message_store;
+mod numbering;
 mod pauses;
 pub mod pending;
 mod put;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use super::commit_log::{AppendError, AppendTarget, Appended, EncodedRecords};
 use super::config::{BrokerRole, StoreConfig};
 use super::consume_queue::ConsumeQueue;
-use super::dispatch::{MULTI_QUEUE_OFFSET, multi_queue_id, multi_queue_names};
+use super::dispatch::{MULTI_QUEUE_OFFSET, is_counted, multi_queue_id, multi_queue_names};
 use super::message::*;
 use super::message_store::{MessageStore, StoreError, is_too_long};
 use super::pending::{Part, PutTime};
@@ -275,14 +275,6 @@ struct Put<'a> {
     /// Wait for flush and replication where the mode asks for it.
     wait: bool,
     started_ms: i64,
-}
-
-/// Whether a record takes an offset in its queue: half messages and rollbacks do not.
-fn is_counted(flags: i32) -> bool {
-    matches!(
-        flags & sys_flag::TRANSACTION_MASK,
-        sys_flag::TRANSACTION_NOT | sys_flag::TRANSACTION_COMMIT
-    )
 }
 
 /// Encodes a message that goes into several queues: its offsets in the further ones, known only

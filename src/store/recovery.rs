@@ -51,22 +51,33 @@ struct End {
     last_timestamp: i64,
 }
 
+/// What recovery came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Recovered {
+    /// Something was cut off; that has to reach the disk before anything is appended.
+    pub cut: bool,
+    /// The first record that could not be dispatched, although the queues may have units of later ones.
+    pub stuck_at: Option<i64>,
+}
+
+impl From<bool> for Recovered {
+    fn from(cut: bool) -> Self {
+        Self { cut, stuck_at: None }
+    }
+}
+
 impl Recovery<'_> {
     /// After a clean stop: checks the last three files, each by a thread, because every file begins
     /// with a record.
-    ///
-    /// Returns whether something was cut off; then that has to reach the disk
-    /// before anything is appended.
-    pub fn normal(&self) -> Result<bool, StoreError> {
+    pub fn normal(&self) -> Result<Recovered, StoreError> {
         let files = self.log.files().snapshot();
         if files.is_empty() {
-            return self.empty();
+            return self.empty().map(Recovered::from);
         }
         let max_physical = self.queues.max_physical();
         let last = &files[files.len().saturating_sub(3)..];
         let ends: Vec<_> = std::thread::scope(|scope| {
-            let read =
-                |file| scope.spawn(move || self.read(std::slice::from_ref(file), |_| Ok(())));
+            let read = |file| scope.spawn(move || self.read(std::slice::from_ref(file), |_| ()));
             let threads: Vec<_> = last.iter().map(read).collect();
             let panicked =
                 |_| Err(StoreError("a thread that read the commit log panicked".to_owned()));
@@ -82,15 +93,16 @@ impl Recovery<'_> {
             }
         }
         let cut = self.cut(&files, &end)?;
-        Ok(if max_physical >= end.offset { self.cut_queues(end.offset)? | cut } else { cut })
+        let cut = if max_physical >= end.offset { self.cut_queues(end.offset)? | cut } else { cut };
+        Ok(Recovered::from(cut))
     }
 
     /// After a crash: from the last file that is certain in every respect, every record is
-    /// dispatched again. Returns whether something was cut off.
-    pub fn abnormal(&self) -> Result<bool, StoreError> {
+    /// dispatched again.
+    pub fn abnormal(&self) -> Result<Recovered, StoreError> {
         let files = self.log.files().snapshot();
         if files.is_empty() {
-            return self.empty();
+            return self.empty().map(Recovered::from);
         }
         let max_physical = self.queues.max_physical();
         let first = self.first_uncertain(&files).min(self.first_damaged(&files));
@@ -101,14 +113,17 @@ impl Recovery<'_> {
             files.len(),
             files[first].path().display()
         );
+        let mut stuck_at = None;
         let end = self.read(&files[first..], |record| {
             count += 1;
-            self.dispatcher.dispatch(record, self.config).map(|_| ()).map_err(|error| {
-                StoreError(format!(
-                    "the message at {} cannot be given its consume-queue unit: {error}",
-                    record.physical_offset
-                ))
-            })
+            if stuck_at.is_none()
+                && let Err(error) = self.dispatcher.dispatch(record, self.config)
+            {
+                // A disk may be full, and have room again soon. Until then what is there is served.
+                let offset = record.physical_offset;
+                log::error!("the message at {offset} cannot be dispatched: {error}");
+                stuck_at = Some(offset);
+            }
         })?;
         log::info!("recovered {count} messages; the commit log ends at {}", end.offset);
         let mut cut = self.cut(&files, &end)?;
@@ -116,7 +131,7 @@ impl Recovery<'_> {
             cut |= self.cut_queues(end.offset)?;
         }
         self.distrust(files[first].start())?;
-        Ok(cut)
+        Ok(Recovered { cut, stuck_at })
     }
 
     /// Number of the last file of which all that lies before it is certain in every respect.
@@ -188,7 +203,7 @@ impl Recovery<'_> {
     fn read(
         &self,
         files: &[Arc<MappedFile>],
-        mut visit: impl FnMut(&RecordView<'_>) -> Result<(), StoreError>,
+        mut visit: impl FnMut(&RecordView<'_>),
     ) -> Result<End, StoreError> {
         let mut end =
             End { offset: files.first().map_or(0, |file| file.start()), ..End::default() };
@@ -203,7 +218,7 @@ impl Recovery<'_> {
             loop {
                 match read_entry(&bytes[at..], self.config.check_crc_on_recover) {
                     LogEntry::Record(record) if record.physical_offset == end.offset => {
-                        visit(&record)?;
+                        visit(&record);
                         end.last_timestamp = record.store_timestamp;
                         progress.reached(end.offset);
                         at += record.total_size as usize;

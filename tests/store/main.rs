@@ -17,4 +17,5 @@ mod removed_topics;
 mod replica;
 mod replication;
 mod scripts;
+mod stuck_start;
 mod timer;
