@@ -107,6 +107,7 @@ pub mod stats;
 #[cfg(test)]
 mod testing;
 pub mod timer;
+mod torn;
 pub mod truncate;
 pub mod unit_file;
 mod write_ahead;

@@ -17,6 +17,7 @@ use super::dispatch::Dispatcher;
 use super::mapped_file::MappedFile;
 use super::message_store::StoreError;
 use super::queue_table::QueueTable;
+use super::torn::lost_page;
 use crate::common::record::{MESSAGE_MAGIC, RecordView, read_record};
 
 /// How often recovery tells how far it has come.
@@ -77,7 +78,8 @@ impl Recovery<'_> {
         let max_physical = self.queues.max_physical();
         let last = &files[files.len().saturating_sub(3)..];
         let ends: Vec<_> = std::thread::scope(|scope| {
-            let read = |file| scope.spawn(move || self.read(std::slice::from_ref(file), |_| ()));
+            let read =
+                |file| scope.spawn(move || self.read(std::slice::from_ref(file), i64::MAX, |_| ()));
             let threads: Vec<_> = last.iter().map(read).collect();
             let panicked =
                 |_| Err(StoreError("a thread that read the commit log panicked".to_owned()));
@@ -114,7 +116,8 @@ impl Recovery<'_> {
             files[first].path().display()
         );
         let mut stuck_at = None;
-        let end = self.read(&files[first..], |record| {
+        let certain = self.checkpoint.physical.load(Ordering::Acquire);
+        let end = self.read(&files[first..], certain, |record| {
             count += 1;
             if stuck_at.is_none()
                 && let Err(error) = self.dispatcher.dispatch(record, self.config)
@@ -199,10 +202,12 @@ impl Recovery<'_> {
         }
     }
 
-    /// Reads records until there is none.
+    /// Reads records until there is none. Those that were stored before `whole_before`, ms, are known
+    /// to have lost nothing.
     fn read(
         &self,
         files: &[Arc<MappedFile>],
+        whole_before: i64,
         mut visit: impl FnMut(&RecordView<'_>),
     ) -> Result<End, StoreError> {
         let mut end =
@@ -218,6 +223,15 @@ impl Recovery<'_> {
             loop {
                 match read_entry(&bytes[at..], self.config.check_crc_on_recover) {
                     LogEntry::Record(record) if record.physical_offset == end.offset => {
+                        if record.store_timestamp >= whole_before
+                            && let Some(page) = lost_page(bytes, at, &record)
+                        {
+                            end.damage = Some(format!(
+                                "the record's topic or properties lack what begins at position {page} \
+                                 of the file"
+                            ));
+                            return Ok(end);
+                        }
                         visit(&record);
                         end.last_timestamp = record.store_timestamp;
                         progress.reached(end.offset);
@@ -258,7 +272,7 @@ impl Recovery<'_> {
             self.refuse_or_warn(files, end, later)?;
         } else if let Some(damage) = &end.damage {
             log::warn!(
-                "commit log at {}: {damage}; the log is cut there, nothing readable follows",
+                "commit log at {}: {damage}; the log is cut there, nothing that was certain follows",
                 end.offset
             );
         }

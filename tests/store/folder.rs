@@ -155,14 +155,19 @@ impl TestStore {
     /// All bodies of a queue from its first message on.
     pub fn bodies(&self, topic: &str, queue_id: i32) -> Vec<Vec<u8>> {
         let mut bodies = Vec::new();
+        self.each(topic, queue_id, |record| bodies.push(record.body.to_vec()));
+        bodies
+    }
+
+    /// Visits all records of a queue from its first message on.
+    pub fn each(&self, topic: &str, queue_id: i32, mut visit: impl FnMut(&RecordView<'_>)) {
         let mut offset = self.store.min_offset(topic, queue_id);
         while offset < self.store.max_offset(topic, queue_id) {
             let result = self.get(topic, queue_id, offset);
-            each_record(&result, |record| bodies.push(record.body.to_vec()));
+            each_record(&result, &mut visit);
             assert!(result.next_begin_offset > offset, "{:?} at {offset}", result.status);
             offset = result.next_begin_offset;
         }
-        bodies
     }
 }
 
