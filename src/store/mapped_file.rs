@@ -358,15 +358,21 @@ impl MappedFile {
     /// one interrupt, and what is read again is mapped by 16 at once.
     fn unmap_pages(&self, from: usize, to: usize) -> io::Result<()> {
         let from = from / PAGE_BYTES * PAGE_BYTES;
-        let length = (to / PAGE_BYTES * PAGE_BYTES).saturating_sub(from);
-        if length >= UNMAP_BYTES {
-            let map = self.map()?;
+        let to = to / PAGE_BYTES * PAGE_BYTES;
+        if to < from + UNMAP_BYTES {
+            return Ok(());
+        }
+        let map = self.map()?;
+        // Piece by piece, for a thread that changes the map stops all that have a fault while it waits.
+        for from in (from..to).step_by(UNMAP_BYTES) {
+            let length = UNMAP_BYTES.min(to - from);
             // SAFETY: the map is shared with the file, and what is taken out of it is read from there
             // again: no byte changes.
             let advice =
                 unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, from, length) };
             if let Err(error) = advice {
-                log::trace!("{} stays mapped: {error}", self.path.display());
+                log::trace!("{} stays mapped: {error}", self.path().display());
+                break;
             }
         }
         Ok(())

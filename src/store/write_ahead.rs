@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
-use memmap2::Advice;
+use memmap2::{Advice, MmapOptions};
 
 use super::fault::{self, Flushed, Operation};
 use super::mapped_file::{Blocks, MappedFile, PAGE_BYTES, open_file, reserve_blocks};
@@ -25,8 +25,6 @@ const AT_ONCE_BYTES: usize = 256 * 1024;
 const POPULATE_STEP_BYTES: usize = 128 * PAGE_BYTES;
 /// A large page of most machines. Where they are larger, files have none.
 const LARGE_PAGE_BYTES: usize = 512 * PAGE_BYTES;
-/// As much as the kernel reads ahead of itself: it keeps that as one unit of memory.
-const READ_BYTES: usize = 128 * 1024;
 
 /// Smallest and largest number of bytes reserved at once ahead of an append. Small, because there
 /// may be 20,000 consume queues; growing, because a busy one should not make a call per page.
@@ -79,39 +77,45 @@ impl MappedFile {
 
     /// Makes the pages of a part writable without a fault later. Only advice: kernels before 5.14
     /// do not know it, and the append then takes the faults itself.
-    ///
-    /// A fault reads what the disk's read-ahead (`read_ahead_kb`) asks for, and while that is made
-    /// ready, up to tens of milliseconds, threads that were woken on this processor wait. So each
-    /// takes one large page, where the kernel has such for files (a third of the work), or as much in
-    /// small ones; and the pages are mapped piece by piece.
     pub fn populate(&self, from: usize, to: usize) {
         let to = to.min(self.size());
-        let Ok(map) = self.map() else { return };
-        // The advice for a large page is for all of it.
-        let first = from.min(to) / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
-        let length = (to - first).next_multiple_of(LARGE_PAGE_BYTES).min(self.size() - first);
-        for advice in [Advice::HugePage, Advice::Random] {
-            let _ = map.advise_range(advice, first, length);
-        }
         let from = from.min(to) / PAGE_BYTES * PAGE_BYTES;
+        if let Err(error) = self.bring_into_memory(from, to) {
+            log::debug!("{} is not in memory ahead: {error}", self.path().display());
+        }
+        let Ok(map) = self.map() else { return };
         for from in (from..to).step_by(POPULATE_STEP_BYTES) {
             let length = (to - from).min(POPULATE_STEP_BYTES);
             let _ = map.advise_range(Advice::PopulateWrite, from, length);
         }
-        // Who reads what is no longer in memory goes on from there.
-        let _ = map.advise_range(Advice::Normal, first, length);
     }
 
-    /// Brings a part into the page cache, and maps it nowhere.
+    /// Brings a part into the page cache, and leaves it mapped nowhere.
+    ///
+    /// A read, or a fault, reads what the disk's read-ahead (`read_ahead_kb`) asks for, and while that is
+    /// made ready, up to tens of milliseconds, threads that were woken on this processor wait. So each
+    /// fault takes one large page, where the kernel has such for files (a third of the work), or a small
+    /// one; in a map of its own, because advice for a part of a map splits it, which stops all threads
+    /// that have a fault in it.
     ///
     /// # Errors
-    /// The disk's.
+    /// The system's. Kernels before 5.14 do not know how.
     pub fn bring_into_memory(&self, from: usize, to: usize) -> io::Result<()> {
-        let mut piece = vec![0; READ_BYTES];
+        let to = to.min(self.size());
+        if from >= to {
+            return Ok(());
+        }
+        // The advice for a large page is for all of it.
+        let from = from / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
+        let length = (to - from).next_multiple_of(LARGE_PAGE_BYTES).min(self.size() - from);
         let file = open_file(self.path(), false)?;
-        for from in (from..to).step_by(piece.len()) {
-            let length = piece.len().min(to - from);
-            file.read_exact_at(&mut piece[..length], from as u64)?;
+        let map = MmapOptions::new().offset(from as u64).len(length).map_raw_read_only(&file)?;
+        for advice in [Advice::HugePage, Advice::Random] {
+            let _ = map.advise(advice);
+        }
+        for from in (0..length).step_by(POPULATE_STEP_BYTES) {
+            let length = (length - from).min(POPULATE_STEP_BYTES);
+            map.advise_range(Advice::PopulateRead, from, length)?;
         }
         Ok(())
     }
