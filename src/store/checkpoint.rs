@@ -90,6 +90,16 @@ impl StoreCheckpoint {
         self.dispatched.load(Ordering::Acquire) < logics.saturating_sub(self.margin_ms)
     }
 
+    /// Vouches for no unit of a message stored at `time`, ms, or later; on the disk when it returns.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn vouch_before(&self, time: i64) -> std::io::Result<()> {
+        let before = time.saturating_sub(1).max(0);
+        self.dispatched.fetch_min(before, Ordering::AcqRel);
+        if self.logics.fetch_min(before, Ordering::AcqRel) > before { self.flush() } else { Ok(()) }
+    }
+
     /// The right to flush consume queues and to tell it in `logics`.
     pub fn lock_logics(&self) -> MutexGuard<'_, ()> {
         lock(&self.flushing_queues)

@@ -105,6 +105,11 @@ pub struct ConsumeQueue {
     ext: OnceLock<Box<ConsumeQueueExt>>,
 }
 
+/// Told, before units of a queue are cut off that dispatch then has to make again, the end of the last
+/// record that keeps its unit, or −1. What it notes is on the disk when it returns: if the repair ends
+/// half-way, the next start cannot see in the queue that there was one.
+pub type BeforeRepair<'a> = dyn Fn(i64) -> Result<(), StoreError> + Sync + 'a;
+
 /// What finding the end of a queue came to.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Repair {
@@ -251,7 +256,12 @@ impl ConsumeQueue {
     ///
     /// When units follow the end, one in the middle is damaged, and dispatch has to go back to
     /// [`max_physical`](Self::max_physical) to make it and its successors again.
-    pub fn recover(&self, clean_exit: bool, certain_below: i64) -> Result<Repair, StoreError> {
+    pub fn recover(
+        &self,
+        clean_exit: bool,
+        certain_below: i64,
+        before_repair: &BeforeRepair<'_>,
+    ) -> Result<Repair, StoreError> {
         let files = self.files.snapshot();
         let first = self.first_uncertain(&files, clean_exit, certain_below)?;
         let mut end = files.first().map_or(0, |file| file.start());
@@ -287,6 +297,9 @@ impl ConsumeQueue {
                 break;
             }
         }
+        if repair.damaged {
+            before_repair(self.max_physical())?;
+        }
         if clean_exit {
             self.files.set_end(end)?;
         } else {
@@ -299,10 +312,10 @@ impl ConsumeQueue {
             repair.cut |= recovered.cut;
             if let Some(first_lost) = recovered.first_lost {
                 // Their extension units would be those of later messages.
-                repair |= self.truncate_where(|unit| {
-                    !is_ext_address(unit.tags_code) || unit.tags_code < first_lost
-                })?;
+                let kept =
+                    |unit: Unit| !is_ext_address(unit.tags_code) || unit.tags_code < first_lost;
                 repair.damaged = true;
+                repair |= self.truncate_where(kept, true, before_repair)?;
             }
         }
         if !clean_exit && !files.is_empty() {
@@ -341,13 +354,23 @@ impl ConsumeQueue {
     ///
     /// It is damaged if units of earlier records were cut off too, because a damaged one stood before
     /// them; see [`recover`](Self::recover).
-    pub fn truncate_after(&self, physical_end: i64) -> Result<Repair, StoreError> {
-        self.truncate_where(|unit| unit.end() <= physical_end)
+    pub fn truncate_after(
+        &self,
+        physical_end: i64,
+        before_repair: &BeforeRepair<'_>,
+    ) -> Result<Repair, StoreError> {
+        self.truncate_where(|unit| unit.end() <= physical_end, false, before_repair)
     }
 
-    /// Removes the first unit that is not to be `kept`, and all behind it.
-    fn truncate_where(&self, kept: impl Fn(Unit) -> bool) -> Result<Repair, StoreError> {
-        let mut repair = Repair::default();
+    /// Removes the first unit that is not to be `kept`, and all behind it; `is_repair` if they are made
+    /// again, in any case.
+    fn truncate_where(
+        &self,
+        kept: impl Fn(Unit) -> bool,
+        is_repair: bool,
+        before_repair: &BeforeRepair<'_>,
+    ) -> Result<Repair, StoreError> {
+        let mut repair = Repair { damaged: is_repair, cut: false };
         let mut tail = self.lock_tail();
         *tail = None;
         self.max_physical.store(-1, Ordering::Release);
@@ -356,6 +379,9 @@ impl ConsumeQueue {
             let units = UnitFile::open(last.path(), last.size()).map_err(failed)?;
             let found = units.scan(|unit| unit == Unit::BLANK || kept(unit)).map_err(failed)?;
             repair.damaged |= units.units_follow(found.position, &kept);
+            if repair.damaged {
+                before_repair(found.last_end.unwrap_or(-1))?;
+            }
             if found.position == 0 && self.files.len() > 1 {
                 self.files.delete_last()?;
                 repair.cut = true;
@@ -695,18 +721,18 @@ mod tests {
         assert_eq!(first.max_physical(), 2500);
         let second = queue(&folder, 10);
         second.load().unwrap();
-        second.recover(false, 0).unwrap();
+        second.recover(false, 0, &|_| Ok(())).unwrap();
         assert_eq!((second.max_offset(), second.max_physical()), (25, 2500));
         second.append(unit(25), 25).unwrap();
         assert_eq!(second.unit(25), Some(unit(25)));
         assert_eq!(second.unit(26), None);
-        second.truncate_after(1900).unwrap();
+        second.truncate_after(1900, &|_| Ok(())).unwrap();
         assert_eq!((second.max_offset(), second.max_physical()), (19, 1900));
-        second.truncate_after(1000).unwrap();
+        second.truncate_after(1000, &|_| Ok(())).unwrap();
         assert_eq!((second.max_offset(), second.files().len()), (10, 1));
         second.append(unit(10), 10).unwrap();
         assert_eq!(second.max_offset(), 11);
-        second.truncate_after(0).unwrap();
+        second.truncate_after(0, &|_| Ok(())).unwrap();
         assert_eq!(second.max_offset(), 0);
     }
 
@@ -722,7 +748,7 @@ mod tests {
         assert_eq!(bytes[140..160], unit(57).encode());
         let again = queue(&folder, 10);
         again.load().unwrap();
-        again.recover(true, 0).unwrap();
+        again.recover(true, 0, &|_| Ok(())).unwrap();
         again.correct_min_offset(0);
         assert_eq!((again.min_offset(), again.max_offset()), (57, 58));
         assert_eq!(again.max_physical(), 5800);
@@ -740,7 +766,7 @@ mod tests {
             std::fs::write(&path, bytes).unwrap();
             let again = queue(&folder, 1000);
             again.load().unwrap();
-            again.recover(false, 0).unwrap();
+            again.recover(false, 0, &|_| Ok(())).unwrap();
             again.append(unit(900), 900).unwrap();
             again.append(unit(901), 901).unwrap();
             assert_eq!((again.min_offset(), again.max_offset()), (900, 902));
@@ -749,7 +775,7 @@ mod tests {
         // It begins later still: what another master has is all there is.
         let later = queue(&folder, 1000);
         later.load().unwrap();
-        later.truncate_after(0).unwrap();
+        later.truncate_after(0, &|_| Ok(())).unwrap();
         later.append(unit(2100), 2100).unwrap();
         assert_eq!((later.min_offset(), later.unit(2100)), (2100, Some(unit(2100))));
     }

@@ -25,7 +25,7 @@ use super::mapped_file::{TransientStorePool, flush_file_system, flush_folder, ma
 use super::numbering;
 use super::pending::PutTicket;
 use super::queue_table::QueueTable;
-use super::recovery::Recovery;
+use super::recovery::{Recovery, first_store_time};
 use super::running_flags::RunningFlags;
 use super::stats::StoreStats;
 use crate::common::clock::now_ms;
@@ -248,18 +248,20 @@ impl MessageStore {
         self.log.load()?;
         self.queues.load()?;
         self.index.load(clean_exit)?;
+        let before_repair = |from| self.before_repair(from);
         let recovery = Recovery {
             config,
             log: &self.log,
             queues: &self.queues,
             checkpoint: &self.checkpoint,
             dispatcher: &self.dispatcher,
+            before_repair: &before_repair,
             lost_from: read_lost_from(&self.abort_path()),
         };
         let certain_below = recovery.certain_below();
         let cut = AtomicBool::new(false);
         self.queues.visit_all(|queue| {
-            let repair = queue.recover(clean_exit, certain_below)?;
+            let repair = queue.recover(clean_exit, certain_below, &before_repair)?;
             cut.fetch_or(repair.cut, Ordering::Relaxed);
             if repair.damaged {
                 queue.set_damaged();
@@ -288,6 +290,27 @@ impl MessageStore {
         Ok(())
     }
 
+    /// Notes that units of records from the commit-log offset `from` on are to be made. If this start ends
+    /// before they are, or power fails before they are on the disk, the next one has to make them, although
+    /// the store was stopped cleanly before and the checkpoint vouched for them.
+    fn before_repair(&self, from: i64) -> Result<(), StoreError> {
+        let files = self.log.files().snapshot();
+        // The first one may not be the earliest: clocks go back.
+        let later = files.iter().filter(|file| file.end() > from);
+        let time = later.filter_map(|file| first_store_time(file)).min().unwrap_or(0);
+        let abort = self.abort_path();
+        let vouched = self.checkpoint.vouch_before(time);
+        let noted = vouched.and_then(|()| if abort.exists() { Ok(()) } else { self.make_abort() });
+        noted.map_err(|error| StoreError::io("note in", &self.root, &error))
+    }
+
+    /// Makes the abort file, on the disk when this returns.
+    fn make_abort(&self) -> std::io::Result<()> {
+        File::create(self.abort_path())
+            .and_then(|file| file.sync_all())
+            .and_then(|()| flush_folder(&self.root))
+    }
+
     fn abort_path(&self) -> PathBuf {
         self.root.join(ABORT)
     }
@@ -295,6 +318,9 @@ impl MessageStore {
     /// Dispatches what recovery left, then serves.
     pub fn start(&self) -> Result<(), StoreError> {
         let failed = |error: std::io::Error| StoreError(format!("the store cannot start: {error}"));
+        if self.reput.behind_bytes() > 0 {
+            self.before_repair(self.reput.position())?;
+        }
         self.dispatch_what_is_left();
         self.log.with_append_lock(|| {
             numbering::set_next_offsets(&self.queues, &self.reput, &self.config.get());
@@ -307,13 +333,9 @@ impl MessageStore {
             Arc::clone(&self.queues),
             Arc::clone(&self.checkpoint),
         );
-        let abort = self.abort_path();
         // It must be on the disk before anything is appended, else a power cut looks like a clean stop.
         // What an earlier run noted in it is done.
-        File::create(&abort)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| flush_folder(&self.root))
-            .map_err(|error| StoreError::io("create", &abort, &error))?;
+        self.make_abort().map_err(|error| StoreError::io("create", &self.abort_path(), &error))?;
         lock(&self.threads).extend([
             queues.map_err(failed)?,
             self.stats.start(self.lock_watch()).map_err(failed)?,

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::checkpoint::StoreCheckpoint;
 use super::commit_log::{CommitLog, LogEntry, MIN_RECORD_BYTES, read_entry};
 use super::config::StoreConfig;
+use super::consume_queue::BeforeRepair;
 use super::dispatch::Dispatcher;
 use super::mapped_file::MappedFile;
 use super::message_store::StoreError;
@@ -35,6 +36,8 @@ pub struct Recovery<'a> {
     pub checkpoint: &'a StoreCheckpoint,
     /// Gets the records whose units may be lost.
     pub dispatcher: &'a Dispatcher,
+    /// Told before units are cut off that are made again.
+    pub before_repair: &'a BeforeRepair<'a>,
     /// From where on the log may be in memory only, although the kernel takes it for written: a flush
     /// failed there.
     pub lost_from: Option<i64>,
@@ -107,7 +110,10 @@ impl Recovery<'_> {
             return self.empty().map(Recovered::from);
         }
         let max_physical = self.queues.max_physical();
+        // Without any unit the queues were lost, or taken away to be built again.
+        let has_queues = max_physical >= 0;
         let first = self.first_uncertain(&files).min(self.first_damaged(&files));
+        let first = if has_queues { first } else { 0 };
         let mut count = 0u64;
         log::info!(
             "the store was not stopped cleanly; recovering {} of {} commit-log files from {}",
@@ -194,12 +200,7 @@ impl Recovery<'_> {
         } else {
             self.checkpoint.min_timestamp()
         };
-        match file.bytes_from(0).map(|bytes| read_entry(bytes, false)) {
-            Some(LogEntry::Record(record)) => {
-                record.store_timestamp != 0 && record.store_timestamp <= limit
-            }
-            _ => false,
-        }
+        first_store_time(file).is_some_and(|time| time <= limit)
     }
 
     /// Reads records until there is none. Those that were stored before `whole_before`, ms, are known
@@ -314,7 +315,7 @@ impl Recovery<'_> {
     fn cut_queues(&self, end: i64) -> Result<bool, StoreError> {
         let cut = AtomicBool::new(false);
         self.queues.visit_all(|queue| {
-            let repair = queue.truncate_after(end)?;
+            let repair = queue.truncate_after(end, self.before_repair)?;
             cut.fetch_or(repair.cut, Ordering::Relaxed);
             if repair.damaged {
                 queue.set_damaged();
@@ -322,6 +323,14 @@ impl Recovery<'_> {
             Ok(())
         })?;
         Ok(cut.into_inner())
+    }
+}
+
+/// Store time of a log file's first message, ms.
+pub fn first_store_time(file: &MappedFile) -> Option<i64> {
+    match read_entry(file.bytes_from(0)?, false) {
+        LogEntry::Record(record) => Some(record.store_timestamp).filter(|time| *time != 0),
+        _ => None,
     }
 }
 

@@ -4,9 +4,11 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use rocketmq::store::PutStatus;
-use rocketmq::store::fault::inject_margin;
+use rocketmq::common::config::Live;
+use rocketmq::store::fault::{Operation, inject, inject_margin};
+use rocketmq::store::{Arrival, ArrivalListener, MessageStore, PutStatus};
 
 use crate::folder::*;
 
@@ -169,21 +171,99 @@ fn a_unit_that_is_there_by_half_is_made_again() {
 /// What the checkpoint vouches for is damaged nevertheless, many files before the last.
 #[test]
 fn a_damaged_unit_of_old_messages_is_made_again() {
-    let folder = Folder::new("old");
-    let _margin = inject_margin(folder.path(), 0);
     let keys = [("mappedFileSizeConsumeQueue", "20000")];
-    let test = TestStore::open(config(folder.path(), &keys));
+    let folder = stopped("old", &keys);
+    let _margin = inject_margin(folder.path(), 0);
+    std::fs::write(folder.path().join("abort"), "").unwrap();
+    let path = folder.path().join("consumequeue/Topic/1").join(format!("{:020}", 0));
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&[0; 20], 57 * 20).unwrap();
+    check_serves(&TestStore::open(config(folder.path(), &keys)), 1800);
+}
+
+/// The start that repairs a queue ends before it is done, after a stop or a crash; the next one has to go
+/// on with it, although the queue does not look damaged any more.
+#[test]
+fn a_repair_that_was_interrupted_is_finished() {
+    for clean in [true, false] {
+        let keys = [("mappedFileSizeConsumeQueue", "20000")];
+        let folder = stopped("interrupted", &keys);
+        let path = folder.path().join("consumequeue/Topic/1").join(format!("{:020}", 0));
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all_at(&[0; 20], 57 * 20).unwrap();
+        if !clean {
+            std::fs::write(folder.path().join("abort"), "").unwrap();
+        }
+        let copies = [1, 2].map(|_| folder.copy("interrupted-copy"));
+        for (number, copy) in copies.iter().enumerate() {
+            let _margin = inject_margin(copy.path(), 0);
+            let queue = copy.path().join("consumequeue/Topic/1");
+            let fault = inject(Operation::Create, &queue, libc::EMFILE);
+            let open = Arc::new(Live::new(config(copy.path(), &keys)));
+            let store = MessageStore::open(open, Arc::new(Arrivals::default())).unwrap();
+            // It may be killed before it serves, or later.
+            if number == 1 {
+                store.start().unwrap();
+            }
+            let killed = copy.copy("interrupted-killed");
+            drop((fault, store));
+            let _margin = inject_margin(killed.path(), 0);
+            check_serves(&TestStore::open(config(killed.path(), &keys)), 1800);
+        }
+    }
+}
+
+/// A store of several files, stopped, of which the checkpoint says that all is on the disk.
+fn stopped(name: &str, keys: &[(&str, &str)]) -> Folder {
+    let folder = Folder::new(name);
+    let test = TestStore::open(config(folder.path(), keys));
     for number in 0..1800 {
         test.put(TOPIC, number % 2, &body(number as usize), "");
     }
     test.arrivals.wait_for(1800);
     assert!(test.store.commit_log_max_offset() > 3 * 65_536);
     test.store.shutdown();
+    folder
+}
+
+#[test]
+fn queues_that_were_taken_away_are_built_again_after_a_crash_too() {
+    let folder = stopped("taken", &[]);
     std::fs::write(folder.path().join("abort"), "").unwrap();
-    let path = folder.path().join("consumequeue/Topic/1").join(format!("{:020}", 0));
+    std::fs::remove_dir_all(folder.path().join("consumequeue")).unwrap();
+    let _margin = inject_margin(folder.path(), 0);
+    check_serves(&TestStore::open(config(folder.path(), &[])), 1800);
+}
+
+/// Copies the store when messages become visible.
+struct Copying(std::path::PathBuf, std::sync::Mutex<Option<Folder>>);
+
+impl ArrivalListener for Copying {
+    fn arrived(&self, arrival: &Arrival<'_>) {
+        if arrival.next_offset == 700 {
+            let copy = Folder::new("building-copy");
+            copy_folder(&self.0, copy.path());
+            *self.1.lock().unwrap() = Some(copy);
+        }
+    }
+}
+
+/// Power fails while the queues of a store that was stopped cleanly are built again.
+#[test]
+fn queues_that_were_being_built_are_not_trusted() {
+    let keys = [("mappedFileSizeConsumeQueue", "20000")];
+    let folder = stopped("building", &keys);
+    std::fs::remove_dir_all(folder.path().join("consumequeue")).unwrap();
+    let copying = Arc::new(Copying(folder.path().to_owned(), Default::default()));
+    let open = Arc::new(Live::new(config(folder.path(), &keys)));
+    MessageStore::open(open, copying.clone()).unwrap().start().unwrap();
+    let copy = copying.1.lock().unwrap().take().unwrap();
+    let path = copy.path().join("consumequeue/Topic/1").join(format!("{:020}", 0));
+    // One page did not reach the disk.
     let file = OpenOptions::new().write(true).open(path).unwrap();
-    file.write_all_at(&[0; 20], 57 * 20).unwrap();
-    check_serves(&TestStore::open(config(folder.path(), &keys)), 1800);
+    file.write_all_at(&[0; 4096], 4096).unwrap();
+    let _margin = inject_margin(copy.path(), 0);
+    check_serves(&TestStore::open(config(copy.path(), &keys)), 1800);
 }
 
 /// All files of a store.
