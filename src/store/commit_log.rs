@@ -20,6 +20,7 @@ use crate::common::record::{
     BLANK_MAGIC, MESSAGE_MAGIC, PHYSICAL_OFFSET_POSITION, QUEUE_OFFSET_POSITION, RecordError,
     RecordFields, RecordView, SYS_FLAG_POSITION, encode_record, patch_record, read_record,
 };
+use crate::common::sync::lock;
 use crate::common::sys_flag;
 
 /// Bytes that stay free at the end of a file for the blank record that closes it.
@@ -399,7 +400,9 @@ impl CommitLog {
         if end != offset && self.files.len() == 1 && self.files.min_offset() == Some(end) {
             // A file in which nothing stands yet binds nobody to its offset.
             *appending = Appending::default();
+            let _flushing = lock(&self.flushing);
             self.files.delete_last()?;
+            self.flushed.store(offset, Ordering::Release);
         }
         if self.files.is_empty() {
             self.start_at(&mut appending, offset)?;

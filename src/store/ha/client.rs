@@ -490,7 +490,8 @@ impl HaClient {
             let reason = "a flush of the commit log failed; nothing is appended until a restart";
             return Err(StoreError(reason.to_owned()));
         }
-        if self.log.min_offset() < 0 {
+        // No file, or one in which nothing stands.
+        if self.log.min_offset() < 0 || self.log.min_offset() == self.log.max_offset() {
             self.reput.set_position(offset);
         }
         self.log.append_raw(offset, bytes)

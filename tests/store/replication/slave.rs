@@ -82,6 +82,26 @@ fn an_empty_slave_takes_what_there_still_is() {
     assert_same(&master, &slave);
 }
 
+/// It was killed when its log's first file was made and nothing was in it yet. What it follows now begins
+/// before that.
+#[test]
+fn an_empty_file_binds_a_slave_to_no_offset() {
+    let master = Node::master(&[]);
+    while master.end() < 140_000 {
+        master.put(3000);
+    }
+    let folder = Folder::new("ha-empty-file");
+    std::fs::create_dir(folder.path().join("commitlog")).unwrap();
+    let file = folder.path().join("commitlog").join(format!("{:020}", 10 * 65_536));
+    std::fs::write(file, vec![0; 65_536]).unwrap();
+    let keys = [("slaveAckAfterFlush", "true"), ("flushIntervalCommitLog", "1")];
+    let slave = Node::slave_with(folder, master.address(), &keys);
+    slave.wait_for(&master);
+    assert_same(&master, &slave);
+    let flushed = || slave.test.store.runtime_info()["flushedOffset"].parse() == Ok(slave.end());
+    wait_until("it is on the disk", flushed);
+}
+
 #[test]
 fn an_empty_slave_waits_for_an_empty_master() {
     for from_last in ["true", "false"] {
