@@ -471,18 +471,19 @@ impl IndexService {
 
     /// Deletes leading files whose messages all lie below `min_physical`, never the last.
     pub fn delete_expired(&self, min_physical: i64) -> usize {
-        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        let expired = files
-            .iter()
-            .take(files.len().saturating_sub(1))
-            .take_while(|file| file.end_offset() < min_physical)
-            .count();
-        for file in files.drain(..expired) {
+        let expired: Vec<_> = {
+            let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+            let all_but_last = files.iter().take(files.len().saturating_sub(1));
+            let expired = all_but_last.take_while(|file| file.end_offset() < min_physical).count();
+            files.drain(..expired).collect()
+        };
+        // Dispatch and queries go on meanwhile.
+        for file in &expired {
             if let Err(error) = std::fs::remove_file(file.path()) {
                 log::warn!("{} was not removed: {error}", file.path().display());
             }
         }
-        expired
+        expired.len()
     }
 
     /// Forgets the messages at `log_end` and beyond, which were cut off: their offsets will be those of

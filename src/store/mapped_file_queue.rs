@@ -342,15 +342,22 @@ impl MappedFileQueue {
     /// Deletes the first file, if it is `file` and not the last one. Readers that hold it keep it.
     ///
     /// It is gone for good before this returns: if power failed, and the file were there again but
-    /// not one deleted after it, the queue had a gap.
+    /// not one deleted after it, the queue had a gap. Nobody waits meanwhile: a busy disk takes its time
+    /// to give a large file up.
     pub fn delete_first(&self, file: &Arc<MappedFile>) -> std::io::Result<bool> {
         {
             let mut files = self.write();
             if files.len() < 2 || !Arc::ptr_eq(&files[0], file) {
                 return Ok(false);
             }
-            file.delete()?;
             files.remove(0);
+        }
+        if let Err(error) = file.delete() {
+            let mut files = self.write();
+            if files.first().is_some_and(|first| first.start() == file.end()) {
+                files.insert(0, Arc::clone(file));
+            }
+            return Err(error);
         }
         if let Err(error) = file.path().parent().map_or(Ok(()), flush_folder) {
             log::warn!("{} is removed, but not for certain: {error}", file.path().display());
@@ -378,4 +385,40 @@ fn remove_last(files: &mut Vec<Arc<MappedFile>>) -> Result<(), StoreError> {
     last.path().parent().map_or(Ok(()), flush_folder).map_err(failed)?;
     files.pop();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::fault::{Operation, inject, inject_delay};
+    use crate::store::testing::TempFolder;
+
+    fn starts(files: &MappedFileQueue) -> Vec<i64> {
+        files.snapshot().iter().map(|file| file.start()).collect()
+    }
+
+    #[test]
+    fn nobody_waits_for_a_file_that_is_deleted() {
+        let folder = TempFolder::new("delete-first");
+        let files = MappedFileQueue::new(folder.path(), 100);
+        (0..3).for_each(|number| drop(files.create(number * 100).unwrap()));
+        let first = files.first().unwrap();
+        let slow = inject_delay(Operation::Remove, folder.path(), Duration::from_secs(2));
+        std::thread::scope(|scope| {
+            let deleting = scope.spawn(|| files.delete_first(&first).unwrap());
+            while files.min_offset() == Some(0) {
+                std::thread::yield_now();
+            }
+            assert!(!deleting.is_finished(), "who asks for the first offset has waited");
+            assert!(deleting.join().unwrap());
+        });
+        drop(slow);
+        assert_eq!(starts(&files), [100, 200]);
+        // One that cannot be deleted stays.
+        let _fault = inject(Operation::Remove, folder.path(), libc::EIO);
+        assert!(files.delete_first(&files.first().unwrap()).is_err());
+        assert_eq!(starts(&files), [100, 200]);
+    }
 }
