@@ -215,15 +215,37 @@ pub fn physical_memory() -> Option<u64> {
 }
 
 /// Bytes of memory that can be had without taking any that is in use: the machine's, as the kernel
-/// estimates it, or what is left of a container's limit, if that is less.
+/// estimates it, or what is left of the limit of a control group (a container, a service), if that is less.
 pub fn available_memory() -> Option<u64> {
     let machine = kilobytes("/proc/meminfo", "MemAvailable:")?;
-    let limit = |name: &str| {
-        let text = std::fs::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok()?;
-        text.trim().parse::<u64>().ok()
-    };
-    let container = limit("max").zip(limit("current"));
-    Some(container.map_or(machine, |(most, used)| machine.min(most.saturating_sub(used))))
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    Some(
+        left_of_limits(&groups, Path::new("/sys/fs/cgroup"))
+            .map_or(machine, |left| left.min(machine)),
+    )
+}
+
+/// What is left of the narrowest memory limit of `groups`, the lines `id:controllers:path` of this
+/// process. In a container, `mount` has its own group at the top, whatever the path says.
+fn left_of_limits(groups: &str, mount: &Path) -> Option<u64> {
+    let number = |path: &Path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let mut least = None;
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+        // Version 2 of the kernel's interface has one tree for all controllers, version 1 one for each.
+        let (tree, most, used) = match controllers {
+            "" => (mount.to_owned(), "memory.max", "memory.current"),
+            "memory" => (mount.join("memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
+            _ => continue,
+        };
+        for group in [tree.join(path.trim_start_matches('/')), tree] {
+            let limit = number(&group.join(most)).zip(number(&group.join(used)));
+            let left = limit.map(|(most, used)| most.saturating_sub(used));
+            least = least.into_iter().chain(left).min();
+        }
+    }
+    least
 }
 
 /// A line's value in one of the kernel's tables of kilobytes, in bytes.
@@ -509,6 +531,32 @@ mod tests {
         first(&["fe80::1", "2001:db8::1", "2001:db8::2"], "2001:db8::1");
         assert_eq!(choose(&["fe80::1"]), None);
         assert_eq!(choose(&[]), None);
+    }
+
+    #[test]
+    fn the_narrowest_limit_counts() {
+        let mount = std::env::temp_dir().join(format!("rocketmq-groups-{}", std::process::id()));
+        let write = |name: &str, number: u64| {
+            let path = mount.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, format!("{number}\n")).unwrap();
+        };
+        let left = |groups: &str| left_of_limits(groups, &mount);
+        assert_eq!(left("0::/\n"), None);
+        write("a/b/memory.max", 1000);
+        write("a/b/memory.current", 300);
+        assert_eq!(left("0::/a/b\n"), Some(700));
+        write("memory.max", 500);
+        write("memory.current", 600);
+        assert_eq!((left("0::/a/b\n"), left("0::/\n")), (Some(0), Some(0)));
+        write("memory/c/memory.limit_in_bytes", 900);
+        write("memory/c/memory.usage_in_bytes", 100);
+        assert_eq!(left("3:cpu:/c\n2:memory:/c\nnonsense\n"), Some(800));
+        assert_eq!(left("2:memory:/host/path\n"), None);
+        write("memory/memory.limit_in_bytes", 200);
+        write("memory/memory.usage_in_bytes", 50);
+        assert_eq!(left("2:memory:/host/path\n"), Some(150));
+        std::fs::remove_dir_all(&mount).unwrap();
     }
 
     #[test]

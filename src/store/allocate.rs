@@ -23,7 +23,7 @@ const WAIT_FOR_FILE: Duration = Duration::from_millis(5000);
 pub const POPULATE_BYTES: usize = 8 * 1024 * 1024;
 /// Blocks of a commit-log file are reserved in steps of that many bytes, ahead of the write
 /// position: few calls and few extents, and a store that has little in it takes little of the disk.
-pub(super) const RESERVE_BYTES: usize = 64 * 1024 * 1024;
+const RESERVE_BYTES: usize = 64 * 1024 * 1024;
 /// A folder whose disk is fuller gets no new files while another has room.
 const FULL_DISK_RATIO: f64 = 0.85;
 

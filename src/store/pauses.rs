@@ -11,14 +11,15 @@
 //!
 //! Pages that are ready are clean and unmapped: when memory is scarce they are the first to go, and a
 //! broker's resident memory does not show them. Where flushes are waited for, zeros are written to the
-//! disk instead, as [`MappedFile::write_ahead`] does under load; then at most 256 MiB.
+//! disk instead, as [`MappedFile::write_ahead`] does under load; then at most 256 MiB, and at most an
+//! eighth of what is free on the disk: they take room, and for a nearly full disk puts are refused.
 
 use std::io;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use super::allocate::RESERVE_BYTES;
 use super::config::StoreConfig;
+use super::disk;
 use super::mapped_file::MappedFile;
 use crate::common::config::Live;
 use crate::common::os;
@@ -33,8 +34,8 @@ const STEP_BYTES: i64 = 1024 * 1024;
 const BURST_FACTOR: i64 = 8;
 /// Most bytes of zeros that are on the disk ahead.
 const MAX_ZEROS: i64 = 256 * 1024 * 1024;
-/// So much of the memory that can be had is taken.
-const SHARE_OF_MEMORY: u64 = 8;
+/// So much of the memory that can be had is taken, or of the disk.
+const SHARE: u64 = 8;
 
 /// The thread's shared half.
 #[derive(Debug)]
@@ -145,6 +146,7 @@ impl Pauses {
             let spare = lock(&self.files).spare.upgrade();
             let mut files = [Some(&active), spare.as_ref()].into_iter().flatten();
             let next = files.find(|file| (file.start()..file.end()).contains(&progress.ready));
+            let goal = next.map_or(goal, |next| goal.min(at.saturating_add(room(next, &config))));
             let next = next.filter(|file| progress.ready < goal && !file.has_write_buffer());
             let Some(next) = next else { return self.has_enough() };
             let to = goal.min(progress.ready + STEP_BYTES).min(next.end());
@@ -165,7 +167,7 @@ impl Pauses {
 
 /// How many bytes are to be ready after so many were appended.
 fn goal(appended: i64, config: &StoreConfig) -> i64 {
-    let memory = os::available_memory().unwrap_or(0) / SHARE_OF_MEMORY;
+    let memory = os::available_memory().unwrap_or(0) / SHARE;
     let zeros = if config.is_flush_waited_for() { MAX_ZEROS } else { i64::MAX };
     let most = config.ready_ahead_max_bytes.min(zeros).min(i64::try_from(memory).unwrap_or(0));
     appended.max(0).saturating_mul(BURST_FACTOR).min(most)
@@ -175,11 +177,21 @@ fn end_of(file: &MappedFile) -> i64 {
     file.start() + file.wrote() as i64
 }
 
+/// Bytes that may be taken ahead on the disk of `file`.
+fn room(file: &MappedFile, config: &StoreConfig) -> i64 {
+    if !config.is_flush_waited_for() {
+        // What is only read takes none.
+        return i64::MAX;
+    }
+    let free = file.path().parent().and_then(disk::free_bytes).unwrap_or(0);
+    i64::try_from(free / SHARE).unwrap_or(i64::MAX)
+}
+
 fn ready(file: &MappedFile, from: usize, to: usize, config: &StoreConfig) -> io::Result<()> {
     if !config.is_flush_waited_for() {
         file.bring_into_memory(from, to)
     } else if config.write_commit_log_ahead {
-        file.assure_blocks(to.next_multiple_of(RESERVE_BYTES))?;
+        file.assure_blocks(to)?;
         file.write_ahead(to)
     } else {
         Ok(())
@@ -193,6 +205,7 @@ mod tests {
 
     use super::*;
     use crate::store::config::FlushDiskType;
+    use crate::store::fault;
     use crate::store::testing::TempFolder;
 
     const SIZE: usize = 8 * 1024 * 1024;
@@ -276,6 +289,28 @@ mod tests {
         assert!(bytes[..100_000].iter().all(|byte| *byte == 1));
         assert!(bytes[100_000..].iter().all(|byte| *byte == 0));
         assert!(file.path().metadata().unwrap().blocks() * 512 >= 900_000);
+    }
+
+    #[test]
+    fn zeros_leave_room_on_the_disk() {
+        let folder = TempFolder::new("small");
+        let file = file(&folder, 0);
+        file.appender().unwrap().write(&[1; 1_000_000]).unwrap();
+        let space = os::DiskSpace { total: 100_000_000, free: 4_800_000, available: 4_000_000 };
+        let _small = fault::inject_space(folder.path(), space);
+        let rows =
+            [(FlushDiskType::SyncFlush, 1_500_000), (FlushDiskType::AsyncFlush, SIZE as i64)];
+        for (flush_disk_type, ready) in rows {
+            let config = StoreConfig { flush_disk_type, ..StoreConfig::default() };
+            let (pauses, mut progress) = (pauses(&config), Progress::default());
+            pauses.appends_to(&file);
+            lock(&pauses.files).begun = Some(0);
+            pauses.look(&mut progress, || false);
+            pauses.look(&mut progress, || false);
+            assert_eq!((progress.ready, pauses.is_wanted()), (ready, false));
+            let blocks = file.path().metadata().unwrap().blocks();
+            assert!(blocks * 512 < 2_500_000, "{blocks}");
+        }
     }
 
     #[test]
