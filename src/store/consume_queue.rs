@@ -595,7 +595,11 @@ impl ConsumeQueue {
             .try_for_each(|(file, _)| file.flush().map(drop))
             .and_then(|()| self.files.flush_names())
             .and_then(|()| self.ext().map_or(Ok(()), ConsumeQueueExt::flush));
-        flushed.inspect_err(|_| self.set_dirty())
+        match flushed {
+            // Its folder went with it.
+            Err(_) if self.is_removed() => Ok(()),
+            flushed => flushed.inspect_err(|_| self.set_dirty()),
+        }
     }
 
     /// End of the last record in the queue; `None` for an empty queue.
@@ -789,6 +793,16 @@ mod tests {
         assert_eq!((queue.min_offset(), queue.max_offset()), (23, 35));
         assert_eq!(queue.delete_expired(1_000_000), 1, "the last file stays");
         assert_eq!(queue.min_offset(), 30);
+    }
+
+    /// Who flushes has found it before it was removed: the others are flushed, and vouched for.
+    #[test]
+    fn a_removed_queue_has_nothing_to_flush() {
+        let folder = TempFolder::new("removed-flush");
+        let queue = queue(&folder, 10);
+        queue.append(unit(0), 0).unwrap();
+        queue.destroy();
+        queue.flush().unwrap();
     }
 
     #[test]

@@ -378,7 +378,12 @@ impl ReputMessageService {
         // When it last had nothing to do, and the records dispatched since.
         let (mut idle_at, mut records) = (Instant::now(), 0);
         loop {
-            match self.round() {
+            let round = self.round();
+            // Also when nothing is left: what held dispatch may have been deleted.
+            if !matches!(round, Round::Stuck) && self.flags.has(Flag::WriteLogicsQueueError) {
+                self.flags.set(Flag::WriteLogicsQueueError, false);
+            }
+            match round {
                 Round::Moved(count) => {
                     failures = 0;
                     records = count.saturating_add(records);
@@ -519,9 +524,6 @@ impl ReputMessageService {
         let Some(tags_code) = self.dispatcher.dispatch(record, config)? else {
             return Ok(None);
         };
-        if self.flags.has(Flag::WriteLogicsQueueError) {
-            self.flags.set(Flag::WriteLogicsQueueError, false);
-        }
         if config.is_slave() {
             self.log.note_store_timestamp(record.store_timestamp);
             self.stats.count_put(1, record.total_size as usize);

@@ -59,7 +59,11 @@
 //! checkpoint written anew) are there with their units, and recovery reads, and dispatches again, what comes
 //! after. What it cuts off is made zero and forced to the disk before anything is appended, or it
 //! could come back behind later records. What the process that died had written and not flushed counts as
-//! not flushed.
+//! not flushed. A record of which only pages with topic or properties are lost is found by their zeros
+//! (`torn`): no checksum covers them.
+//!
+//! What cannot be dispatched, because a disk is full, waits in the log, also over a start: the store serves
+//! what there is, and puts go on with the numbers behind those that wait (`numbering`).
 //!
 //! A flush that fails has lost its pages, although they are still in memory and the kernel takes them for
 //! written. The commit log is then closed, and `abort` tells the next start from where on to write it

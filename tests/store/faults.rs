@@ -3,8 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use rocketmq::common::record::RecordFields;
+use rocketmq::common::sys_flag;
 use rocketmq::store::fault::{Operation, inject, inject_delay};
-use rocketmq::store::{PutStatus, StoreConfig};
+use rocketmq::store::running_flags::Flag;
+use rocketmq::store::{NewMessage, PutStatus, StoreConfig};
 
 use crate::folder::*;
 
@@ -194,6 +197,23 @@ fn a_consume_queue_that_cannot_grow_holds_dispatch_until_it_can() {
     drop(fault);
     test.arrivals.wait_for(1);
     assert_eq!(test.bodies("Topic", 0), [b"1"]);
+}
+
+/// What dispatch was held by needs no unit: a half message, which only has keys.
+#[test]
+fn messages_are_taken_again_after_whatever_held_dispatch() {
+    let folder = Folder::new("index-full");
+    let test = TestStore::open(config(folder.path(), &[]));
+    let fault = inject(Operation::Create, &folder.path().join("index"), libc::ENOSPC);
+    let sys_flag = sys_flag::TRANSACTION_PREPARED;
+    let half = RecordFields { sys_flag, ..record("Topic", 0, b"half", "KEYS\u{1}k") };
+    test.store.put(&NewMessage { record: half, wait_store: true }).wait();
+    wait_until("dispatch is held", || test.store.dispatch_behind_bytes() > 0);
+    // As it is after half a minute.
+    test.store.flags().set(Flag::WriteLogicsQueueError, true);
+    assert_eq!(test.put("Topic", 0, b"1", "").status, PutStatus::ServiceNotAvailable);
+    drop(fault);
+    wait_until("messages are taken", || test.put("Topic", 0, b"1", "").status == PutStatus::PutOk);
 }
 
 #[test]

@@ -157,6 +157,12 @@ fn index() {
     (31..37).for_each(|seed| run(seed, &more));
 }
 
+#[test]
+fn transient_store_pool() {
+    let more = [("transientStorePoolEnable", "true"), ("commitIntervalCommitLog", "1")];
+    (41..43).for_each(|seed| run(seed, &more));
+}
+
 /// After a crash of the process nothing is taken for flushed that may be in memory only.
 #[test]
 fn what_a_crashed_process_wrote_is_flushed_again() {
