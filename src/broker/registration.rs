@@ -25,13 +25,17 @@ use crate::remoting::{Command, RemotingClient, RemotingError};
 
 /// How often a name server that failed is tried again: it may only just be starting.
 const RETRY: Duration = Duration::from_secs(2);
+/// Longest that a request that made a topic waits until the name servers know of it.
+const NEWS_LIMIT: Duration = Duration::from_millis(500);
 /// Limit of UNREGISTER_BROKER at stop, for all name servers together.
 const UNREGISTER_LIMIT: Duration = Duration::from_secs(3);
 
 /// Registration with the name servers (spec: broker 9.1 to 9.4).
 ///
 /// Each name server has a thread of its own, so one that does not answer keeps the news from
-/// nobody else, and no thread that serves clients ever waits for one. What happens is counted in
+/// nobody else. A request that makes a topic (a send, a heartbeat) is answered when they know of it: its
+/// client may look for the route next, and does not look again for 30 s. It waits for no more than
+/// [`NEWS_LIMIT`], and not for name servers that failed the last time. What happens is counted in
 /// *rounds*: whoever has news starts one; each thread registers the whole topic table, as it is
 /// then, for the latest round it knows of. News that come meanwhile are one more round, not one
 /// each.
@@ -148,9 +152,21 @@ impl Registration {
 
     /// Starts a round and waits until every name server has answered or failed, at most `limit`.
     pub fn register_and_wait(&self, limit: Duration) {
+        self.register_with(limit, |_| true);
+    }
+
+    /// Tells of a topic that a client's request made, and waits shortly for those name servers that
+    /// can be expected to answer.
+    pub fn register_news(&self) {
+        self.register_with(NEWS_LIMIT, |link| !link.failing.load(Ordering::Relaxed));
+    }
+
+    fn register_with(&self, limit: Duration, awaited: impl Fn(&LinkState) -> bool) {
         let round = self.trigger(true);
         let deadline = Instant::now() + limit;
-        let links: Vec<_> = lock(&self.links).iter().map(|link| Arc::clone(&link.shared)).collect();
+        let mut links: Vec<_> =
+            lock(&self.links).iter().map(|link| Arc::clone(&link.shared)).collect();
+        links.retain(|link| awaited(link));
         let mut rounds = lock(&self.rounds);
         while links.iter().any(|link| link.finished.load(Ordering::Acquire) < round) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -450,9 +466,9 @@ mod tests {
             assert_eq!(route.queue_datas[0].write_queue_nums, 3);
         }
         broker.send("by-itself", "0", "x");
-        wait_until("a topic that a send made is registered", || {
-            one.route("by-itself").is_some() && two.route("by-itself").is_some()
-        });
+        for server in [&one, &two] {
+            assert!(server.route("by-itself").is_some(), "known before the send is answered");
+        }
         broker.ask(25, &[], "brokerPermission=4");
         wait_until("the broker's permission is told", || {
             one.route("T").is_some_and(|route| route.queue_datas[0].perm == 4)

@@ -290,7 +290,7 @@ fn connect(broker: &Arc<Broker>, news: &Arc<News>, late: &OnceLock<Weak<Broker>>
     broker.store.set_consumed_offsets(Arc::new(Consumed(Weak::clone(&its_broker))));
     broker.topics.on_created(move || {
         if let Some(broker) = its_broker.upgrade() {
-            broker.registration.trigger(true);
+            broker.registration.register_news();
         }
     });
 }
