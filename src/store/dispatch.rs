@@ -484,6 +484,8 @@ impl ReputMessageService {
     }
 
     /// What stands at `position`, where `rest` begins.
+    // Every message passes here, and its view is large.
+    #[inline(always)]
     fn place<'a>(&self, config: &StoreConfig, rest: &'a [u8], position: i64) -> Place<'a> {
         match read_entry(rest, false) {
             LogEntry::Record(record) if record.physical_offset != position => {
