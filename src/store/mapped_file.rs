@@ -61,6 +61,8 @@ pub struct MappedFile {
     /// Bytes below may be appended to; see [`reserve`](Self::reserve).
     pub(super) reserved: AtomicUsize,
     pub(super) blocks: Mutex<Blocks>,
+    /// Whether the page cache may have it in large pages.
+    pub(super) large_pages: AtomicBool,
     has_appender: AtomicBool,
     read_only: bool,
     /// Whether a flush failed, and none has succeeded since.
@@ -178,6 +180,7 @@ impl MappedFile {
             flushed: AtomicUsize::new(position),
             reserved: AtomicUsize::new(position),
             blocks: Mutex::new(Blocks { assured: position, closed: false }),
+            large_pages: AtomicBool::new(false),
             has_appender: AtomicBool::new(false),
             read_only: false,
             flush_failed: AtomicBool::new(false),

@@ -61,7 +61,9 @@ impl MappedFile {
             return Ok(());
         }
         let ahead = at.clamp(RESERVE_BYTES.0, RESERVE_BYTES.1);
-        self.reserve((end + ahead).next_multiple_of(PAGE_BYTES))
+        let has_large_pages = self.large_pages.load(Ordering::Acquire);
+        let page = if has_large_pages { LARGE_PAGE_BYTES } else { PAGE_BYTES };
+        self.reserve((end + ahead).next_multiple_of(page))
     }
 
     /// Assures blocks for all bytes below `to`, for later.
@@ -98,6 +100,9 @@ impl MappedFile {
     /// one; in a map of its own, because advice for a part of a map splits it, which stops all threads
     /// that have a fault in it.
     ///
+    /// Who changes one byte of a large page has the kernel assure blocks for all of it, and is killed if
+    /// the disk is full. So appends [reserve](Self::reserve_for) whole large pages from then on.
+    ///
     /// # Errors
     /// The system's. Kernels before 5.14 do not know how.
     pub fn bring_into_memory(&self, from: usize, to: usize) -> io::Result<()> {
@@ -105,6 +110,9 @@ impl MappedFile {
         if from >= to {
             return Ok(());
         }
+        self.large_pages.store(true, Ordering::Release);
+        let reserved = self.reserved.load(Ordering::Acquire);
+        self.assure_blocks(reserved.next_multiple_of(LARGE_PAGE_BYTES))?;
         // The advice for a large page is for all of it.
         let from = from / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
         let length = (to - from).next_multiple_of(LARGE_PAGE_BYTES).min(self.size() - from);
@@ -173,6 +181,7 @@ impl MappedFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
 
@@ -216,6 +225,24 @@ mod tests {
         });
         assert!(file.bytes(0, SIZE) == Some(&expected[..]));
         assert!(std::fs::read(file.path()).unwrap() == expected);
+    }
+
+    /// The kernel raises SIGBUS for a byte that has its block, if another of its large page has none and
+    /// the disk is full.
+    #[test]
+    fn large_pages_are_reserved_whole() {
+        let folder = TempFolder::new("large");
+        let file = file(&folder);
+        let mut appender = file.appender().unwrap();
+        appender.append(&[1; 10_000]).unwrap();
+        let blocks = || file.path().metadata().unwrap().blocks() * 512;
+        assert!(blocks() < LARGE_PAGE_BYTES as u64);
+        file.bring_into_memory(0, SIZE).unwrap();
+        assert!(blocks() >= LARGE_PAGE_BYTES as u64);
+        while appender.room() > LARGE_PAGE_BYTES / 2 {
+            appender.append(&[1; 10_000]).unwrap();
+            assert!(blocks() >= file.wrote().next_multiple_of(LARGE_PAGE_BYTES) as u64);
+        }
     }
 
     #[test]
