@@ -101,7 +101,7 @@ impl MappedFile {
     /// that have a fault in it.
     ///
     /// Who changes one byte of a large page has the kernel assure blocks for all of it, and is killed if
-    /// the disk is full. So appends [reserve](Self::reserve_for) whole large pages from then on.
+    /// the disk is full. So appends reserve whole large pages from then on.
     ///
     /// # Errors
     /// The system's. Kernels before 5.14 do not know how.
