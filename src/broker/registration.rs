@@ -35,7 +35,7 @@ const UNREGISTER_LIMIT: Duration = Duration::from_secs(3);
 /// Each name server has a thread of its own, so one that does not answer keeps the news from
 /// nobody else. A request that makes a topic (a send, a heartbeat) is answered when they know of it: its
 /// client may look for the route next, and does not look again for 30 s. It waits for no more than
-/// [`NEWS_LIMIT`], and not for name servers that failed the last time. What happens is counted in
+/// half a second, and not for name servers that failed the last time. What happens is counted in
 /// *rounds*: whoever has news starts one; each thread registers the whole topic table, as it is
 /// then, for the latest round it knows of. News that come meanwhile are one more round, not one
 /// each.
