@@ -102,7 +102,7 @@ fn push_request(
     let client = broker
         .producers
         .by_client_id(client_id)
-        .ok_or_else(|| format!("the channel of client {client_id} was not found"))?;
+        .ok_or_else(|| format!("channel of <{client_id}> not found."))?;
     let now = now_ms();
     let time = now.to_string();
     let pushed = ReplyMessageRequestHeader {
@@ -146,7 +146,7 @@ impl Exchange {
         if let Err(problem) = pushed {
             log::warn!("a reply could not be pushed: {problem}");
             response.code = code::SYSTEM_ERROR;
-            response.remark = Some(format!("push reply message fail: {problem}"));
+            response.remark = Some(format!("push reply message fail, {problem}"));
         }
         let stored = config.store_reply_message_enable.then(|| self.store()).flatten();
         match stored {

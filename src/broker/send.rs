@@ -457,7 +457,7 @@ pub fn put_status_answer(broker: &Broker, result: &PutResult) -> (i32, Option<St
             let limit = broker.store.config().max_message_size;
             let text = format!(
                 "the message is illegal, maybe msg body or properties length not matched. \
-                 msg body length limit {limit}B, msg properties length limit 32767B."
+                 msg body length limit {limit}B, msg properties length limit 32KB."
             );
             (code::MESSAGE_ILLEGAL, because(&text))
         }
