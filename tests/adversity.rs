@@ -131,24 +131,6 @@ fn a_group_of_many_members_comes_and_goes() {
     assert!(site.broker.broker.consumers.disagreeing_groups().is_empty());
 }
 
-/// The first member of a group learns a second later again that it changed: a client that looked for
-/// its queues before it knew the retry topic's route finds them then.
-#[test]
-fn the_first_member_of_a_new_group_is_told_twice() {
-    let dir = TempDir::new("told-twice");
-    let site = Site::new(dir.path(), |_| {});
-    let body = r#"{"clientID":"first","consumerDataSet":[{"groupName":"new","consumeType":"CONSUME_PASSIVELY","messageModel":"CLUSTERING","consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","subscriptionDataSet":[{"topic":"T","subString":"*","subVersion":1}]}],"producerDataSet":[]}"#;
-    let mut socket = BufReader::new(TcpStream::connect(&site.addr).expect("a connection"));
-    socket.get_ref().set_read_timeout(Some(LONG)).expect("a socket");
-    let heartbeat = frame(request::HEART_BEAT, 1, &[], body.as_bytes());
-    socket.get_mut().write_all(&heartbeat).expect("a heartbeat");
-    let mut notices = 0;
-    while notices < 2 {
-        let reply = receive(&mut socket).expect("a second notice");
-        notices += usize::from(reply.code() == request::NOTIFY_CONSUMER_IDS_CHANGED);
-    }
-}
-
 /// Pulls beyond what a broker holds are told so at once, and the held ones stay.
 #[test]
 fn more_waiting_pulls_than_are_held_are_refused() {

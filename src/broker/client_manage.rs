@@ -2,10 +2,10 @@
 //! connections and those that fell silent; and the word to the members of a consumer group that it
 //! changed.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::channels::ClientChannel;
 use super::{Answer, Broker, filter, success_with_fields};
@@ -22,12 +22,6 @@ use crate::remoting::{Command, Connection};
 
 /// A client that sent no heartbeat for so long is gone, ms: four of its heartbeats.
 pub const CLIENT_EXPIRY_MS: i64 = 120_000;
-
-/// When the members of a new group are told of it a second time. A client asks for the route of the
-/// retry topic, which its first heartbeat makes, ten milliseconds after its start and then every 30 s; if
-/// it has looked for its queues before the answer was there, its first retry would wait for the next
-/// look, 20 s.
-const SECOND_WORD: Duration = Duration::from_secs(1);
 
 /// Longest group name, characters: what the official clients allow.
 const GROUP_MAX_LENGTH: usize = 255;
@@ -101,12 +95,10 @@ fn register_consumer(broker: &Broker, consumer: &ConsumerData, client: &Arc<Clie
         return;
     }
     let group_config = broker.subscription_groups.find_or_create(&broker.config.get(), group);
-    let topic = retry_topic(group);
-    let is_new = broker.topics.get(&topic).is_none();
     if let Some(group_config) = &group_config {
         let sys_flag = if consumer.unit_mode { super::topics::SYS_FLAG_UNIT_SUB } else { 0 };
         broker.topics.get_or_create(
-            &topic,
+            &retry_topic(group),
             group_config.retry_queue_nums,
             PERM_READ | PERM_WRITE,
             sys_flag,
@@ -116,9 +108,6 @@ fn register_consumer(broker: &Broker, consumer: &ConsumerData, client: &Arc<Clie
     broker.consumer_filters.register(group, &consumer.subscription_data_set);
     if changed && group_config.is_none_or(|config| config.notify_consumer_ids_changed_enable) {
         broker.member_changes.note(group);
-        if is_new {
-            broker.member_changes.note_again(group);
-        }
     }
 }
 
@@ -195,8 +184,6 @@ pub fn expire_silent_clients(broker: &Broker) {
 #[derive(Debug, Default)]
 pub struct MemberChanges {
     groups: Mutex<HashSet<String>>,
-    /// New groups, and when they are told again; the earliest first.
-    again: Mutex<VecDeque<(Instant, String)>>,
     signal: Arc<Signal>,
 }
 
@@ -209,25 +196,6 @@ impl MemberChanges {
         }
     }
 
-    /// The members of this new group are to be told again after [`SECOND_WORD`].
-    fn note_again(&self, group: &str) {
-        let mut again = lock(&self.again);
-        again.push_back((Instant::now() + SECOND_WORD, group.to_owned()));
-        drop(again);
-        self.signal.wakeup();
-    }
-
-    /// The groups to tell now, and how long nothing more is due.
-    fn take_due(&self) -> (HashSet<String>, Duration) {
-        let mut groups = std::mem::take(&mut *lock(&self.groups));
-        let (mut again, now) = (lock(&self.again), Instant::now());
-        while again.front().is_some_and(|(due, _)| *due <= now) {
-            groups.extend(again.pop_front().map(|(_, group)| group));
-        }
-        let next = again.front().map(|(due, _)| due.saturating_duration_since(now));
-        (groups, next.unwrap_or(Duration::from_secs(60)))
-    }
-
     /// Starts the thread that tells.
     pub fn start(broker: &Arc<Broker>) -> io::Result<ServiceThread> {
         let its_broker = Arc::clone(broker);
@@ -235,10 +203,8 @@ impl MemberChanges {
             "NotifyConsumer",
             Arc::clone(&broker.member_changes.signal),
             move |signal| {
-                let mut idle = Duration::ZERO;
-                while signal.wait(idle) {
-                    let groups;
-                    (groups, idle) = its_broker.member_changes.take_due();
+                while signal.wait(Duration::from_secs(60)) {
+                    let groups = std::mem::take(&mut *lock(&its_broker.member_changes.groups));
                     if its_broker.config.get().notify_consumer_ids_changed_enable {
                         groups.iter().for_each(|group| tell_members(&its_broker, group));
                     }
