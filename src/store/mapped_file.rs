@@ -16,7 +16,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -343,8 +343,10 @@ impl MappedFile {
         if from < to {
             self.write_again_if_failed(to)?;
             fault::flush(&self.path, Flushed::Bytes(from..to), || {
-                self.unmap_pages(from, to)?;
-                self.map()?.flush_range(from, to - from)
+                let unmapped = self.unmap_pages(from, to)?;
+                let flushed = self.map()?.flush_range(from, to - from);
+                self.map_pages(unmapped)?;
+                flushed
             })
             .inspect_err(|_| self.set_flush_failed())?;
             self.flush_failed.store(false, Ordering::Release);
@@ -353,17 +355,17 @@ impl MappedFile {
         Ok(to)
     }
 
-    /// Takes the full pages of a part out of the map, until somebody reads there again. They stay in the
-    /// page cache as they are.
+    /// Takes the full pages of a part that is to be flushed out of the map, if they are many; which those
+    /// are. They stay in the page cache as they are, and whoever reads there has them in the map again.
     ///
     /// Before the kernel writes a page it takes the right to change it from who has it mapped, and
     /// interrupts all processors that this process runs on for each one. Taken out together they cost
-    /// one interrupt, and what is read again is mapped by 16 at once.
-    fn unmap_pages(&self, from: usize, to: usize) -> io::Result<()> {
+    /// one interrupt.
+    fn unmap_pages(&self, from: usize, to: usize) -> io::Result<Range<usize>> {
         let from = from / PAGE_BYTES * PAGE_BYTES;
         let to = to / PAGE_BYTES * PAGE_BYTES;
         if to < from + UNMAP_BYTES {
-            return Ok(());
+            return Ok(0..0);
         }
         let map = self.map()?;
         // Piece by piece, for a thread that changes the map stops all that have a fault while it waits.
@@ -377,6 +379,17 @@ impl MappedFile {
                 log::trace!("{} stays mapped: {error}", self.path().display());
                 break;
             }
+        }
+        Ok(from..to)
+    }
+
+    /// Maps pages that are in memory, for who reads. The system also takes pages that nobody has mapped
+    /// for less used than others.
+    fn map_pages(&self, pages: Range<usize>) -> io::Result<()> {
+        let map = self.map()?;
+        for from in pages.clone().step_by(UNMAP_BYTES) {
+            // Only advice.
+            let _ = map.advise_range(Advice::PopulateRead, from, UNMAP_BYTES.min(pages.end - from));
         }
         Ok(())
     }
