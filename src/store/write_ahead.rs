@@ -26,6 +26,9 @@ const POPULATE_STEP_BYTES: usize = 128 * PAGE_BYTES;
 /// A large page of most machines. Where they are larger, files have none.
 const LARGE_PAGE_BYTES: usize = 512 * PAGE_BYTES;
 
+/// Bytes of one read that brings pages into memory.
+const READ_BYTES: usize = 128 * 1024;
+
 /// Smallest and largest number of bytes reserved at once ahead of an append. Small, because there
 /// may be 20,000 consume queues; growing, because a busy one should not make a call per page.
 const RESERVE_BYTES: (usize, usize) = (PAGE_BYTES, 1024 * 1024);
@@ -82,7 +85,7 @@ impl MappedFile {
     pub fn populate(&self, from: usize, to: usize) {
         let to = to.min(self.size());
         let from = from.min(to) / PAGE_BYTES * PAGE_BYTES;
-        if let Err(error) = self.bring_into_memory(from, to) {
+        if let Err(error) = self.fault_in(from, to) {
             log::debug!("{} is not in memory ahead: {error}", self.path().display());
         }
         let Ok(map) = self.map() else { return };
@@ -92,27 +95,18 @@ impl MappedFile {
         }
     }
 
-    /// Brings a part into the page cache, and leaves it mapped nowhere.
+    /// Brings a part into the page cache by faults, and leaves it mapped nowhere.
     ///
     /// A read, or a fault, reads what the disk's read-ahead (`read_ahead_kb`) asks for, and while that is
     /// made ready, up to tens of milliseconds, threads that were woken on this processor wait. So each
     /// fault takes one large page, where the kernel has such for files (a third of the work), or a small
     /// one; in a map of its own, because advice for a part of a map splits it, which stops all threads
     /// that have a fault in it.
-    ///
-    /// Who changes one byte of a large page has the kernel assure blocks for all of it, and is killed if
-    /// the disk is full. So appends reserve whole large pages from then on.
-    ///
-    /// # Errors
-    /// The system's. Kernels before 5.14 do not know how.
-    pub fn bring_into_memory(&self, from: usize, to: usize) -> io::Result<()> {
-        let to = to.min(self.size());
+    fn fault_in(&self, from: usize, to: usize) -> io::Result<()> {
         if from >= to {
             return Ok(());
         }
-        self.large_pages.store(true, Ordering::Release);
-        let reserved = self.reserved.load(Ordering::Acquire);
-        self.assure_blocks(reserved.next_multiple_of(LARGE_PAGE_BYTES))?;
+        self.expect_large_pages()?;
         // The advice for a large page is for all of it.
         let from = from / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
         let length = (to - from).next_multiple_of(LARGE_PAGE_BYTES).min(self.size() - from);
@@ -126,6 +120,30 @@ impl MappedFile {
             map.advise_range(Advice::PopulateRead, from, length)?;
         }
         Ok(())
+    }
+
+    /// Brings a part into the page cache by reading it. Unlike faults this takes no lock of the process's
+    /// memory, which a thread of low priority would keep from all others while it waits for a processor.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn bring_into_memory(&self, from: usize, to: usize) -> io::Result<()> {
+        self.expect_large_pages()?;
+        let mut piece = vec![0; READ_BYTES];
+        let file = open_file(self.path(), false)?;
+        for from in (from..to.min(self.size())).step_by(READ_BYTES) {
+            let length = READ_BYTES.min(to.min(self.size()) - from);
+            file.read_exact_at(&mut piece[..length], from as u64)?;
+        }
+        Ok(())
+    }
+
+    /// Who changes one byte of a large page has the kernel assure blocks for all of it, and is killed if
+    /// the disk is full. So appends [reserve](Self::reserve_for) whole large pages from now on.
+    fn expect_large_pages(&self) -> io::Result<()> {
+        self.large_pages.store(true, Ordering::Release);
+        let reserved = self.reserved.load(Ordering::Acquire);
+        self.assure_blocks(reserved.next_multiple_of(LARGE_PAGE_BYTES))
     }
 
     /// Writes zeros to the disk, up to `to`, while others append.
