@@ -307,31 +307,6 @@ impl MappedFile {
         Some(Appender { file: Arc::clone(self), buffer, descriptor: None })
     }
 
-    /// Tells the system to read pages one by one and none ahead. For a file that grows slowly: a fault
-    /// at its end would otherwise fill up to megabytes of page cache with zeros.
-    pub fn read_nothing_ahead(&self) {
-        if let Ok(map) = self.map() {
-            let _ = map.advise(Advice::Random);
-        }
-    }
-
-    /// Keeps the file's pages in memory (warm-up); says so in the log if the system refuses.
-    pub fn lock_in_memory(&self) {
-        if let Ok(map) = self.map() {
-            let _ = map.advise(Advice::WillNeed);
-            if let Err(error) = map.lock() {
-                log::warn!("{} stays unlocked in memory: {error}", self.path.display());
-            }
-        }
-    }
-
-    /// Lets the system page the file out again.
-    pub fn unlock_from_memory(&self) {
-        if let Some(map) = self.map.get() {
-            let _ = map.unlock();
-        }
-    }
-
     /// Forces what is readable to the disk and returns up to where.
     ///
     /// # Errors

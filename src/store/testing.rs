@@ -60,9 +60,9 @@ pub fn open(folder: &TempFolder, change: impl FnOnce(&mut StoreConfig)) -> Arc<M
     store
 }
 
-/// Stores a message in queue 0 of a topic.
-pub fn put(store: &MessageStore, topic: &str, body: &[u8]) -> PutResult {
-    let record = RecordFields {
+/// What a record of a plain message in queue 0 has.
+pub fn fields<'a>(topic: &'a str, body: &'a [u8], properties: &'a str) -> RecordFields<'a> {
+    RecordFields {
         topic,
         queue_id: 0,
         flag: 0,
@@ -73,8 +73,13 @@ pub fn put(store: &MessageStore, topic: &str, body: &[u8]) -> PutResult {
         reconsume_times: 0,
         prepared_transaction_offset: 0,
         body,
-        properties: "KEYS\u{1}k",
-    };
+        properties,
+    }
+}
+
+/// Stores a message in queue 0 of a topic.
+pub fn put(store: &MessageStore, topic: &str, body: &[u8]) -> PutResult {
+    let record = fields(topic, body, "KEYS\u{1}k");
     store.put(&NewMessage { record, wait_store: true }).wait()
 }
 

@@ -34,28 +34,15 @@ pub fn lost_page(file: &[u8], at: usize, record: &RecordView<'_>) -> Option<usiz
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::common::record::{RecordFields, encode_record, read_record};
+    use crate::common::record::{encode_record, read_record};
+    use crate::store::testing::fields;
 
     const FILE_BYTES: usize = 16 * PAGE_BYTES;
 
     /// A file with one record, which begins at `at`.
     fn file(at: usize, topic: &str, body: &[u8], properties: &str, behind: &[u8]) -> Vec<u8> {
         let mut file = vec![0; at];
-        let host = ([127, 0, 0, 1], 1).into();
-        let fields = RecordFields {
-            topic,
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 1,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body,
-            properties,
-        };
-        encode_record(&fields, &mut file);
+        encode_record(&fields(topic, body, properties), &mut file);
         file.extend_from_slice(behind);
         file.resize(FILE_BYTES, 0);
         file

@@ -1,7 +1,7 @@
 //! What lies ahead of the appends in a [`MappedFile`]: blocks that are assured, so that a full disk is an
 //! error and not a signal ([`MappedFile::reserve`]), pages that wait for no fault
 //! ([`MappedFile::populate`]), and zeros on the disk, so that a flush writes data and nothing else
-//! ([`MappedFile::write_ahead`]).
+//! ([`MappedFile::write_ahead`]). Also what the system is told of its pages: to keep them, or to read none ahead.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -144,6 +144,33 @@ impl MappedFile {
         self.large_pages.store(true, Ordering::Release);
         let reserved = self.reserved.load(Ordering::Acquire);
         self.assure_blocks(reserved.next_multiple_of(LARGE_PAGE_BYTES))
+    }
+
+    /// Tells the system to read pages one by one and none ahead. For a file that grows slowly: a fault
+    /// at its end would otherwise fill up to megabytes of page cache with zeros.
+    pub fn read_nothing_ahead(&self) {
+        if let Ok(map) = self.map() {
+            let _ = map.advise(Advice::Random);
+        }
+    }
+
+    /// Keeps the file's pages in memory (warm-up); says so in the log if the system refuses.
+    pub fn lock_in_memory(&self) {
+        if let Ok(map) = self.map() {
+            let _ = map.advise(Advice::WillNeed);
+            if let Err(error) = map.lock() {
+                log::warn!("{} stays unlocked in memory: {error}", self.path().display());
+            }
+        }
+    }
+
+    /// Lets the system page the file out again.
+    pub fn unlock_from_memory(&self) {
+        if self.is_mapped()
+            && let Ok(map) = self.map()
+        {
+            let _ = map.unlock();
+        }
     }
 
     /// Writes zeros to the disk, up to `to`, while others append.

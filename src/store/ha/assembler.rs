@@ -212,31 +212,15 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::common::record::{RecordFields, encode_record, patch_record};
+    use crate::common::record::{encode_record, patch_record};
+    use crate::store::testing::fields;
 
     const FILE: usize = 1000;
 
     /// A record at `offset` with a body of `body` bytes.
     fn record(offset: i64, body: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let host = "127.0.0.1:10911".parse().unwrap();
-        let body = vec![7; body];
-        encode_record(
-            &RecordFields {
-                queue_id: 0,
-                flag: 0,
-                sys_flag: 0,
-                born_timestamp: 1,
-                born_host: host,
-                store_host: host,
-                reconsume_times: 0,
-                prepared_transaction_offset: 0,
-                body: &body,
-                topic: "Topic",
-                properties: "",
-            },
-            &mut bytes,
-        );
+        encode_record(&fields("Topic", &vec![7; body], ""), &mut bytes);
         patch_record(&mut bytes, 0, offset, 2);
         bytes
     }
