@@ -70,6 +70,8 @@ fn is_closed(wire: &mut Wire, limit: Duration) -> bool {
     wire.socket.set_read_timeout(Some(limit)).unwrap_or_else(|error| panic!("{error}"));
     match wire.socket.read(&mut [0; 64]) {
         Ok(count) => count == 0,
+        // As after a stop of the process, since the socket has a timeout.
+        Err(error) if error.kind() == ErrorKind::Interrupted => is_closed(wire, limit),
         Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
     }
 }
@@ -318,32 +320,29 @@ fn what_is_too_large_is_refused() {
 fn clients_that_say_nothing_are_let_go() {
     let site = Site::start(&[("serverChannelMaxIdleTimeSeconds", "3")]);
     let mut silent: Vec<Wire> = (0..50).map(|_| site.broker.wire()).collect();
-    // A byte a second is no request, and holds nobody up. Whether it is traffic enough to keep the
-    // connection is the server's choice.
-    let mut slow = site.broker.wire();
-    let request = frame(code::MAX_OFFSET, 1, &[("topic", TOPIC), ("queueId", "0")], b"");
     let begin = Instant::now();
-    let (mut kept, mut answers) = (true, 0);
-    for byte in request.iter().take(6) {
-        kept &= slow.socket.write_all(&[*byte]).is_ok();
-        let next = Instant::now() + Duration::from_secs(1);
-        while Instant::now() < next {
-            site.broker.wire().max_offset(TOPIC, 0);
-            answers += 1;
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-    // Who waited for the slow one got an answer every few seconds.
-    assert!(answers > 20, "others wait: {answers} answers in {:?}", begin.elapsed());
-    if kept
-        && slow.socket.write_all(&request[6..]).is_ok()
-        && let Ok(reply) = slow.receive()
-    {
-        assert_eq!(reply.code(), 0, "the slow one: {}", reply.header);
-    }
     for wire in &mut silent {
         assert!(is_closed(wire, Duration::from_secs(60)), "kept for {:?}", begin.elapsed());
     }
+    site.assert_alive("silent clients");
+}
+
+/// The others are answered between its bytes: who would read it to its end first never gets there.
+#[test]
+fn a_request_that_comes_byte_by_byte_holds_up_nobody() {
+    let site = Site::start(&[]);
+    let mut slow = site.broker.wire();
+    let request = frame(code::MAX_OFFSET, 1, &[("topic", TOPIC), ("queueId", "0")], b"");
+    let wrote = |result: std::io::Result<()>| result.unwrap_or_else(|error| panic!("{error}"));
+    for byte in &request[..20] {
+        wrote(slow.socket.write_all(&[*byte]));
+        for _ in 0..5 {
+            site.broker.wire().max_offset(TOPIC, 0);
+        }
+    }
+    wrote(slow.socket.write_all(&request[20..]));
+    let reply = slow.receive().unwrap_or_else(|error| panic!("the slow one: {error}"));
+    assert_eq!(reply.code(), 0, "the slow one: {}", reply.header);
 }
 
 #[test]
@@ -408,7 +407,7 @@ fn a_client_that_never_reads_holds_up_nobody() {
         }
         let begin = Instant::now();
         site.broker.wire().max_offset(TOPIC, 0);
-        assert!(begin.elapsed() < Duration::from_secs(20), "others wait after {asked} requests");
+        assert!(begin.elapsed() < Duration::from_secs(30), "others wait after {asked} requests");
         (asked > 20_000).then_some(false)
     });
     site.assert_alive("a deaf client");

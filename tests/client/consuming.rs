@@ -9,8 +9,8 @@ use std::time::Duration;
 use rocketmq::client::admin::AdminClient;
 use rocketmq::client::offset_store::StoreError;
 use rocketmq::client::{
-    ClientError, ClientOptions, ConsumeFromWhere, ConsumeResult, Filter, LitePullOptions,
-    MessageModel, MessageQueue, OrderlyResult, Producer, PullConsumer, Target,
+    ClientError, ConsumeFromWhere, ConsumeResult, Filter, LitePullOptions, MessageModel,
+    MessageQueue, OrderlyResult, Producer, PullConsumer, Target,
 };
 use rocketmq::common::clock::now_ms;
 use rocketmq::common::message::Message;
@@ -404,8 +404,9 @@ fn a_broker_that_crashes_and_comes_back_loses_nobody() {
 fn the_number_of_consume_threads_changes_while_messages_come() {
     let site = Site::start("Resized", 4);
     let ledger = Ledger::default();
-    let (notes, running, most) = (ledger.clone(), Arc::default(), Arc::new(AtomicUsize::new(0)));
-    let (now, peak): (Arc<AtomicUsize>, _) = (running, Arc::clone(&most));
+    let notes = ledger.clone();
+    let (running, most): (Arc<AtomicUsize>, Arc<AtomicUsize>) = Default::default();
+    let (now, peak) = (Arc::clone(&running), Arc::clone(&most));
     let hold = Arc::new(AtomicBool::new(false));
     let held = Arc::clone(&hold);
     let consumer = site
@@ -435,13 +436,14 @@ fn the_number_of_consume_threads_changes_while_messages_come() {
     assert!(consumer.set_consume_threads(1001).is_err());
     ledger.wait_for(1000);
     // Whoever began under the old number is done: these never run more than two at a time.
+    until("no listener runs", SOON, || (running.load(Ordering::SeqCst) == 0).then_some(()));
     most.store(0, Ordering::SeqCst);
     let more = send_many(&producer, "Resized", 60);
     ledger.wait_for(1060);
     assert!(most.load(Ordering::SeqCst) <= 2, "{most:?}");
     let all: BTreeSet<_> = sent.union(&more).cloned().collect();
     assert_eq!(ledger.bodies().into_keys().collect::<BTreeSet<_>>(), all);
-    let admin = AdminClient::new(vec![site.names()]);
+    let admin = AdminClient::new(vec![site.names()]).limit(SOON);
     let (addr, id) = (site.broker.addr(), consumer.client_id());
     let info = admin.consumer_running_info(&addr, "resized", id, false);
     assert_eq!(info.unwrap().properties["PROP_THREADPOOL_CORE_SIZE"], "2");
@@ -494,7 +496,7 @@ fn offsets_are_read_from_and_written_to_a_store_of_ones_own() {
 
     // One store may serve several groups, and a pull consumer.
     let lite = LitePullOptions::new("stored-lite")
-        .name_servers(site.names())
+        .client(site.client_options())
         .consume_from(ConsumeFromWhere::FirstOffset)
         .offset_store(store(&table))
         .start()
@@ -549,11 +551,7 @@ fn what_cannot_be_unpacked_is_neither_lost_nor_shown_nor_in_the_way() {
         wire.must(code::SEND, &borrowed(&fields), format!("body {number}").as_bytes());
     }
     let dead = |group: &str| {
-        let admin = PullConsumer::start(
-            &format!("{group}-looks"),
-            ClientOptions::default().name_servers(site.names()),
-        )
-        .unwrap();
+        let admin = PullConsumer::start(&format!("{group}-looks"), site.client_options()).unwrap();
         let queues = admin.queues(&format!("%DLQ%{group}")).unwrap_or_default();
         let pull = |queue| admin.pull(queue, "*", 0, 32, None).map(|result| result.messages);
         queues.iter().filter_map(|queue| pull(queue).ok()).flatten().collect::<Vec<_>>()

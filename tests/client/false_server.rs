@@ -31,7 +31,8 @@ pub fn false_server(
 ) -> RunningServer {
     let config = ServerConfig { listen_port: 0, ..ServerConfig::default() };
     let mut server = RemotingServer::new("False", config);
-    server.register_default(Arc::new(False(Box::new(trick))), ThreadPool::new("False", 4, 1000));
+    // One worker: what a client sends in turn is answered in turn.
+    server.register_default(Arc::new(False(Box::new(trick))), ThreadPool::new("False", 1, 1000));
     server.start().unwrap()
 }
 

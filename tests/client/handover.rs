@@ -281,7 +281,7 @@ fn a_round_of_rebalancing_does_not_undo_a_reset() {
 
 fn lite(site: &Site, group: &str) -> LitePullOptions {
     LitePullOptions::new(group)
-        .name_servers(site.names())
+        .client(site.client_options())
         .consume_from(ConsumeFromWhere::FirstOffset)
 }
 

@@ -2,9 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rocketmq::client::{
@@ -14,9 +14,11 @@ use rocketmq::common::message::Message;
 use rocketmq::remoting::Command;
 
 use crate::false_server::{addr, false_server, names};
-use crate::support::free_port;
+use crate::support::{free_port, until};
 
 const SHORT: Duration = Duration::from_millis(600);
+/// The limit of a call that takes all of it, and is made before it is over.
+const WAITED_FOR: Duration = Duration::from_secs(2);
 /// Every call of these tests ends within this; the limits that are set are seconds at most, and the
 /// machine may be busy.
 const BOUND: Duration = Duration::from_secs(30);
@@ -28,9 +30,9 @@ fn producer(names: &str) -> Producer {
     options.start().unwrap()
 }
 
-/// One whose name server answers, even if late; its broker may not.
-fn patient_producer(names: &str) -> Producer {
-    let mut options = ProducerOptions::new("hostile").name_servers(names).send_timeout(4 * SHORT);
+/// One whose name server answers, even if late; its broker may not, within `limit`.
+fn patient_producer(names: &str, limit: Duration) -> Producer {
+    let mut options = ProducerOptions::new("hostile").name_servers(names).send_timeout(limit);
     (options.client.api_timeout, options.client.connect_timeout) = (BOUND, BOUND);
     options.start().unwrap()
 }
@@ -41,9 +43,9 @@ fn failures(names: &str) -> [ClientError; 2] {
     failures_of(producer(names))
 }
 
-/// The same where the name server answers.
+/// The same where the name server answers, and the broker fails at once.
 fn failures_at_the_broker(names: &str) -> [ClientError; 2] {
-    failures_of(patient_producer(names))
+    failures_of(patient_producer(names, BOUND / 2))
 }
 
 fn failures_of(producer: Producer) -> [ClientError; 2] {
@@ -143,10 +145,12 @@ fn a_route_that_leads_nowhere() {
 fn a_broker_that_never_answers_or_answers_wrong() {
     let silent = false_server(|_, _| None);
     let at = names(&addr(&silent));
-    for error in failures_at_the_broker(&addr(&at)) {
-        assert_eq!(error.code(), 10002, "{error}");
-        assert!(error.to_string().contains("no answer"), "{error}");
-    }
+    until("sends that wait for an answer", 4 * BOUND, || {
+        let errors = failures_of(patient_producer(&addr(&at), WAITED_FOR));
+        assert!(errors.iter().all(|error| error.code() == 10002), "{errors:?}");
+        // Whoever is not let run for so long has not even asked.
+        errors.iter().all(|error| error.to_string().contains("no answer")).then_some(())
+    });
     let busy = false_server(|_, _| Some(Command::failure(2, "[TIMEOUT_CLEAN_QUEUE]")));
     let at = names(&addr(&busy));
     for error in failures_at_the_broker(&addr(&at)) {
@@ -178,24 +182,20 @@ fn answers_that_come_late_or_twice_reach_nobody() {
         response.fields.push_str("queueOffset", "5");
         response
     };
-    let count = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&count);
+    let (to, held) = channel();
+    let to = Mutex::new(Some(to));
     let broker = false_server(move |reply, request| {
         if request.code != 310 {
             return Some(Command::response(0));
         }
-        match seen.fetch_add(1, Ordering::SeqCst) {
-            // Late: after the limit of the call.
-            0 => {
-                let reply = reply.clone();
-                std::thread::spawn(move || {
-                    std::thread::sleep(2 * SHORT);
-                    reply.send(stored());
-                });
+        match to.lock().unwrap().take() {
+            // Late: the test answers it after the limit of the call.
+            Some(to) => {
+                to.send(reply.clone()).unwrap();
                 None
             }
             // Twice.
-            _ => {
+            None => {
                 reply.send(stored());
                 reply.send(stored());
                 None
@@ -209,12 +209,16 @@ fn answers_that_come_late_or_twice_reach_nobody() {
         let options = ProducerOptions::new(group).client(client);
         options.send_timeout(timeout).retries(0).start().unwrap()
     };
-    let (impatient, producer) = (start("impatient", SHORT), start("hostile", BOUND));
+    let (impatient, producer) = (start("impatient", WAITED_FOR), start("hostile", BOUND));
     let message = Message::new("T", "x");
     // The route is known when the time counts.
     impatient.queues("T").unwrap();
-    assert_eq!(impatient.send(&message).unwrap_err().code(), 10002);
-    std::thread::sleep(2 * SHORT);
+    until("a send that waits for an answer", 2 * BOUND, || {
+        let error = impatient.send(&message).unwrap_err();
+        assert_eq!(error.code(), 10002, "{error}");
+        error.to_string().contains("no answer").then_some(())
+    });
+    held.recv_timeout(BOUND).expect("the request").send(stored());
     let outcomes = Arc::new(AtomicUsize::new(0));
     for _ in 0..20 {
         assert_eq!(producer.send(&message).unwrap().queue_offset, 5);
@@ -273,7 +277,7 @@ fn illegal_arguments_are_refused_before_anybody_is_asked() {
 fn a_broker_that_does_not_read_slows_its_clients_down_and_keeps_their_memory_small() {
     let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = names(&deaf.local_addr().unwrap().to_string());
-    let producer = producer(&addr(&at));
+    let producer = patient_producer(&addr(&at), WAITED_FOR);
     // What does not compress, so that it must all be written.
     let mut seed = 1u32;
     let noise: Vec<u8> = std::iter::repeat_with(|| {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rocketmq::client::{
-    Assignment, ClientError, ClientOptions, ConsumeFromWhere, LitePullConsumer, LitePullOptions,
-    MessageModel, OffsetAt, PullConsumer, PullOptions, PullResult, PullStatus, Target,
+    Assignment, ClientError, ConsumeFromWhere, LitePullConsumer, LitePullOptions, MessageModel,
+    OffsetAt, PullConsumer, PullOptions, PullResult, PullStatus, Target,
 };
 use rocketmq::common::message::Message;
 
@@ -16,7 +16,7 @@ use crate::support::until;
 
 fn options(site: &Site, group: &str) -> LitePullOptions {
     LitePullOptions::new(group)
-        .name_servers(site.names())
+        .client(site.client_options())
         .consume_from(ConsumeFromWhere::FirstOffset)
 }
 
@@ -92,8 +92,7 @@ fn assigned_queues_are_sought_paused_and_resumed() {
 fn single_pulls_say_what_they_found() {
     let site = Site::start("Single", 1);
     send(&site, "Single", 12);
-    let options = ClientOptions::default().name_servers(site.names());
-    let consumer = PullConsumer::start("single", options).unwrap();
+    let consumer = PullConsumer::start("single", site.client_options()).unwrap();
     let queue = consumer.queues("Single").unwrap().remove(0);
     // What is acknowledged is visible a moment later.
     until("the messages", SOON, || {
@@ -146,7 +145,7 @@ fn listeners_are_told_of_queues_and_pull_consumers_divide_them() {
 
     // A pull consumer joins when it is told to; in broadcasting it has all, and offsets of its own.
     let pulls = |name: &str, model| {
-        let options = PullOptions::new("divided-pull").name_servers(site.names());
+        let options = PullOptions::new("divided-pull").client(site.client_options());
         let options = options.instance_name(name).message_model(model);
         options.offset_directory(site.dir.join(name)).on_assignment(note.clone()).start().unwrap()
     };

@@ -183,7 +183,8 @@ fn requests_find_their_replies() {
         assert_eq!(reply.body(), format!("re: {i}").as_bytes());
     }
     let silence = Message::new("Questions", "?").with_tag("silence");
-    let error = producer.request(&silence, Duration::from_secs(2)).unwrap_err();
+    // Long enough to send it, so that the answer is what is missing.
+    let error = producer.request(&silence, Duration::from_secs(5)).unwrap_err();
     assert!(matches!(error, ClientError::RequestTimeout { .. }), "{error}");
     consumer.shutdown();
     answering.shutdown();

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rocketmq::client::{
-    ConcurrentContext, ConsumeFromWhere, ConsumeResult, ConsumerOptions, Producer, ProducerOptions,
-    ReceivedMessage,
+    ClientOptions, ConcurrentContext, ConsumeFromWhere, ConsumeResult, ConsumerOptions, Producer,
+    ProducerOptions, ReceivedMessage,
 };
 
 use crate::support::java_peer::Servers;
@@ -15,6 +15,9 @@ use crate::support::{TempDir, free_port, until};
 
 /// Longest wait for something that should happen soon. Generous: the machine may be busy.
 pub const SOON: Duration = Duration::from_secs(60);
+
+/// Longest wait of a client for an answer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The servers of one test.
 pub struct Site {
@@ -63,17 +66,23 @@ impl Site {
         self.producer_options().start().unwrap()
     }
 
+    /// Options of a client that does not give up after three seconds: the machine may be busy.
+    pub fn client_options(&self) -> ClientOptions {
+        let mut options = ClientOptions::default().name_servers(self.names());
+        (options.api_timeout, options.connect_timeout) = (PATIENCE, PATIENCE);
+        options
+    }
+
     /// Options of a producer.
     pub fn producer_options(&self) -> ProducerOptions {
-        ProducerOptions::new("test-producers")
-            .name_servers(self.names())
-            .send_timeout(Duration::from_secs(20))
+        let options = ProducerOptions::new("test-producers").client(self.client_options());
+        options.send_timeout(PATIENCE)
     }
 
     /// Options of a consumer that begins with the first message.
     pub fn consumer_options(&self, group: &str) -> ConsumerOptions {
         ConsumerOptions::new(group)
-            .name_servers(self.names())
+            .client(self.client_options())
             .consume_from(ConsumeFromWhere::FirstOffset)
             .offset_directory(self.dir.join("offsets"))
     }

@@ -26,7 +26,7 @@ fn sent_consumed_and_ended_messages_leave_a_trace() {
         2,
         &[("traceTopicEnable", "true"), ("messageDelayLevel", "1s 1s 1s 1s")],
     );
-    let admin = AdminClient::new(site.names());
+    let admin = AdminClient::new(site.names()).limit(SOON);
     let consumer = site
         .consumer_options("traced")
         .trace()

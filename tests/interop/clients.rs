@@ -21,11 +21,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
 
 use rocketmq::client::PushConsumer;
 use rocketmq::client::subscription::Filter;
 
+use crate::matrix::LONG;
 use crate::ours;
 use crate::support::java_peer::{builder, cache, cached, fetch_jars, run};
 use crate::support::until;
@@ -80,6 +80,8 @@ impl Prepared {
             .args(&self.command[1..])
             .args(words)
             .env("HOME", home)
+            // A JVM reads the words of its command line as the locale says.
+            .env("LC_ALL", "C.UTF-8")
             .env_remove("NAMESRV_ADDR")
             .env_remove("ROCKETMQ_NAMESRV_DOMAIN")
             .current_dir(home)
@@ -312,7 +314,7 @@ pub struct ConsumerProcess {
 impl ConsumerProcess {
     fn close(mut self) {
         self.input = None;
-        until(&format!("{:?} consumer ends", self.client), Duration::from_secs(90), || {
+        until(&format!("{:?} consumer ends", self.client), LONG, || {
             self.child.try_wait().ok().flatten()
         });
         if let Some(reader) = self.reader.take() {
@@ -390,6 +392,7 @@ fn cpp(folder: &Path) -> Result<Vec<String>, String> {
     cached(folder, "rocketmq==0.4.4", || {
         run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        let pip = [&pip[..], &["--retries", "5", "--timeout", "60"]].concat();
         run(builder(&python.display().to_string()).args(pip).arg("rocketmq==0.4.4")).map(drop)
     })?;
     let program = source("cpp/interop.py");
@@ -409,7 +412,10 @@ fn node(folder: &Path) -> Result<Vec<String>, String> {
                 .map_err(|error| format!("{file}: {error}"))?;
         }
         run(Command::new("node").arg("--version"))?;
-        run(builder("npm").args(["ci", "--silent"]).current_dir(folder)).map(drop)
+        run(builder("npm")
+            .args(["ci", "--silent", "--fetch-retries=5", "--no-audit", "--no-fund"])
+            .current_dir(folder))
+        .map(drop)
     })?;
     Ok(words(&["node", &folder.join("interop.js").display().to_string()]))
 }

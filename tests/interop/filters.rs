@@ -5,7 +5,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use crate::clients::{Client, Got};
-use crate::matrix::{Site, TOPIC};
+use crate::matrix::{LONG, Site, TOPIC};
 use crate::support::java_peer::Servers;
 use crate::support::servers::{Server, wait_for_route};
 use crate::support::wire::{borrowed, code, send_fields};
@@ -67,7 +67,7 @@ fn consumers_get_what_passes_their_expression() {
         let received = |member: usize| got.get(&member).map_or(0, BTreeSet::len);
         expected.iter().enumerate().all(|(member, (_, count, _))| received(member) >= *count)
     };
-    let mut deadline = Instant::now() + Duration::from_secs(60);
+    let mut deadline = Instant::now() + LONG;
     let mut is_complete = false;
     loop {
         match deliveries.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -133,19 +133,17 @@ fn bit_maps_move(from: &Servers, to: &Servers) {
         let reply = server.wire().call(QUERY_CONSUME_QUEUE, &fields, b"");
         String::from_utf8_lossy(&reply.body).into_owned()
     };
-    until("the filter is registered", Duration::from_secs(60), || {
-        units(&first).contains("bitPos").then_some(())
-    });
+    until("the filter is registered", LONG, || units(&first).contains("bitPos").then_some(()));
     consumer.close();
     java.produce(dir.path(), &namesrv.addr(), TOPIC, COUNT as u32);
-    first.process.stop(Duration::from_secs(60));
+    first.process.stop(LONG);
 
     let second = to.broker_at(dir.path(), port, Some(&namesrv.addr()), &keys);
     let consumer = java.consume_by_sql(dir.path(), place, sql, 0, sender);
     let mut got = BTreeSet::new();
     let count = (0..COUNT).filter(|number| passes(*number)).count();
     while let Ok(Got { key, .. }) =
-        deliveries.recv_timeout(Duration::from_secs(if got.len() < count { 60 } else { 2 }))
+        deliveries.recv_timeout(if got.len() < count { LONG } else { Duration::from_secs(2) })
     {
         got.insert(key.strip_prefix("7-").and_then(|number| number.parse().ok()).unwrap_or(0));
     }

@@ -19,8 +19,8 @@ use crate::support::{TempDir, until};
 
 /// A Java slave says where it stands 5 s after it connected, connects again 5 s after a failure,
 /// and learns a new master at its next registration, which may be 30 s away.
-const CATCH_UP: Duration = Duration::from_secs(90);
-const STOP: Duration = Duration::from_secs(60);
+const CATCH_UP: Duration = Duration::from_secs(180);
+const STOP: Duration = Duration::from_secs(120);
 
 fn official() -> Option<Servers> {
     needed("the Java server 4.9.7", Servers::java("4.9.7"))

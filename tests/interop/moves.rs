@@ -14,7 +14,7 @@ use crate::support::traffic::{TOPICS, Traffic};
 use crate::support::wire::{Wire, borrowed, code, send_fields};
 use crate::support::{TempDir, until};
 
-const STOP: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(120);
 /// SEND_BATCH_MESSAGE.
 const SEND_BATCH: i32 = 320;
 /// CONSUMER_SEND_MSG_BACK.

@@ -11,7 +11,7 @@ TAGS = ["A", "B", "C"]
 
 
 def send(line, namesrv, topic, group, kind, *words):
-    producer = Producer(group, timeout=10000)
+    producer = Producer(group, timeout=60000)
     producer.set_namesrv_addr(namesrv)
     producer.start()
 

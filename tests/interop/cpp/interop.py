@@ -60,7 +60,7 @@ def sent(result, key, body):
 
 
 def produce(namesrv, topic, group, count, seed):
-    producer = Producer(group, timeout=10000, max_message_size=4 << 20)
+    producer = Producer(group, timeout=60000, max_message_size=4 << 20)
     producer.set_namesrv_addr(namesrv)
     producer.start()
     text = tape(seed)

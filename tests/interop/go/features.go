@@ -21,7 +21,7 @@ var kinds = []string{"A", "B", "C"}
 
 func send(servers []string, topic, group, kind string, words []string) {
 	options := []producer.Option{producer.WithNameServer(servers), producer.WithGroupName(group),
-		producer.WithSendMsgTimeout(10 * time.Second)}
+		producer.WithSendMsgTimeout(60 * time.Second)}
 	if kind == "transaction" {
 		transact(options, topic, words)
 		return
@@ -46,7 +46,7 @@ func send(servers []string, topic, group, kind string, words []string) {
 			batch = append(batch, m)
 			continue
 		case "request":
-			answer, err := p.Request(ctx, 20*time.Second, message(topic, "A", fmt.Sprintf("question %d", i)))
+			answer, err := p.Request(ctx, 60*time.Second, message(topic, "A", fmt.Sprintf("question %d", i)))
 			must(err)
 			line("reply", string(answer.Body))
 			continue

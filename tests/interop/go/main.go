@@ -64,8 +64,12 @@ func main() {
 }
 
 func produce(servers []string, topic, group string, count int, seed uint32, retries int) {
+	patience := 60 * time.Second
+	if retries > 0 { // who tries again need not be so patient
+		patience = 10 * time.Second
+	}
 	p, err := rocketmq.NewProducer(producer.WithNameServer(servers), producer.WithGroupName(group),
-		producer.WithRetry(retries), producer.WithSendMsgTimeout(10*time.Second))
+		producer.WithRetry(retries), producer.WithSendMsgTimeout(patience))
 	must(err)
 	must(p.Start())
 	t := tape(seed)

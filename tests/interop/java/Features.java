@@ -35,7 +35,7 @@ public class Features {
     static void send(String namesrv, String topic, String group, String kind, String[] words) throws Exception {
         DefaultMQProducer producer = Interop.patient(kind.equals("transaction") ? transactional(group) : new DefaultMQProducer(group));
         producer.setNamesrvAddr(namesrv);
-        producer.setSendMsgTimeout(10_000);
+        producer.setSendMsgTimeout(60_000);
         // Brokers learn of a group by its heartbeats, and check with whom they know.
         producer.setHeartbeatBrokerInterval(1_000);
         producer.start();
@@ -108,8 +108,8 @@ public class Features {
             @Override public void onException(Throwable e) {
                 answer.completeExceptionally(e);
             }
-        }, 20_000);
-        return answer.get(30, TimeUnit.SECONDS);
+        }, 60_000);
+        return answer.get(90, TimeUnit.SECONDS);
     }
 
     /** The three ways to ask for a time; 5.x only, so that the compiler must not see them. */
@@ -130,7 +130,8 @@ public class Features {
         SendResult[] results = new SendResult[2];
         for (int i = 0; i < 2; i++) {
             Message m = message(topic, "A", new String[] {"gone", "stays"}[i]);
-            Message.class.getMethod("setDelayTimeMs", long.class).invoke(m, 4000L);
+            // Time enough to take it back on a busy machine.
+            Message.class.getMethod("setDelayTimeMs", long.class).invoke(m, 15_000L);
             sent(results[i] = producer.send(m));
         }
         Object handle = SendResult.class.getMethod("getRecallHandle").invoke(results[0]);
@@ -222,7 +223,7 @@ public class Features {
                     if (kind.equals("reply")) {
                         try {
                             byte[] answer = ("answer to " + text(m)).getBytes(StandardCharsets.UTF_8);
-                            replier.send(MessageUtil.createReplyMessage(m, answer), 10_000);
+                            replier.send(MessageUtil.createReplyMessage(m, answer), 60_000);
                         } catch (Exception e) {
                             Interop.failed(text(m), e);
                         }

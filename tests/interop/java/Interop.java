@@ -45,7 +45,8 @@ public class Interop {
         producer.setRetryTimesWhenSendFailed(retries);
         producer.setRetryTimesWhenSendAsyncFailed(retries);
         producer.setRetryAnotherBrokerWhenNotStoreOK(retries > 0);
-        producer.setSendMsgTimeout(10_000);
+        // Who tries again need not be so patient.
+        producer.setSendMsgTimeout(retries > 0 ? 10_000 : 60_000);
         producer.start();
         String tape = tape(seed);
         Semaphore window = new Semaphore(ASYNC_WINDOW);

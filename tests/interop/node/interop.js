@@ -39,7 +39,7 @@ function bodyOf(text, i) {
 
 async function produce(nameSrv, topic, producerGroup, count, seed) {
   const producer = new Producer({ httpclient, nameSrv, producerGroup, logger, maxMessageSize: 4 << 20,
-    retryTimesWhenSendFailed: 0, sendMsgTimeout: 10000 });
+    retryTimesWhenSendFailed: 0, sendMsgTimeout: 60000 });
   producer.on('error', e => console.error(e));
   await producer.ready();
   const text = tape(seed);

@@ -4,7 +4,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::process::Process;
@@ -12,7 +13,7 @@ use super::servers::{self, Server, broker_settings, write_conf};
 use super::{TempDir, free_port};
 
 /// A JVM on a busy machine takes its time.
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(180);
 
 /// JVM options for the memory of a broker that is only tested.
 pub const JAVA_HEAP: &str = "-Xmx1g -XX:+UseSerialGC";
@@ -22,6 +23,9 @@ pub fn cache() -> PathBuf {
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     temporary.parent().unwrap_or(temporary).join("interop-cache")
 }
+
+/// Whether a download failed: what the user's own caches hold may be damaged, or settings may be wrong.
+static FAILED: AtomicBool = AtomicBool::new(false);
 
 /// Runs a command of a package manager or compiler; the error is its output.
 pub fn run(command: &mut Command) -> Result<String, String> {
@@ -36,11 +40,12 @@ pub fn run(command: &mut Command) -> Result<String, String> {
     }
 }
 
-/// A command of a package manager or compiler. Where the user's home cannot be written, it has one in
-/// the cache.
+/// A command of a package manager or compiler, which ends after half an hour at most. Where the user's
+/// home cannot be written, it has one in the cache; and so it has every other time after a failure.
 pub fn builder(program: &str) -> Command {
     static OWN_HOME: OnceLock<bool> = OnceLock::new();
-    let mut command = Command::new(program);
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=10", "1800", program]);
     let is_needed = || {
         let Some(home) = std::env::var_os("HOME") else { return true };
         let probe = Path::new(&home).join(format!(".rocketmq-std-{}", std::process::id()));
@@ -48,11 +53,12 @@ pub fn builder(program: &str) -> Command {
         let _ = std::fs::remove_file(probe);
         !is_writable
     };
-    if *OWN_HOME.get_or_init(is_needed) {
+    if *OWN_HOME.get_or_init(is_needed) || FAILED.load(Ordering::Relaxed) {
         let home = cache().join("home");
         let _ = std::fs::create_dir_all(&home);
         // A JVM asks the system, not the environment.
         command.env("MAVEN_OPTS", format!("-Duser.home={}", home.display()));
+        command.env("GOPATH", home.join("go")).env("GOMODCACHE", home.join("go/pkg/mod"));
         command.env("HOME", home).env("GOFLAGS", "-modcacherw");
     }
     command
@@ -71,26 +77,34 @@ pub fn cached(
         return Ok(());
     }
     let told = |error: std::io::Error| format!("{}: {error}", folder.display());
-    let mut tries = if std::env::var("CI").is_ok_and(|value| value == "true") { 4 } else { 1 };
+    let most = if std::env::var("CI").is_ok_and(|value| value == "true") { 6 } else { 1 };
+    let mut tries = 0;
     loop {
         if folder.exists() {
             std::fs::remove_dir_all(folder).map_err(told)?;
         }
         std::fs::create_dir_all(folder).map_err(told)?;
-        tries -= 1;
+        tries += 1;
         match build() {
             Ok(()) => return std::fs::write(stamp, recipe).map_err(told),
-            Err(why) if tries == 0 => return Err(why),
+            Err(why) if tries == most => return Err(why),
             Err(why) => eprintln!("{}, tried again: {why}", folder.display()),
         }
-        std::thread::sleep(Duration::from_secs(5));
+        FAILED.fetch_not(Ordering::Relaxed);
+        std::thread::sleep(Duration::from_secs(10) * tries);
     }
 }
 
 /// Copies the jars that `pom` names, and all they need, into `lib`.
 pub fn fetch_jars(pom: &Path, version: &str, lib: &Path) -> Result<(), String> {
+    // Two of them at a time would get into each other's way in the folder of what was fetched.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut maven = builder("mvn");
-    maven.args(["-q", "-B", "-f"]).arg(pom);
+    // What could not be had once may be there now; and a server that says nothing is given up.
+    maven.args(["-q", "-B", "-U", "-Dmaven.wagon.http.retryHandler.count=5"]);
+    maven.args(["-Dmaven.wagon.rto=120000", "-Daether.connector.requestTimeout=120000"]);
+    maven.arg("-f").arg(pom);
     maven.arg(format!("-Drocketmq.version={version}"));
     maven.arg(format!("-DoutputDirectory={}", lib.display()));
     run(maven.arg("dependency:copy-dependencies")).map(drop)
@@ -106,7 +120,7 @@ impl JavaPeer {
     /// Fetches them, once per target directory.
     pub fn fetch(version: &str) -> Result<Self, String> {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = cache().join(format!("java-peer-{version}"));
         let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/java_peer/pom.xml");
         let lib = folder.join("lib");
