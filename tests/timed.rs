@@ -82,13 +82,29 @@ fn each_way_of_asking_is_answered_at_its_millisecond() {
 fn a_timed_message_can_be_recalled() {
     let dir = TempDir::new("timed-recall");
     let site = Site::new(dir.path(), |_| {});
-    // Until then the recall must be stored, however busy the machine is.
-    let due = now_ms() + 5000;
-    send(&site, &format!("TIMER_DELIVER_MS={due} UNIQ_KEY=one"), "recalled");
-    send(&site, &format!("TIMER_DELIVER_MS={due} UNIQ_KEY=two"), "kept");
-    send(&site, &format!("TIMER_DELIVER_MS={due} TIMER_DEL_UNIQKEY=T+one"), "0");
-    send(&site, &format!("TIMER_DELIVER_MS={}", due + 100), "after");
-    assert_eq!(bodies(&site.messages("T", 2)), ["kept", "after"]);
+    // Until it is due the recall must have come to the timer, however busy the machine is.
+    let recalled = [5, 15, 45].into_iter().any(|seconds| is_recalled(&site, seconds));
+    assert!(recalled, "no recall came to the timer in time");
+}
+
+/// Recalls one of two messages that are due in so many seconds. Returns whether there was time for it.
+fn is_recalled(site: &Site, seconds: i64) -> bool {
+    let (topic, due) = (format!("T{seconds}"), now_ms() + seconds * 1000);
+    let send = |text: &str, body: &str| drop(site.send(&topic, &properties(text), body));
+    send(&format!("TIMER_DELIVER_MS={due} UNIQ_KEY=one"), "recalled");
+    send(&format!("TIMER_DELIVER_MS={due} UNIQ_KEY=two"), "kept");
+    send(&format!("TIMER_DELIVER_MS={due} TIMER_DEL_UNIQKEY={topic}+one"), "0");
+    send(&format!("TIMER_DELIVER_MS={}", due + 100), "after");
+    let broker = &site.broker.broker;
+    let timer = broker.timer.as_ref().expect("a timer");
+    until("the recall is with the timer", LONG, || {
+        (broker.store.dispatch_behind_bytes() == 0 && timer.behind_messages() == 0).then_some(())
+    });
+    let in_time = now_ms() < due;
+    if in_time {
+        assert_eq!(bodies(&site.messages(&topic, 2)), ["kept", "after"]);
+    }
+    in_time
 }
 
 #[test]

@@ -444,18 +444,22 @@ mod tests {
     #[test]
     fn deadlines_are_kept_in_order_and_a_stop_gives_all_back() {
         let (held, ended) = table();
+        let began = Instant::now();
+        for (request, ms) in [("last", 3_600_000), ("second", 300), ("first", 20)] {
+            let deadline = began + Duration::from_millis(ms);
+            held.hold(HeldPull { deadline, ..pull(request, 0, LONG) }, || 0);
+        }
         let (its, signal) = (held.clone(), held.signal());
         let thread = ServiceThread::spawn("Hold", signal, move |signal| its.run(signal)).unwrap();
-        let began = Instant::now();
-        for (request, ms) in [("third", 3_600_000), ("second", 1500), ("first", 20)] {
-            held.hold(pull(request, 0, Duration::from_millis(ms)), || 0);
-        }
         assert_eq!(ended.recv_timeout(LONG).unwrap().request, "first");
         assert!(began.elapsed() >= Duration::from_millis(20));
         assert_eq!(ended.recv_timeout(LONG).unwrap().request, "second");
-        assert!(began.elapsed() >= Duration::from_millis(1500));
-        assert!(thread.stop(LONG));
+        assert!(began.elapsed() >= Duration::from_millis(300));
+        // The thread sleeps until the last one's time, unless it is told of an earlier one.
+        held.hold(pull("third", 0, Duration::from_millis(20)), || 0);
         assert_eq!(ended.recv_timeout(LONG).unwrap().request, "third");
+        assert!(thread.stop(LONG));
+        assert_eq!(ended.recv_timeout(LONG).unwrap().request, "last");
         assert!(matches!(held.hold(pull("late", 0, LONG), || 0), Hold::Refused(_)));
     }
 

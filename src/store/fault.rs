@@ -9,7 +9,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::common::os::DiskSpace;
@@ -68,6 +68,8 @@ pub type FlushWatcher = dyn Fn(&Path, &Flushed) -> Box<dyn FnOnce()> + Send + Sy
 static ACTIVE: AtomicUsize = AtomicUsize::new(0);
 static NEXT_ID: AtomicUsize = AtomicUsize::new(1);
 static INJECTED: Mutex<Vec<Injected>> = Mutex::new(Vec::new());
+/// Told when a fault ends: who is delayed by it goes on.
+static ENDED: Condvar = Condvar::new();
 
 /// An injected fault; it ends when this is dropped.
 #[derive(Debug)]
@@ -80,7 +82,7 @@ pub fn inject(operation: Operation, below: &Path, errno: i32) -> Fault {
     add(operation, below, Effect::Fail(errno))
 }
 
-/// Makes `operation` take `delay` longer for every path below `below`.
+/// Makes `operation` take `delay` longer for every path below `below`, or until the fault ends.
 pub fn inject_delay(operation: Operation, below: &Path, delay: Duration) -> Fault {
     add(operation, below, Effect::Delay(delay))
 }
@@ -114,16 +116,27 @@ impl Drop for Fault {
         let mut injected = INJECTED.lock().unwrap_or_else(PoisonError::into_inner);
         injected.retain(|fault| fault.id != self.id);
         ACTIVE.store(injected.len(), Ordering::Relaxed);
+        drop(injected);
+        ENDED.notify_all();
     }
 }
 
 /// The last injected effect of `operation` on `path` that is `wanted`.
 fn injected(operation: Operation, path: &Path, wanted: impl Fn(&Effect) -> bool) -> Option<Effect> {
+    found(operation, path, wanted).map(|(_, effect)| effect)
+}
+
+/// The same with the fault's number.
+fn found(
+    operation: Operation,
+    path: &Path,
+    wanted: impl Fn(&Effect) -> bool,
+) -> Option<(usize, Effect)> {
     let injected = INJECTED.lock().unwrap_or_else(PoisonError::into_inner);
     let concerns = |fault: &&Injected| {
         fault.operation == operation && path.starts_with(&fault.below) && wanted(&fault.effect)
     };
-    injected.iter().rev().find(concerns).map(|fault| fault.effect.clone())
+    injected.iter().rev().find(concerns).map(|fault| (fault.id, fault.effect.clone()))
 }
 
 /// The injected error, if `operation` on `path` is to fail.
@@ -132,10 +145,12 @@ pub(super) fn check(operation: Operation, path: &Path) -> io::Result<()> {
         return Ok(());
     }
     let fails = |effect: &Effect| matches!(effect, Effect::Fail(_) | Effect::Delay(_));
-    match injected(operation, path, fails) {
-        Some(Effect::Fail(errno)) => Err(io::Error::from_raw_os_error(errno)),
-        Some(Effect::Delay(delay)) => {
-            std::thread::sleep(delay);
+    match found(operation, path, fails) {
+        Some((_, Effect::Fail(errno))) => Err(io::Error::from_raw_os_error(errno)),
+        Some((id, Effect::Delay(delay))) => {
+            let injected = INJECTED.lock().unwrap_or_else(PoisonError::into_inner);
+            let lasts = |all: &mut Vec<Injected>| all.iter().any(|fault| fault.id == id);
+            drop(ENDED.wait_timeout_while(injected, delay, lasts));
             Ok(())
         }
         _ => Ok(()),

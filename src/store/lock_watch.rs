@@ -31,7 +31,11 @@ pub fn folder() -> PathBuf {
 /// # Errors
 /// The disk's.
 pub fn look(log: &CommitLog, folder: &Path) -> io::Result<Option<PathBuf>> {
-    let held = log.lock_held_ms(now_ms());
+    look_at(log, folder, now_ms())
+}
+
+fn look_at(log: &CommitLog, folder: &Path, now_ms: i64) -> io::Result<Option<PathBuf>> {
+    let held = log.lock_held_ms(now_ms);
     if held <= LONG_MS || held >= ABSURD_MS {
         return Ok(None);
     }
@@ -39,7 +43,7 @@ pub fn look(log: &CommitLog, folder: &Path) -> io::Result<Option<PathBuf>> {
     if fs::read_dir(folder)?.count() >= MAX_FILES {
         return Ok(None);
     }
-    let path = folder.join(format!("stack-{}-{held}", now_ms() - held));
+    let path = folder.join(format!("stack-{}-{held}", now_ms - held));
     fs::write(&path, threads())?;
     Ok(Some(path))
 }
@@ -86,16 +90,17 @@ mod tests {
         let dumps = folder.path().join("dumps");
         let log = store.commit_log();
         assert_eq!(look(log, &dumps).unwrap(), None, "it is free");
-        log.pretend_held_since(now_ms() - LONG_MS);
-        assert_eq!(look(log, &dumps).unwrap(), None, "not for long");
         let begin = now_ms() - 5000;
         log.pretend_held_since(begin);
+        let at = |ms| look_at(log, &dumps, begin + ms).unwrap();
+        assert_eq!(at(LONG_MS), None, "not for long");
+        assert_eq!(at(ABSURD_MS), None, "a clock has jumped");
         let file = look(log, &dumps).unwrap().unwrap();
         let name = file.file_name().unwrap().to_str().unwrap();
         let mut numbers = name.split('-').skip(1).map(|text| text.parse::<i64>().unwrap());
         let (taken, held) = (numbers.next().unwrap(), numbers.next().unwrap());
-        // The clock is read twice.
-        assert!((begin..begin + 100).contains(&taken) && held >= 5000, "{name}");
+        assert!(taken == begin && held >= 5000, "{name}");
+        assert_eq!(at(LONG_MS + 1), Some(dumps.join(format!("stack-{begin}-{}", LONG_MS + 1))));
         let text = fs::read_to_string(&file).unwrap();
         assert!(text.contains(" tid=") && text.contains(" state="), "{text}");
         // A thread names itself when it first runs.
@@ -105,8 +110,6 @@ mod tests {
             assert!(std::time::Instant::now() < deadline, "{}", threads());
             std::thread::yield_now();
         }
-        log.pretend_held_since(now_ms() - ABSURD_MS);
-        assert_eq!(look(log, &dumps).unwrap(), None, "a clock has jumped");
         log.pretend_held_since(0);
     }
 }

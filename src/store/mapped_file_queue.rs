@@ -405,16 +405,16 @@ mod tests {
         let files = MappedFileQueue::new(folder.path(), 100);
         (0..3).for_each(|number| drop(files.create(number * 100).unwrap()));
         let first = files.first().unwrap();
-        let slow = inject_delay(Operation::Remove, folder.path(), Duration::from_secs(2));
+        let slow = inject_delay(Operation::Remove, folder.path(), Duration::from_secs(60));
         std::thread::scope(|scope| {
             let deleting = scope.spawn(|| files.delete_first(&first).unwrap());
             while files.min_offset() == Some(0) {
                 std::thread::yield_now();
             }
             assert!(!deleting.is_finished(), "who asks for the first offset has waited");
+            drop(slow);
             assert!(deleting.join().unwrap());
         });
-        drop(slow);
         assert_eq!(starts(&files), [100, 200]);
         // One that cannot be deleted stays.
         let _fault = inject(Operation::Remove, folder.path(), libc::EIO);

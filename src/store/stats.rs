@@ -160,7 +160,10 @@ impl StoreStats {
 
     /// Counts the time of a put that began then, ms.
     pub fn count_put_time(&self, started_ms: i64) {
-        let ms = u64::try_from(now_ms() - started_ms).unwrap_or(0);
+        self.count_put_ms(u64::try_from(now_ms() - started_ms).unwrap_or(0));
+    }
+
+    fn count_put_ms(&self, ms: u64) {
         if ms == 0 {
             self.minute.at_once.fetch_add(1, Ordering::Relaxed);
             return;
@@ -356,11 +359,13 @@ mod tests {
         assert_eq!(info["putMessageTimesTotal"], "550");
         assert_eq!(info["putMessageAverageSize"], "2.0");
         assert_eq!(info["putMessageDistributeTime"], "null");
-        stats.count_put_time(now_ms() - 3);
+        stats.count_put_ms(3);
         stats.rotate();
         assert!(
             stats.runtime_info()["putMessageDistributeTime"].starts_with("[<=0ms]:0 [0~10ms]:1 ")
         );
         assert_eq!(stats.runtime_info()["putLatency99"], "0.00");
+        stats.count_put_time(now_ms() - 3);
+        assert!(stats.runtime_info()["putMessageEntireTimeMax"].parse::<u64>().unwrap() >= 3);
     }
 }

@@ -1,7 +1,7 @@
 //! The master is killed under load and everything it stored is deleted: what it had acknowledged is
 //! on its slave. Then the slave is the master, and an empty one becomes its slave.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::site::{
     LOAD, SOON, Site, assert_equal, send, wait_for_acknowledgement, wait_for_dispatch,
@@ -11,6 +11,7 @@ use crate::support::ledger::{Book, Sending};
 use crate::support::pair::{log_range, reported_lag};
 use crate::support::servers::Server;
 use crate::support::until;
+use crate::support::wire::code;
 
 /// After so many rounds the stores begin anew, so that they stay small.
 const GENERATION: u32 = 10;
@@ -137,17 +138,15 @@ fn a_running_asynchronous_pair_loses_no_more_than_its_lag() {
     eprintln!("{lost} acknowledged messages were lost in 10 rounds");
 }
 
-/// The end of a slave's log once its master is gone and everything in its buffers is taken.
+/// The end of a slave's log once its master is gone and everything in its buffers is taken: the
+/// connection's end comes behind all of it.
 fn settled_end(slave: &Server) -> i64 {
     let mut wire = slave.wire();
-    let mut last = (-1, Instant::now());
-    let end = until("the slave's log stands still", SOON, || {
-        let (_, end) = log_range(&mut wire)?;
-        if end != last.0 {
-            last = (end, Instant::now());
-        }
-        (last.1.elapsed() > Duration::from_millis(300)).then_some(end)
+    until("the slave knows that its master is gone", SOON, || {
+        let told = wire.try_call(code::RUNTIME_INFO, &[], b"").ok()?.body;
+        let told = String::from_utf8_lossy(&told).into_owned();
+        (told.contains("\"haState\"") && !told.contains("\"haState\":\"transferring")).then_some(())
     });
     wait_for_dispatch(slave);
-    end
+    log_range(&mut wire).unwrap_or_else(|| panic!("the slave does not tell its log's end")).1
 }

@@ -1,6 +1,6 @@
 //! What a slave knows besides messages: topics, groups, and how far groups have read.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::site::{LOAD, SOON, Site, send, wait_for_acknowledgement, wait_for_topic};
 use crate::support::ledger::Book;
@@ -25,32 +25,27 @@ fn commit(wire: &mut Wire, group: &str, queue: i32, offset: i64) {
     wire.must(code::COMMIT_OFFSET, &fields, b"");
 }
 
-/// Java's slaves ask every ten seconds; between two of ours it takes no time. The machine may be busy,
-/// so it is most of the changes that must be quick.
+/// Java's slaves ask every ten seconds, and would need two minutes for these changes one after another;
+/// between two of ours it takes no time. The machine may be busy.
 #[test]
 fn what_changes_is_on_the_slave_at_once() {
-    const AT_ONCE: Duration = Duration::from_secs(2);
-    const TOPICS: i64 = 4;
+    const TOPICS: i64 = 6;
     let site = Site::new("ha-metadata");
     let [master, slave] = site.pair();
     let (mut from, mut to) = (master.wire(), slave.wire());
-    let mut quick = 0;
+    let begin = Instant::now();
     for number in 0..TOPICS {
         let topic = format!("Made{number}");
-        let begin = Instant::now();
         from.create_topic(&topic, 3);
         until("the topic is on the slave", SOON, || {
             (to.pull(&topic, 2, 0).code() != TOPIC_NOT_EXIST).then_some(())
         });
-        quick += i64::from(begin.elapsed() < AT_ONCE);
-        let begin = Instant::now();
         commit(&mut from, "readers", 1, 100 + number);
         until("the offset is on the slave", SOON, || {
             (stored(&mut to, "readers", 1) == Some(100 + number)).then_some(())
         });
-        quick += i64::from(begin.elapsed() < AT_ONCE);
     }
-    assert!(quick > TOPICS, "{quick} of {} changes came at once", 2 * TOPICS);
+    assert!(begin.elapsed() < SOON, "{} changes in {:.1?}", 2 * TOPICS, begin.elapsed());
 }
 
 /// Consumers go on at the slave while the master is away. What they read there they need not read

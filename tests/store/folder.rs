@@ -134,8 +134,13 @@ impl TestStore {
 
     /// Opens and starts a store, or says why not.
     pub fn try_open(config: StoreConfig) -> Result<Self, StoreError> {
+        Self::open_live(&Arc::new(Live::new(config)))
+    }
+
+    /// The same with a configuration that may be changed while it runs.
+    pub fn open_live(config: &Arc<Live<StoreConfig>>) -> Result<Self, StoreError> {
         let arrivals = Arc::new(Arrivals::default());
-        let store = MessageStore::open(Arc::new(Live::new(config)), arrivals.clone())?;
+        let store = MessageStore::open(Arc::clone(config), arrivals.clone())?;
         store.start()?;
         Ok(Self { store, arrivals })
     }

@@ -39,7 +39,8 @@ fn what_comes_late_is_no_message_of_the_second_life() {
     let test = TestStore::open(config(folder.path(), &keys));
     put_bodies(&test, 0, 5);
     test.arrivals.wait_for(10);
-    let slow = inject_delay(Operation::Flush, folder.path(), Duration::from_millis(300));
+    let log = folder.path().join("commitlog");
+    let slow = inject_delay(Operation::Flush, &log, Duration::from_secs(60));
     // In the log, and not dispatched before they are on the disk.
     let pending: Vec<_> = (0..5)
         .map(|number| {

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rocketmq::common::properties::find;
 use rocketmq::store::timer::TimerService;
@@ -38,21 +39,25 @@ impl Timed {
 
     /// A message for topic `T`, as the broker stores it.
     pub fn put(&self, body: &str, due: i64, more: &str) {
+        let before = self.test.store.max_offset(TIMER_TOPIC, 0);
+        self.append(body, due, more);
+        self.settle(TIMER_TOPIC, before + 1);
+    }
+
+    fn append(&self, body: &str, due: i64, more: &str) {
         let slot = (due - 1) / 1000 * 1000;
         let properties = format!(
             "TIMER_DELIVER_MS={due} TIMER_OUT_MS={slot} REAL_TOPIC=T REAL_QID=0 UNIQ_KEY={body} {more}"
         );
         let text = properties.trim().replace('=', "\u{1}").replace(' ', "\u{2}");
-        let before = self.test.store.max_offset(TIMER_TOPIC, 0);
         let result = self.test.put(TIMER_TOPIC, 0, body.as_bytes(), &text);
         assert_eq!(result.status, PutStatus::PutOk, "{}", result.reason);
-        self.settle(TIMER_TOPIC, before + 1);
     }
 
     fn settle(&self, topic: &str, end: i64) {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while self.test.store.max_offset(topic, 0) < end {
-            assert!(std::time::Instant::now() < deadline, "{topic} is not dispatched up to {end}");
+            assert!(Instant::now() < deadline, "{topic} is not dispatched up to {end}");
             std::thread::yield_now();
         }
     }
@@ -196,21 +201,27 @@ fn what_a_write_buffer_holds_is_not_delivered() {
         ("transientStorePoolEnable", "true"),
         ("transientStorePoolSize", "2"),
         ("commitCommitLogLeastPages", "1000000"),
-        ("commitCommitLogThoroughInterval", "1000"),
+        ("commitCommitLogThoroughInterval", "3600000"),
         ("flushIntervalCommitLog", "1"),
         ("flushCommitLogLeastPages", "0"),
     ];
     let timed = Timed::open(folder.path(), &keys, START);
-    timed.put("a", START + 1_000, "");
+    timed.append("a", START + 1_000, "");
+    // Nobody else moves anything out of the buffer.
+    let log = timed.test.store.commit_log();
+    assert!(log.commit(0).unwrap());
+    timed.test.store.wake_dispatch();
+    timed.settle(TIMER_TOPIC, 1);
     timed.timer.turn(START);
-    let deadline = || std::time::Instant::now() + std::time::Duration::from_millis(300);
-    let first = deadline();
-    while timed.timer.checkpoint_bytes()[..8] == [0; 8] && std::time::Instant::now() < first {
+    let begun = Instant::now();
+    while timed.timer.checkpoint_bytes()[..8] == [0; 8] {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the timer's state is not written");
         timed.timer.flush().unwrap();
     }
     timed.timer.turn(START + 1_000);
-    let second = deadline();
-    while std::time::Instant::now() < second {
+    assert!(log.uncommitted_bytes() > 0, "it was delivered into the buffer");
+    let delivered = Instant::now();
+    while delivered.elapsed() < Duration::from_millis(300) {
         timed.timer.flush().unwrap();
     }
     let crashed = folder.copy("timer-buffer-copy");

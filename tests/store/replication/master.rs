@@ -5,6 +5,8 @@ use rocketmq::store::PutStatus;
 use super::*;
 
 const SYNC: (&str, &str) = ("brokerRole", "SYNC_MASTER");
+/// A slave that takes long has not failed: the machine may stand still for a while.
+const PATIENT: (&str, &str) = ("slaveTimeout", "60000");
 
 #[test]
 fn the_log_is_sent_in_frames_that_java_reads() {
@@ -27,16 +29,15 @@ fn the_log_is_sent_in_frames_that_java_reads() {
     assert!(frames > 90 && log == log_bytes(&master, 0));
     let (offset, body) = slave.frame();
     assert_eq!((offset, body.len()), (master.end(), 0), "a heartbeat tells the end");
-    // What is appended later comes at once, not at a tick of five seconds. The machine may be busy.
-    let mut quickest = LONG;
-    for _ in 0..5 {
-        let began = Instant::now();
+    // What is appended later comes at once: at a tick of five seconds these would take minutes.
+    let began = Instant::now();
+    for _ in 0..40 {
         let put = master.put(10);
         let (offset, body) = slave.data();
         assert_eq!((offset, body.len() as i64), (put.commit_log_offset, master.end() - offset));
-        quickest = quickest.min(began.elapsed());
+        slave.report(master.end());
     }
-    assert!(quickest < Duration::from_secs(1), "{quickest:?}");
+    assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
 }
 
 #[test]
@@ -139,7 +140,7 @@ fn invented_reports_are_not_believed() {
 /// What a slave acknowledged that has left says nothing about those that stay.
 #[test]
 fn acknowledgements_are_those_of_connected_slaves() {
-    let master = Node::master(&[SYNC, ("slaveTimeout", "3000"), ("haSlaveFallbehindMax", "5000")]);
+    let master = Node::master(&[SYNC, PATIENT, ("haSlaveFallbehindMax", "5000")]);
     for _ in 0..10 {
         master.put(1000);
     }
@@ -154,6 +155,7 @@ fn acknowledgements_are_those_of_connected_slaves() {
     assert_eq!(put.wait().status, PutStatus::PutOk);
     drop(good);
     wait_until("one is left", || master.status().slaves.len() == 1);
+    master.set("slaveTimeout", "500");
     assert_eq!(master.put(2000).status, PutStatus::FlushSlaveTimeout);
     // Now it has fallen behind too far to be waited for.
     assert_eq!(master.put(2000).status, PutStatus::SlaveNotAvailable);
@@ -164,7 +166,7 @@ fn acknowledgements_are_those_of_connected_slaves() {
 
 #[test]
 fn as_many_slaves_as_were_asked_for() {
-    let master = Node::master(&[SYNC, ("slaveTimeout", "3000"), ("inSyncReplicas", "3")]);
+    let master = Node::master(&[SYNC, PATIENT, ("inSyncReplicas", "3")]);
     master.put(10);
     let mut slaves = [RawSlave::connect(&master), RawSlave::connect(&master)];
     slaves[0].report(master.end());
@@ -180,6 +182,8 @@ fn as_many_slaves_as_were_asked_for() {
     slaves[0].report(end);
     slaves[1].report(end_of_one);
     assert_eq!(one.wait().status, PutStatus::PutOk);
+    assert_eq!(master.status().waiting, 1, "one slave has not got it");
+    master.test.store.shutdown();
     assert_eq!(both.wait().status, PutStatus::FlushSlaveTimeout);
 }
 

@@ -11,8 +11,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rocketmq::common::config::{ConfigStruct, Live};
 use rocketmq::store::ha::{FollowState, HaOptions, HaService, HaStatus, Refusal};
-use rocketmq::store::{PutOutcome, PutResult};
+use rocketmq::store::{PutOutcome, PutResult, StoreConfig};
 
 use crate::folder::*;
 
@@ -29,6 +30,7 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// A store with its replication. Stopped before its folder goes.
 pub struct Node {
+    pub live: Arc<Live<StoreConfig>>,
     pub test: TestStore,
     pub ha: Arc<HaService>,
     pub folder: Folder,
@@ -47,9 +49,15 @@ pub fn options(port: u16, master: Option<String>) -> HaOptions {
 
 impl Node {
     pub fn open(folder: Folder, keys: &[(&str, &str)], master: Option<String>) -> Self {
-        let test = TestStore::open(config(folder.path(), keys));
+        let live = Arc::new(Live::new(config(folder.path(), keys)));
+        let test = TestStore::open_live(&live).unwrap();
         let ha = HaService::start(&test.store, options(0, master)).unwrap();
-        Self { test, ha, folder }
+        Self { live, test, ha, folder }
+    }
+
+    /// Changes a key while it runs.
+    pub fn set(&self, key: &str, value: &str) {
+        self.live.update(|config| assert!(config.set(key, value).unwrap(), "{key}"));
     }
 
     /// An ASYNC_MASTER, or what `keys` say.
