@@ -234,25 +234,37 @@ fn left_of_limits(groups: &str, mount: &Path) -> Option<u64> {
         let mut parts = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
         // Version 2 of the kernel's interface has one tree for all controllers, version 1 one for each.
-        let (tree, most, used) = match controllers {
-            "" => (mount.to_owned(), "memory.max", "memory.current"),
-            "memory" => (mount.join("memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
+        let (tree, most, used, cached) = match controllers {
+            "" => (mount.to_owned(), "memory.max", "memory.current", "inactive_file "),
+            "memory" => {
+                let tree = mount.join("memory");
+                let (most, used) = ("memory.limit_in_bytes", "memory.usage_in_bytes");
+                (tree, most, used, "total_inactive_file ")
+            }
             _ => continue,
         };
         for group in [tree.join(path.trim_start_matches('/')), tree] {
             let limit = number(&group.join(most)).zip(number(&group.join(used)));
-            let left = limit.map(|(most, used)| most.saturating_sub(used));
+            // What was read or written once, and long ago, counts as used until somebody wants its room.
+            let cache = || line_of(&group.join("memory.stat"), cached)?.parse().ok();
+            let left = limit
+                .map(|(most, used)| most.saturating_sub(used.saturating_sub(cache().unwrap_or(0))));
             least = least.into_iter().chain(left).min();
         }
     }
     least
 }
 
+/// What stands behind `name` in the file's line that begins with it.
+fn line_of(file: &Path, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name)).map(|rest| rest.trim().to_owned())
+}
+
 /// A line's value in one of the kernel's tables of kilobytes, in bytes.
 fn kilobytes(table: &str, name: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(table).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    let line = line_of(Path::new(table), name)?;
+    line.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Whether `file` has only zeros from `from` on. Holes and blocks that were never written are skipped.
@@ -556,6 +568,12 @@ mod tests {
         write("memory/memory.limit_in_bytes", 200);
         write("memory/memory.usage_in_bytes", 50);
         assert_eq!(left("2:memory:/host/path\n"), Some(150));
+        // A cache of files gives way.
+        let stat = "active_file 7\ninactive_file 250\ntotal_inactive_file 30\n";
+        std::fs::write(mount.join("memory/memory.stat"), stat).unwrap();
+        assert_eq!(left("2:memory:/host/path\n"), Some(180));
+        std::fs::write(mount.join("memory.stat"), stat).unwrap();
+        assert_eq!(left("0::/\n"), Some(150));
         std::fs::remove_dir_all(&mount).unwrap();
     }
 

@@ -41,6 +41,8 @@ const SHARE: u64 = 8;
 #[derive(Debug)]
 pub(super) struct Pauses {
     config: Arc<Live<StoreConfig>>,
+    /// Bytes of memory that can be had.
+    memory: fn() -> Option<u64>,
     files: Mutex<Files>,
     signal: Arc<Signal>,
     thread: Mutex<Option<ServiceThread>>,
@@ -71,7 +73,13 @@ struct Progress {
 impl Pauses {
     /// One without a thread yet.
     pub fn new(config: Arc<Live<StoreConfig>>) -> Self {
-        Self { config, files: Mutex::default(), signal: Arc::default(), thread: Mutex::default() }
+        Self {
+            config,
+            memory: os::available_memory,
+            files: Mutex::default(),
+            signal: Arc::default(),
+            thread: Mutex::default(),
+        }
     }
 
     /// Starts the thread.
@@ -140,7 +148,8 @@ impl Pauses {
         if std::mem::replace(&mut progress.seen, at) != at {
             return;
         }
-        let goal = at.saturating_add(goal(at - begun.unwrap_or(at), &config));
+        let memory = (self.memory)().unwrap_or(0) / SHARE;
+        let goal = at.saturating_add(goal(at - begun.unwrap_or(at), memory, &config));
         progress.ready = progress.ready.max(at);
         while !is_over() && end_of(&active) == at {
             let spare = lock(&self.files).spare.upgrade();
@@ -165,9 +174,8 @@ impl Pauses {
     }
 }
 
-/// How many bytes are to be ready after so many were appended.
-fn goal(appended: i64, config: &StoreConfig) -> i64 {
-    let memory = os::available_memory().unwrap_or(0) / SHARE;
+/// How many bytes are to be ready after so many were appended, in no more memory than that.
+fn goal(appended: i64, memory: u64, config: &StoreConfig) -> i64 {
     let zeros = if config.is_flush_waited_for() { MAX_ZEROS } else { i64::MAX };
     let most = config.ready_ahead_max_bytes.min(zeros).min(i64::try_from(memory).unwrap_or(0));
     appended.max(0).saturating_mul(BURST_FACTOR).min(most)
@@ -216,7 +224,9 @@ mod tests {
     }
 
     fn pauses(config: &StoreConfig) -> Arc<Pauses> {
-        Arc::new(Pauses::new(Arc::new(Live::new(config.clone()))))
+        let pauses = Pauses::new(Arc::new(Live::new(config.clone())));
+        // Whatever this machine has at the moment.
+        Arc::new(Pauses { memory: || Some(1 << 30), ..pauses })
     }
 
     /// Appends, and looks twice without anything between. How far that got.
@@ -250,8 +260,10 @@ mod tests {
         assert_eq!(after_a_burst(&config, 1_500_000, Some(&spare)), 13_500_000);
         let bounded = StoreConfig { ready_ahead_max_bytes: 1_000_000, ..config.clone() };
         assert_eq!(after_a_burst(&bounded, 300_000, None), 1_300_000);
-        let off = StoreConfig { ready_ahead_max_bytes: 0, ..config };
+        let off = StoreConfig { ready_ahead_max_bytes: 0, ..config.clone() };
         assert_eq!(after_a_burst(&off, 300_000, None), 300_000);
+        assert_eq!(goal(300_000, 100_000, &config), 100_000, "all the memory that may be had");
+        assert!(os::available_memory().is_some());
     }
 
     #[test]
