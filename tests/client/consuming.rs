@@ -550,14 +550,15 @@ fn what_cannot_be_unpacked_is_neither_lost_nor_shown_nor_in_the_way() {
         flag.1 = if packed { UNKNOWN.to_string() } else { "0".to_owned() };
         wire.must(code::SEND, &borrowed(&fields), format!("body {number}").as_bytes());
     }
-    let dead = |group: &str| {
-        let admin = PullConsumer::start(&format!("{group}-looks"), site.client_options()).unwrap();
+    let dead = |admin: &PullConsumer, group: &str| {
         let queues = admin.queues(&format!("%DLQ%{group}")).unwrap_or_default();
         let pull = |queue| admin.pull(queue, "*", 0, 32, None).map(|result| result.messages);
         queues.iter().filter_map(|queue| pull(queue).ok()).flatten().collect::<Vec<_>>()
     };
     let check_dead = |group: &str| {
-        let dead = until("the dead letters", SOON, || Some(dead(group)).filter(|d| d.len() == 3));
+        let admin = PullConsumer::start(&format!("{group}-looks"), site.client_options()).unwrap();
+        let dead = || Some(dead(&admin, group)).filter(|dead| dead.len() == 3);
+        let dead = until("the dead letters", SOON, dead);
         for message in dead {
             assert!(message.stored_body().starts_with(b"body "), "as they were");
             assert_eq!(message.facts().sys_flag & 0x701, UNKNOWN, "{message:?}");

@@ -215,7 +215,7 @@ fn a_renewal_of_locks_does_not_overtake_the_unlocking() {
     until("a renewal", SOON, || holds.held.is_open().then_some(()));
     let second = member();
     // A lock that nobody renews is void after a minute.
-    until("the share of the second", Duration::from_secs(40), || {
+    until("the share of the second", Duration::from_secs(55), || {
         (queues_of(&second, "Renewed") == 1).then_some(())
     });
 }

@@ -46,6 +46,13 @@ fn names(brokers: &[(&str, i64, String)]) -> RunningServer {
     false_server(move |_, _| Some(Command::response(0).with_body(route.clone().into_bytes())))
 }
 
+/// Options of a client that waits for its answers: the machine may be busy.
+fn patient(names: &RunningServer) -> ClientOptions {
+    let mut options = ClientOptions::default().name_servers(addr(names));
+    (options.api_timeout, options.connect_timeout) = (SOON, SOON);
+    options
+}
+
 fn stored() -> Command {
     let mut response = Command::response(0);
     for (name, value) in
@@ -65,8 +72,9 @@ fn a_client_of_a_unit_says_so() {
         Some(if request.code == SEND_V2 { stored() } else { Command::response(0) })
     });
     let names = names(&[("a", 0, addr(&broker))]);
-    let common = ClientOptions::default().name_servers(addr(&names)).unit_mode(true);
-    let producer = ProducerOptions::new("shop").client(common.clone()).start().unwrap();
+    let common = patient(&names).unit_mode(true);
+    let producer = ProducerOptions::new("shop").client(common.clone()).send_timeout(SOON);
+    let producer = producer.start().unwrap();
     producer.send(&Message::new("T", "x")).unwrap();
     let consumer = LitePullOptions::new("audit").client(common).start().unwrap();
     consumer.subscribe("T", "*").unwrap();
@@ -115,7 +123,7 @@ fn a_consumer_reads_the_broker_of_its_choice() {
     };
     let (master, slave) = (broker(0), broker(1));
     let names = names(&[("a", 0, addr(&master)), ("a", 1, addr(&slave))]);
-    let mut options = LitePullOptions::new("audit").name_servers(addr(&names));
+    let mut options = LitePullOptions::new("audit").client(patient(&names));
     options.client.read_from_broker = Some(1);
     let consumer = options.start().unwrap();
     consumer.assign(consumer.queues("T").unwrap(), "*").unwrap();
@@ -152,7 +160,7 @@ fn a_broker_that_failed_is_used_again_as_soon_as_it_answers() {
     });
     let names = names(&[("weak", 0, addr(&weak)), ("strong", 0, addr(&strong))]);
     let producer = ProducerOptions::new("shop")
-        .name_servers(addr(&names))
+        .client(patient(&names))
         .send_timeout(SOON)
         .avoid_slow_brokers(true)
         // Only failures count: the machine may be busy.

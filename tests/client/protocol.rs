@@ -129,6 +129,7 @@ fn stage(script: Script) -> Stage {
         .pull_error_delay(Duration::from_millis(10))
         .subscribe("T", "*");
     options.client.persist_interval = Duration::from_millis(50);
+    (options.client.api_timeout, options.client.connect_timeout) = (SOON, SOON);
     Stage { script, _servers: [broker, names], options }
 }
 

@@ -1,10 +1,8 @@
 //! The official Java servers and tool beside ours: our client with their servers, their broker at our
 //! name server, ours at theirs, and their `mqadmin` asking both of ours.
 
-use std::time::Duration;
-
 use crate::clients::Client;
-use crate::matrix::{self, QUEUES, Site, TOPIC};
+use crate::matrix::{self, LONG, QUEUES, Site, TOPIC};
 use crate::support::java_peer::{JavaPeer, Servers};
 use crate::support::until;
 use crate::support::wire::{borrowed, code, send_fields};
@@ -66,7 +64,11 @@ impl Tool {
     /// Runs a command; for each list of words there must be a line that has them all.
     fn tells(&self, command: &[&str], lines: &[&[&str]]) {
         let words = [command, &["-n", &self.namesrv]].concat();
-        let said = self.peer.mqadmin(&words);
+        // It gives up after five seconds of its own; the machine may be busy.
+        let said = until("an answer in time", LONG, || {
+            let said = self.peer.mqadmin(&words);
+            (!said.contains("RemotingTimeoutException")).then_some(said)
+        });
         assert!(!said.contains("Exception"), "mqadmin {words:?}:\n{said}");
         for wanted in lines {
             let found = said.lines().any(|line| wanted.iter().all(|word| line.contains(word)));
@@ -86,7 +88,7 @@ fn the_java_tool_understands_our_servers() {
     let sent = wire.must(code::SEND, &borrowed(&send_fields(TOPIC, 3, "found-by-id")), b"by id");
     let id = sent.text("msgId").unwrap_or_else(|| panic!("no msgId: {}", sent.header));
     let offset = sent.number("queueOffset").unwrap_or_else(|| panic!("{}", sent.header));
-    until("the message is dispatched", Duration::from_secs(60), || {
+    until("the message is dispatched", LONG, || {
         (wire.max_offset(TOPIC, 3) == offset + 1).then_some(())
     });
     let (offset, end) = (offset.to_string(), (offset + 1).to_string());

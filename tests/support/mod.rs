@@ -110,7 +110,8 @@ pub fn free_port() -> u16 {
     // Test programs that run at the same time start at different places, and leave each other's blocks
     // alone: who has locked a byte of this file has the block of that number.
     static BLOCKS_IN_USE: LazyLock<Option<File>> = LazyLock::new(|| {
-        let path = std::env::temp_dir().join("rocketmq-test-ports");
+        // All of them look here, wherever each has its temporary folders.
+        let path = Path::new("/tmp/rocketmq-test-ports");
         File::options().create(true).truncate(false).write(true).open(path).ok()
     });
     for _ in 0..BLOCKS {

@@ -46,12 +46,13 @@ def listening(port):
 
 
 def free_base():
-    """The first of 76 ports that nobody listens on, below those the kernel gives to outgoing connections."""
+    """The first of 76 ports that nobody listens on, below those the kernel gives to outgoing connections and above
+    those that other tests take."""
     for _ in range(200):
-        base = random.randrange(10000, 30000, 80)
+        base = random.randrange(21000, 30000, 80)
         if not any(listening(port) for port in range(base, base + 76)):
             return base
-    raise SystemExit('no 76 free ports in a row between 10000 and 30000')
+    raise SystemExit('no 76 free ports in a row between 21000 and 30000')
 
 
 def java_jars(folder, version):

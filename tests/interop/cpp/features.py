@@ -4,7 +4,7 @@ import threading
 import time
 
 from rocketmq.client import Message, MessageModel, Producer, PullConsumer, PushConsumer, RecvMessage, SendStatus
-from rocketmq.exceptions import ffi_check
+from rocketmq.exceptions import RocketMQException, ffi_check
 from rocketmq.ffi import _CConsumeStatus, dll
 
 TAGS = ["A", "B", "C"]
@@ -28,17 +28,17 @@ def send(line, namesrv, topic, group, kind, *words):
 
     if kind == "plain":
         for i in range(int(words[0])):
-            sent(producer.send_sync(message(TAGS[i % 3], str(i))))
+            sent(routed(lambda: producer.send_sync(message(TAGS[i % 3], str(i)))))
     elif kind == "ordered":
         for i in range(int(words[0])):
-            sent(producer.send_orderly(message("A", "%d-%d" % (i % 4, i // 4)), i % 4))
+            sent(routed(lambda: producer.send_orderly(message("A", "%d-%d" % (i % 4, i // 4)), i % 4)))
     elif kind == "delayed":
         for i, delay in enumerate(words):
             one = message("A", str(now() + int(delay)))
             one.set_delay_time_level(i + 1)
-            sent(producer.send_sync(one))
+            sent(routed(lambda: producer.send_sync(one)))
     elif kind == "batch":
-        sent(producer.send_batch([message(TAGS[i % 3], str(i)) for i in range(int(words[0]))]))
+        sent(routed(lambda: producer.send_batch([message(TAGS[i % 3], str(i)) for i in range(int(words[0]))])))
     else:
         raise ValueError(kind)
     line("done")
@@ -80,6 +80,18 @@ def receive(line, namesrv, topic, group, kind, filter="*"):
         line("ready")
     sys.stdin.buffer.read()
     consumer.shutdown()
+
+
+def routed(send, tries=60):
+    """What finds no route is not sent, and tried again: the client waits for a name server three seconds only."""
+    while True:
+        try:
+            return send()
+        except RocketMQException as error:
+            tries -= 1
+            if tries == 0 or "route info" not in str(error):
+                raise
+            time.sleep(1)
 
 
 def now():

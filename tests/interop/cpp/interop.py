@@ -90,7 +90,7 @@ def produce(namesrv, topic, group, count, seed):
         # The last one is waited for, so that on the same connection the oneway ones are out.
         how = 0 if i == count - 1 else i % 3
         if how == 0:
-            sent(producer.send_sync(message), key, data)
+            sent(features.routed(lambda: producer.send_sync(message)), key, data)
         elif how == 1:
             send_async(message, key, data)
         else:

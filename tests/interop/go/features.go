@@ -21,7 +21,7 @@ var kinds = []string{"A", "B", "C"}
 
 func send(servers []string, topic, group, kind string, words []string) {
 	options := []producer.Option{producer.WithNameServer(servers), producer.WithGroupName(group),
-		producer.WithSendMsgTimeout(60 * time.Second)}
+		producer.WithSendMsgTimeout(60 * time.Second), producer.WithCreateTopicKey(noTopic)}
 	if kind == "transaction" {
 		transact(options, topic, words)
 		return
@@ -51,10 +51,10 @@ func send(servers []string, topic, group, kind string, words []string) {
 			line("reply", string(answer.Body))
 			continue
 		}
-		sentWell(p.SendSync(ctx, m))
+		sentWell(routed(func() (*primitive.SendResult, error) { return p.SendSync(ctx, m) }))
 	}
 	if len(batch) > 0 {
-		sentWell(p.SendSync(ctx, batch...))
+		sentWell(routed(func() (*primitive.SendResult, error) { return p.SendSync(ctx, batch...) }))
 	}
 	line("done")
 	untilStdinEnds()
@@ -75,7 +75,9 @@ func transact(options []producer.Option, topic string, words []string) {
 	must(err)
 	must(p.Start())
 	for _, word := range words {
-		result, err := p.SendMessageInTransaction(ctx, message(topic, "A", word))
+		result, err := routed(func() (*primitive.TransactionSendResult, error) {
+			return p.SendMessageInTransaction(ctx, message(topic, "A", word))
+		})
 		must(err)
 		sentWell(result.SendResult, nil)
 	}

@@ -22,6 +22,8 @@ import (
 const (
 	tapeChars   = 349526
 	asyncWindow = 64
+	// Who does not get the route of a topic soon would send by that of TBW102, which has other queues.
+	noTopic = "none"
 )
 
 var (
@@ -69,7 +71,7 @@ func produce(servers []string, topic, group string, count int, seed uint32, retr
 		patience = 10 * time.Second
 	}
 	p, err := rocketmq.NewProducer(producer.WithNameServer(servers), producer.WithGroupName(group),
-		producer.WithRetry(retries), producer.WithSendMsgTimeout(patience))
+		producer.WithRetry(retries), producer.WithSendMsgTimeout(patience), producer.WithCreateTopicKey(noTopic))
 	must(err)
 	must(p.Start())
 	t := tape(seed)
@@ -92,7 +94,7 @@ func produce(servers []string, topic, group string, count int, seed uint32, retr
 		digest, length := sha(body), len(body)
 		switch how {
 		case 0:
-			result, err := p.SendSync(ctx, m)
+			result, err := routed(func() (*primitive.SendResult, error) { return p.SendSync(ctx, m) })
 			sent(result, err, key, length, digest)
 		case 1:
 			window <- struct{}{}
@@ -135,6 +137,16 @@ func consume(servers []string, topic, group string, selector consumer.MessageSel
 	line("ready")
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	must(c.Shutdown())
+}
+
+// What finds no route is not sent, and tried again: the client waits for a name server a few seconds only.
+func routed[T any](send func() (T, error)) (T, error) {
+	result, err := send()
+	for tries := 1; err != nil && strings.Contains(err.Error(), "route info not found") && tries < 60; tries++ {
+		time.Sleep(time.Second)
+		result, err = send()
+	}
+	return result, err
 }
 
 func sent(result *primitive.SendResult, err error, key string, length int, digest string) {

@@ -36,26 +36,30 @@ public class Features {
         DefaultMQProducer producer = Interop.patient(kind.equals("transaction") ? transactional(group) : new DefaultMQProducer(group));
         producer.setNamesrvAddr(namesrv);
         producer.setSendMsgTimeout(60_000);
+        producer.setCreateTopicKey(Interop.NO_TOPIC);
         // Brokers learn of a group by its heartbeats, and check with whom they know.
         producer.setHeartbeatBrokerInterval(1_000);
         producer.start();
         switch (kind) {
             case "plain":
                 for (int i = 0; i < Integer.parseInt(words[0]); i++) {
-                    sent(producer.send(message(topic, TAGS[i % 3], String.valueOf(i))));
+                    Message plain = message(topic, TAGS[i % 3], String.valueOf(i));
+                    sent(Interop.routed(() -> producer.send(plain)));
                 }
                 break;
             case "ordered":
                 for (int i = 0; i < Integer.parseInt(words[0]); i++) {
-                    sent(producer.send(message(topic, "A", i % 4 + "-" + i / 4),
-                        (queues, m, shard) -> queues.get((int) shard % queues.size()), i % 4));
+                    Message ordered = message(topic, "A", i % 4 + "-" + i / 4);
+                    int key = i % 4;
+                    sent(Interop.routed(() -> producer.send(ordered,
+                        (queues, m, shard) -> queues.get((int) shard % queues.size()), key)));
                 }
                 break;
             case "delayed":
                 for (int i = 0; i < words.length; i++) {
                     Message m = message(topic, "A", String.valueOf(System.currentTimeMillis() + Long.parseLong(words[i])));
                     m.setDelayTimeLevel(i + 1);
-                    sent(producer.send(m));
+                    sent(Interop.routed(() -> producer.send(m)));
                 }
                 break;
             case "timed":
@@ -74,16 +78,17 @@ public class Features {
                 for (int i = 0; i < Integer.parseInt(words[0]); i++) {
                     batch.add(message(topic, TAGS[i % 3], String.valueOf(i)));
                 }
-                sent(producer.send(batch));
+                sent(Interop.routed(() -> producer.send(batch)));
                 break;
             case "transaction":
                 for (String word : words) {
-                    sent(producer.sendMessageInTransaction(message(topic, "A", word), null));
+                    sent(Interop.routed(() -> producer.sendMessageInTransaction(message(topic, "A", word), null)));
                 }
                 break;
             case "request":
                 for (int i = 0; i < Integer.parseInt(words[0]); i++) {
-                    Interop.line("reply", text(answer(producer, message(topic, "A", "question " + i))));
+                    Message question = message(topic, "A", "question " + i);
+                    Interop.line("reply", text(Interop.routed(() -> answer(producer, question))));
                 }
                 break;
             default:
@@ -121,7 +126,7 @@ public class Features {
             long due = now + value * (way[0].equals("setDelayTimeSec") ? 1000 : 1);
             Message m = message(topic, "A", String.valueOf(due));
             Message.class.getMethod((String) way[0], long.class).invoke(m, way[0].equals("setDeliverTimeMs") ? due : value);
-            sent(producer.send(m));
+            sent(Interop.routed(() -> producer.send(m)));
         }
     }
 
@@ -132,7 +137,7 @@ public class Features {
             Message m = message(topic, "A", new String[] {"gone", "stays"}[i]);
             // Time enough to take it back on a busy machine.
             Message.class.getMethod("setDelayTimeMs", long.class).invoke(m, 15_000L);
-            sent(results[i] = producer.send(m));
+            sent(results[i] = Interop.routed(() -> producer.send(m)));
         }
         Object handle = SendResult.class.getMethod("getRecallHandle").invoke(results[0]);
         Object id = DefaultMQProducer.class.getMethod("recallMessage", String.class, String.class).invoke(producer, topic, handle);
@@ -146,7 +151,8 @@ public class Features {
         Class<?> type = Class.forName("org.apache.rocketmq.common.compression.CompressionType");
         Object chosen = type.getMethod("of", String.class).invoke(null, method);
         DefaultMQProducer.class.getMethod("setCompressType", type).invoke(producer, chosen);
-        sent(producer.send(message(topic, "A", String.join("", java.util.Collections.nCopies(5000, method)))));
+        Message packed = message(topic, "A", String.join("", java.util.Collections.nCopies(5000, method)));
+        sent(Interop.routed(() -> producer.send(packed)));
     }
 
     /** A body is what happens at first, and what a check finds: commit, rollback, unknown-commit, vanish-rollback. */
@@ -223,7 +229,7 @@ public class Features {
                     if (kind.equals("reply")) {
                         try {
                             byte[] answer = ("answer to " + text(m)).getBytes(StandardCharsets.UTF_8);
-                            replier.send(MessageUtil.createReplyMessage(m, answer), 60_000);
+                            Interop.routed(() -> replier.send(MessageUtil.createReplyMessage(m, answer), 60_000));
                         } catch (Exception e) {
                             Interop.failed(text(m), e);
                         }

@@ -37,6 +37,18 @@ function bodyOf(text, i) {
   return Buffer.from(start + text.slice(from, from + chars) + 'xx'.slice(0, rest % 3));
 }
 
+/** What does not even find a route is not sent, and tried again: the client waits three seconds for a name server. */
+async function routed(send, tries = 60) {
+  for (;;) {
+    try {
+      return await send();
+    } catch (e) {
+      if (--tries === 0 || e.message.startsWith('Send [')) throw e;
+      await new Promise(resolve => setTimeout(resolve, 1000));
+    }
+  }
+}
+
 async function produce(nameSrv, topic, producerGroup, count, seed) {
   const producer = new Producer({ httpclient, nameSrv, producerGroup, logger, maxMessageSize: 4 << 20,
     retryTimesWhenSendFailed: 0, sendMsgTimeout: 60000 });
@@ -52,7 +64,7 @@ async function produce(nameSrv, topic, producerGroup, count, seed) {
     message.keys = [ key ];
     message.properties['地区'] = `上海 ${i}`;
     try {
-      const result = await producer.send(message);
+      const result = await routed(() => producer.send(message));
       if (result.sendStatus === 'SEND_OK') {
         line('sent', result.msgId, key, result.messageQueue.queueId, result.queueOffset, body.length, sha(body));
       } else {

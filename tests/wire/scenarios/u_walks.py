@@ -9,6 +9,8 @@ from dsl import (batch, consumer, group_config, msg_id_offset, pull, scenario, s
 
 STEPS = 120
 SEEDS = range(1, 9)
+# A walk ends before what it sent back comes again and the locks it took expire, which is after a minute: some make thirty pauses.
+MOST = 0.8
 # What differs on purpose whatever came before: one-way answers, ends of a transaction that contradict each other and the like are
 # not drawn. Held pulls are left to other scenarios: when they end is the clock's business.
 VOL = {'body.dataVersion': 'drop', '@lazy': True, 'body.*.sum': 'any', 'body.*.tps': 'any', 'body.*.avgpt': 'any', 'body.consumeTps': 'any',
@@ -66,7 +68,7 @@ class Walk:
 
     def pushes(self):
         """What the server told either connection meanwhile."""
-        self.s.pause(0.17 * (1 + self.s.env.slack))
+        self.s.pause(0.17 * (1 + self.s.env.slack), MOST)
         for i, c in enumerate(self.conns):
             with c.cond:
                 told = sorted((p.code, sorted((p.ext or {}).items())) for p in c.pushes if p.code != 39)
@@ -85,7 +87,7 @@ class Walk:
         self.s.wrote(self.c)
         self.s.settle(self.c)
         self.call('drop topic', 215, {'topic': self.some(self.topics)})
-        self.s.pause(0.1)
+        self.s.pause(0.1, MOST)
 
     def make_group(self):
         group = self.group()
@@ -180,7 +182,7 @@ class Walk:
     def reconnect(self):
         who = self.some((0, 1))
         self.conns[who].close()
-        self.s.pause(0.3)
+        self.s.pause(0.3, MOST)
         self.conns[who] = self.s.connect(self.server)
         self.conns[who].responder = refuse
         self.pushes()

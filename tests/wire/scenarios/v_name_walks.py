@@ -69,7 +69,7 @@ class Walk:
     def vanish(self):
         if self.own:
             self.own.pop(self.some(sorted(self.own))).close()
-            self.s.pause(0.3)
+            self.s.pause(0.3, 0.8)    # the name server closes what is silent for 10 s
 
     def version(self):
         name = self.some(self.brokers)
