@@ -52,6 +52,9 @@ pub fn open(folder: &TempFolder, change: impl FnOnce(&mut StoreConfig)) -> Arc<M
         max_hash_slot_num: 10,
         max_index_num: 9,
         disk_max_used_space_ratio: 95,
+        // A put that is late because the machine or its disk is busy is no refusal.
+        os_page_cache_busy_time_out_mills: 60_000,
+        sync_flush_timeout: 60_000,
         ..StoreConfig::default()
     };
     change(&mut config);
