@@ -11,7 +11,7 @@ use rocketmq::client::{
 };
 use rocketmq::common::message::Message;
 
-use crate::site::{Ledger, SOON, Site};
+use crate::site::{Ledger, SOON, Site, patiently};
 use crate::support::until;
 
 fn options(site: &Site, group: &str) -> LitePullOptions {
@@ -46,7 +46,7 @@ fn a_group_polls_commits_and_goes_on_where_it_was() {
     let ids = poll_all(&consumer, 90);
     assert_eq!((ids.len(), ids.iter().collect::<BTreeSet<_>>().len()), (90, 90));
     assert!(consumer.poll_for(Duration::from_millis(100)).unwrap().is_empty());
-    consumer.commit_sync().unwrap();
+    patiently(|| consumer.commit_sync());
     consumer.shutdown();
     assert_eq!(consumer.poll().err(), Some(ClientError::NotRunning));
 
@@ -108,7 +108,7 @@ fn single_pulls_say_what_they_found() {
     let unwanted = consumer.pull(&queue, "no-such-tag", 0, 5, None).unwrap();
     assert_eq!(unwanted.status, PullStatus::NoMatch);
     assert!(matches!(consumer.pull(&queue, "*", -1, 5, None), Err(ClientError::Invalid(_))));
-    consumer.commit(&queue, 7).unwrap();
+    patiently(|| consumer.commit(&queue, 7));
     assert_eq!(consumer.committed(&queue), Ok(Some(7)));
     consumer.shutdown();
     assert_eq!(consumer.committed(&queue), Err(ClientError::NotRunning));
@@ -167,7 +167,7 @@ fn listeners_are_told_of_queues_and_pull_consumers_divide_them() {
     alone.pull_async(&queue, "*", 0, 32, Some(SOON), pulled).unwrap();
     let result = came.recv_timeout(SOON).unwrap().unwrap();
     assert_eq!((result.status, result.messages.is_empty()), (PullStatus::Found, false));
-    alone.commit(&queue, result.next_offset).unwrap();
+    patiently(|| alone.commit(&queue, result.next_offset));
     assert_eq!(alone.committed(&queue), Ok(Some(result.next_offset)));
     let clustering = pulls("d", MessageModel::Clustering);
     let told = clustering.committed(&queue).unwrap();

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rocketmq::client::{
-    ClientOptions, ConcurrentContext, ConsumeFromWhere, ConsumeResult, ConsumerOptions, Producer,
-    ProducerOptions, ReceivedMessage,
+    ClientError, ClientOptions, ConcurrentContext, ConsumeFromWhere, ConsumeResult,
+    ConsumerOptions, Producer, ProducerOptions, ReceivedMessage,
 };
+use rocketmq::remoting::RemotingError;
 
 use crate::support::java_peer::Servers;
 use crate::support::servers::{Server, wait_for_route};
@@ -86,6 +87,15 @@ impl Site {
             .consume_from(ConsumeFromWhere::FirstOffset)
             .offset_directory(self.dir.join("offsets"))
     }
+}
+
+/// A commit: a client waits two seconds for it, in which a busy machine may not get to it.
+pub fn patiently(commit: impl Fn() -> Result<(), ClientError>) {
+    until("a commit", SOON, || match commit() {
+        Err(ClientError::Remoting(RemotingError::Timeout { .. })) => None,
+        outcome => Some(outcome),
+    })
+    .unwrap();
 }
 
 /// What listeners received: how often each message id came, and with what body.

@@ -20,7 +20,7 @@ use rocketmq::client::{
 use rocketmq::common::message::Message;
 use rocketmq::remoting::Command;
 
-use crate::site::{Ledger, SOON, Site};
+use crate::site::{Ledger, SOON, Site, patiently};
 use crate::support::until;
 
 #[test]
@@ -100,7 +100,7 @@ fn pull_side_of_a_tenant() {
     let taken: Vec<_> = lite.messages().take(7).map(Result::unwrap).collect();
     assert!(taken.iter().all(|message| message.topic() == "Orders"));
     assert!(lite.assignment().iter().all(|queue| queue.topic == "Orders"));
-    lite.commit_sync().unwrap();
+    patiently(|| lite.commit_sync());
     let committed = |queue| lite.committed(queue).unwrap().unwrap_or(0);
     let queues = lite.queues("Orders").unwrap();
     assert_eq!(
@@ -126,7 +126,7 @@ fn pull_side_of_a_tenant() {
             let offset = consumer.committed(queue).unwrap().unwrap_or(0);
             let result = consumer.pull(queue, "*", offset, 4, None).unwrap();
             notes.note(&result.messages);
-            consumer.commit(queue, result.next_offset).unwrap();
+            patiently(|| consumer.commit(queue, result.next_offset));
             Duration::from_millis(20)
         })
         .unwrap();
