@@ -5,6 +5,7 @@
 //! cargo bench --bench ha                 everything, the median of three rounds
 //! cargo bench --bench ha -- --rounds 1   quicker
 //! cargo bench --bench ha -- --only ours  without the Java brokers (or `--only java`)
+//! cargo bench --bench ha -- --part lag   no more of it than this needs
 //! ```
 //!
 //! All brokers have their default configuration but for ports, folders and roles, and that they do not
@@ -47,10 +48,16 @@ const SHARE: Unit = Unit { name: "%", better: Better::More, digits: 0 };
 const BYTES: Unit = Unit { name: "MB/s", better: Better::More, digits: 0 };
 const SECONDS: Unit = Unit { name: "s", better: Better::Less, digits: 1 };
 
-const OPTIONS: [OptionSpec; 3] = [
+const OPTIONS: [OptionSpec; 4] = [
     OptionSpec { short: 'h', long: "help", value: None, what: "Print help" },
     OptionSpec { short: 'r', long: "rounds", value: Some("arg"), what: "Rounds, Default: 3" },
     OptionSpec { short: 'o', long: "only", value: Some("java|ours"), what: "One of the two" },
+    OptionSpec {
+        short: 'p',
+        long: "part",
+        value: Some("lag"),
+        what: "Only how far a slave is behind",
+    },
 ];
 
 fn main() {
@@ -64,7 +71,10 @@ fn main() {
     if only.is_some_and(|only| !["java", "ours"].contains(&only)) {
         give_up("--only takes java or ours");
     }
-    let table = measure(rounds, only).unwrap_or_else(|why| give_up(&why));
+    if given.value("part").is_some_and(|part| part.trim() != "lag") {
+        give_up("--part takes lag");
+    }
+    let table = measure(rounds, only, given.has("part")).unwrap_or_else(|why| give_up(&why));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     println!(
         "`cargo bench --bench ha -- --rounds {rounds}`, {cores} cores, bodies of {BODY} bytes\n"
@@ -72,7 +82,8 @@ fn main() {
     print!("{}", table.markdown());
 }
 
-fn measure(rounds: usize, only: Option<&str>) -> Result<Table, String> {
+fn measure(rounds: usize, only: Option<&str>, only_lag: bool) -> Result<Table, String> {
+    let figures = if only_lag { lag_alone } else { figures };
     let mut table = Table::default();
     for round in 0..rounds {
         eprintln!("round {} of {rounds}", round + 1);
@@ -146,19 +157,22 @@ fn figures(make: &Servers) -> Result<Vec<Row>, String> {
         row(&name, MICROSECONDS, read.quantile_us(share) as f64);
     }
     let lonely = pair.without_slave();
-    let [since_send, since_acknowledgement] = lonely.lag((fastest / 2.0) as u64)?;
-    for (what, share) in [("p50", 0.5), ("p99", 0.99)] {
-        let figure = since_acknowledgement.quantile_us(share) as f64;
-        row(&format!("lag at half of the rate: {what} from the answer"), MICROSECONDS, figure);
-    }
-    for (what, share) in [("p50", 0.5), ("p99", 0.99)] {
-        let figure = since_send.quantile_us(share) as f64;
-        row(&format!("lag at half of the rate: {what} from the send"), MICROSECONDS, figure);
-    }
+    rows.extend(lonely.lag_at_half(fastest)?);
+    let mut row = |name: &str, unit: Unit, figure: f64| {
+        rows.push(Row { name: name.to_owned(), unit, figure });
+    };
     let (rate, took) = lonely.catch_up()?;
     row("an empty slave fills", BYTES, rate / 1e6);
     row("an empty slave is there, after its start", SECONDS, took.as_secs_f64());
     Ok(rows)
+}
+
+/// How far a slave is behind, and nothing else.
+fn lag_alone(make: &Servers) -> Result<Vec<Row>, String> {
+    let pair = Pair::start(make, "ASYNC_MASTER");
+    pair.send(8, 32, WARM_UP)?;
+    let rate = pair.send(4, 64, 400_000)?.per_second();
+    pair.without_slave().lag_at_half(rate)
 }
 
 /// A name server, a master and perhaps a slave.
@@ -269,6 +283,22 @@ impl Pair {
             }
             Ok(latency)
         })
+    }
+
+    /// [How far](Self::lag) a slave is behind at half of the rate `fastest`.
+    fn lag_at_half(&self, fastest: f64) -> Result<Vec<Row>, String> {
+        let [since_send, since_answer] = self.lag((fastest / 2.0) as u64)?;
+        let mut rows = Vec::new();
+        for (from, histogram) in [("answer", since_answer), ("send", since_send)] {
+            for (what, share) in [("p50", 0.5), ("p99", 0.99)] {
+                rows.push(Row {
+                    name: format!("lag at half of the rate: {what} from the {from}"),
+                    unit: MICROSECONDS,
+                    figure: histogram.quantile_us(share) as f64,
+                });
+            }
+        }
+        Ok(rows)
     }
 
     /// How long after their sending, and after their answer, messages arrive at a slave that does
