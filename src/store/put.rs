@@ -16,6 +16,7 @@ use crate::common::clock::now_ms;
 use crate::common::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 use crate::common::record::{RecordFields, read_batch, record_size};
 use crate::common::sys_flag;
+use crate::common::together::at_end;
 use crate::common::topic::TOPIC_MAX_LENGTH;
 
 /// Longest properties text, bytes.
@@ -157,11 +158,13 @@ impl MessageStore {
                 return PutOutcome::Done(refused);
             }
         };
+        self.stats.count_put(records.ends.len() as u64, records.bytes.len());
+        let outcome = self.wait_or_done(put, stored(&appended, records), appended.end, config);
+        // Last: nobody's answer waits for it.
         if self.reput.sees_unflushed(config) {
             self.reput.signal().wakeup_at_end();
         }
-        self.stats.count_put(records.ends.len() as u64, records.bytes.len());
-        self.wait_or_done(put, stored(&appended, records), appended.end, config)
+        outcome
     }
 
     /// Appends, looking the queues up again if one is removed meanwhile.
@@ -238,7 +241,9 @@ impl MessageStore {
         if let Some(replicator) = replicator
             && (!self.flush.is_sync() || config.dispatch_unflushed)
         {
-            replicator.appended();
+            // After the answers to what came with it: one frame takes all of it.
+            let replicator = Arc::clone(replicator);
+            at_end(move || replicator.appended());
         }
         if !flush && !replica {
             self.stats.count_put_time(put.started_ms);

@@ -6,8 +6,11 @@
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering, fence};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
+
+use libc::{MSG_DONTWAIT, MSG_NOSIGNAL};
+use socket2::SockRef;
 
 use super::slaves::Slaves;
 use super::wire::{FrameHeader, HEADER_BYTES, REPORT_BYTES};
@@ -30,6 +33,8 @@ const BODY_BYTES: (usize, usize) = (1024, 4 * 1024 * 1024 - HEADER_BYTES);
 /// meanwhile go together, and each stage from here to the answer of a put works once for all of
 /// them.
 const HOLD_BYTES: i64 = 64 * 1024;
+/// More than this is not sent by who has something else to do.
+const PUSH_BYTES: i64 = 16 * 1024;
 /// So long at most: who acknowledges late is sent the log all the same.
 const HOLD_LIMIT: Duration = Duration::from_millis(1);
 /// How long ending waits for the writer.
@@ -56,25 +61,40 @@ pub struct SlaveConnection {
     requested: AtomicI64,
     acked: AtomicI64,
     sent: AtomicI64,
-    /// The writer waits for an acknowledgement; appends need not wake it.
-    holding: AtomicBool,
+    /// Taken by whoever sends.
+    sending: Mutex<Sending>,
+    /// The writer is awake or will be within [`HOLD_LIMIT`].
+    watching: AtomicBool,
     /// Why it ended, from whoever knew first.
     reason: Mutex<Option<String>>,
+}
+
+/// What whoever sends has to know.
+#[derive(Debug)]
+struct Sending {
+    /// Up to where the log was sent; −1: nothing may be sent yet.
+    next: i64,
+    /// What the socket had no room for, of frames that are taken for sent.
+    rest: Vec<u8>,
+    last_write: Instant,
 }
 
 impl SlaveConnection {
     /// A connection without threads yet.
     pub fn new(socket: TcpStream, peer: SocketAddr) -> Self {
+        let connected = Instant::now();
+        let sending = Sending { next: NONE, rest: Vec::new(), last_write: connected };
         Self {
             peer,
             connected_ms: now_ms(),
-            connected: Instant::now(),
+            connected,
             socket,
             signal: Arc::default(),
             requested: AtomicI64::new(NONE),
             acked: AtomicI64::new(NONE),
             sent: AtomicI64::new(NONE),
-            holding: AtomicBool::new(false),
+            sending: Mutex::new(sending),
+            watching: AtomicBool::new(false),
             reason: Mutex::default(),
         }
     }
@@ -95,11 +115,43 @@ impl SlaveConnection {
         Some(self.sent.load(Ordering::Acquire)).filter(|sent| *sent != NONE)
     }
 
-    /// Tells that there is more to send. The caller has a full fence between making it visible and
-    /// this: a writer that stops holding sees one or the other.
-    pub fn wakeup(&self) {
-        if !self.holding.load(Ordering::SeqCst) {
-            self.signal.wakeup();
+    /// Sends what there is, on this thread, if that takes but a moment; else it is the writer's.
+    ///
+    /// Whoever has appended, or read an acknowledgement, is awake: a send by them is there before the
+    /// writer would have begun. The caller has a full fence between what it made visible and this, as
+    /// has whoever sends between that and the next look, so nothing stays because each left it to the
+    /// other.
+    pub fn push(&self, slaves: &Slaves) {
+        loop {
+            let limit = slaves.limit(&slaves.config.get());
+            let sent = self.sent.load(Ordering::SeqCst);
+            if sent == NONE || sent >= limit {
+                return;
+            }
+            let pending = limit - sent;
+            if pending < HOLD_BYTES && self.acked.load(Ordering::SeqCst) < sent {
+                if !self.watching.load(Ordering::SeqCst) {
+                    self.signal.wakeup();
+                }
+                return;
+            }
+            if pending > PUSH_BYTES {
+                return self.signal.wakeup();
+            }
+            let mut sending = match self.sending.try_lock() {
+                Ok(sending) => sending,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            if let Err(reason) = self.send(&mut sending, limit, slaves, MSG_DONTWAIT) {
+                return self.close(&reason);
+            }
+            let has_rest = !sending.rest.is_empty();
+            drop(sending);
+            if has_rest {
+                return self.signal.wakeup();
+            }
+            fence(Ordering::SeqCst);
         }
     }
 
@@ -161,7 +213,7 @@ impl SlaveConnection {
             let is_first = writer.is_none();
             let taken = match writer {
                 None => self.first_report(report, slaves).map(|started| *writer = Some(started)),
-                Some(_) => self.later_report(report),
+                Some(_) => self.later_report(report, slaves),
             };
             if let Err(reason) = taken {
                 return reason;
@@ -198,19 +250,20 @@ impl SlaveConnection {
         if report != 0 || max == 0 {
             self.acked.store(report, Ordering::Release);
         }
-        self.sent.store(begin, Ordering::Release);
+        lock(&self.sending).next = begin;
+        self.sent.store(begin, Ordering::SeqCst);
         self.requested.store(report, Ordering::Release);
         slaves.joined(self);
         let (connection, its_slaves) = (Arc::clone(self), Arc::clone(slaves));
         ServiceThread::spawn("WriteSocket", Arc::clone(&self.signal), move |signal| {
-            if let Err(reason) = connection.write_log(begin, &its_slaves, signal) {
+            if let Err(reason) = connection.write_log(&its_slaves, signal) {
                 connection.close(&reason);
             }
         })
         .map_err(|error| format!("no thread can be started: {error}"))
     }
 
-    fn later_report(&self, report: i64) -> Result<(), String> {
+    fn later_report(&self, report: i64, slaves: &Slaves) -> Result<(), String> {
         let sent = self.sent.load(Ordering::Acquire);
         if report < 0 || report > sent {
             return Err(format!("it reports {report}, but was sent the log up to {sent}"));
@@ -219,68 +272,78 @@ impl SlaveConnection {
         if report != 0 || self.acked().is_some() {
             self.acked.store(report, Ordering::SeqCst);
         }
-        if report == sent && self.holding.load(Ordering::SeqCst) {
-            self.signal.wakeup();
+        fence(Ordering::SeqCst);
+        self.push(slaves);
+        Ok(())
+    }
+
+    /// The thread `WriteSocket`: sends what others left to it, and a heartbeat when the connection has
+    /// been idle. One follows as soon as the end is reached for the first time: so a slave learns at
+    /// once where its master ends.
+    fn write_log(&self, slaves: &Slaves, signal: &Signal) -> Result<(), String> {
+        let mut told_end = false;
+        while !signal.stopped() {
+            self.watching.store(true, Ordering::SeqCst);
+            let mut sending = lock(&self.sending);
+            let config = slaves.config.get();
+            let limit = slaves.limit(&config);
+            let since = sending.last_write.elapsed();
+            let is_held = self.acked.load(Ordering::SeqCst) < sending.next
+                && limit - sending.next < HOLD_BYTES
+                && since < HOLD_LIMIT
+                && told_end;
+            if !sending.rest.is_empty() || (sending.next < limit && !is_held) {
+                self.send(&mut sending, limit, slaves, 0)?;
+                continue;
+            }
+            if sending.next < limit {
+                let next = sending.next;
+                drop(sending);
+                fence(Ordering::SeqCst);
+                if self.acked.load(Ordering::SeqCst) < next {
+                    signal.wait(HOLD_LIMIT.saturating_sub(since));
+                }
+                continue;
+            }
+            let interval = Duration::from_millis(config.ha_send_heartbeat_interval.max(1) as u64);
+            if !told_end || since >= interval {
+                let header = FrameHeader { offset: sending.next, size: 0 }.encode();
+                (&self.socket).write_all(&header).map_err(|error| error.to_string())?;
+                sending.last_write = Instant::now();
+                told_end = true;
+                continue;
+            }
+            drop(sending);
+            self.watching.store(false, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            if self.sent.load(Ordering::SeqCst) >= slaves.limit(&config) {
+                signal.wait(interval.saturating_sub(since));
+            }
         }
         Ok(())
     }
 
-    /// The thread `WriteSocket`: sends the log from `next` on, and a heartbeat when it has been
-    /// idle. One follows as soon as the end is reached for the first time: so a slave learns at
-    /// once where its master ends.
-    fn write_log(&self, mut next: i64, slaves: &Slaves, signal: &Signal) -> Result<(), String> {
-        let mut last_write = Instant::now();
-        let mut told_end = false;
-        // Whether what was sent last ended with a record, so that all of it can be acknowledged,
-        // and has not been waited for yet.
-        let mut may_hold = false;
-        loop {
-            if signal.stopped() {
-                return Ok(());
-            }
-            let config = slaves.config.get();
-            let limit = slaves.limit(&config);
-            if next < limit && limit - next < HOLD_BYTES && std::mem::take(&mut may_hold) {
-                self.hold(next, signal);
-                continue;
-            }
-            if next < limit {
-                let frames = Frames::gather(next, limit, slaves, &config)?;
-                // Before it is written: the acknowledgement may come before the call returns.
-                next += frames.bytes as i64;
-                self.sent.store(next, Ordering::Release);
-                frames.write(&self.socket).map_err(|error| error.to_string())?;
-                may_hold = next == limit;
-                last_write = Instant::now();
-                continue;
-            }
-            let interval = config.ha_send_heartbeat_interval.max(1) as u64;
-            let due = last_write + Duration::from_millis(interval);
-            let left = due.saturating_duration_since(Instant::now());
-            if !told_end || left.is_zero() {
-                let header = FrameHeader { offset: next, size: 0 }.encode();
-                (&self.socket).write_all(&header).map_err(|error| error.to_string())?;
-                last_write = Instant::now();
-                told_end = true;
-            } else {
-                signal.wait(left);
-            }
+    /// Sends what the socket had no room for before, then frames up to `limit`. With
+    /// [`MSG_DONTWAIT`] in `flags` this takes no longer than it can.
+    fn send(
+        &self,
+        sending: &mut Sending,
+        limit: i64,
+        slaves: &Slaves,
+        flags: i32,
+    ) -> Result<(), String> {
+        let rest = std::mem::take(&mut sending.rest);
+        if !rest.is_empty() {
+            sending.rest = write(&self.socket, &mut [IoSlice::new(&rest)], flags)?;
+        } else if sending.next < limit {
+            let frames = Frames::gather(sending.next, limit, slaves, &slaves.config.get())?;
+            sending.next += frames.bytes as i64;
+            // Before it is written: the acknowledgement may come before the call returns.
+            self.sent.store(sending.next, Ordering::SeqCst);
+            sending.rest = frames.write(&self.socket, flags)?;
         }
-    }
-
-    /// Waits until everything before `next` is acknowledged, for a moment.
-    fn hold(&self, next: i64, signal: &Signal) {
-        let deadline = Instant::now() + HOLD_LIMIT;
-        self.holding.store(true, Ordering::SeqCst);
-        while self.acked.load(Ordering::SeqCst) < next && !signal.stopped() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            signal.wait(left);
-        }
-        self.holding.store(false, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        sending.last_write = Instant::now();
+        Ok(())
     }
 }
 
@@ -336,8 +399,8 @@ impl Frames {
         Ok(frames)
     }
 
-    /// Writes all of it.
-    fn write(&self, mut socket: &TcpStream) -> io::Result<()> {
+    /// Writes it; returns what the socket had no room for.
+    fn write(&self, socket: &TcpStream, flags: i32) -> Result<Vec<u8>, String> {
         let mut slices = Vec::with_capacity(2 * self.headers.len());
         let mut headers = self.headers.iter();
         for (stretch, length) in self.stretches.iter().zip(&self.lengths) {
@@ -346,18 +409,56 @@ impl Frames {
                 slices.push(IoSlice::new(body));
             }
         }
-        let mut rest = slices.as_mut_slice();
-        while !rest.is_empty() {
-            match socket.write_vectored(rest) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => IoSlice::advance_slices(&mut rest, count),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if is_timeout(&error) => {
-                    return Err(io::Error::other("it has not read for too long"));
-                }
-                Err(error) => return Err(error),
+        write(socket, &mut slices, flags)
+    }
+}
+
+/// Writes `slices`; with [`MSG_DONTWAIT`] in `flags` returns what the socket had no room for.
+fn write(
+    socket: &TcpStream,
+    mut slices: &mut [IoSlice<'_>],
+    flags: i32,
+) -> Result<Vec<u8>, String> {
+    let socket = SockRef::from(socket);
+    while !slices.is_empty() {
+        match socket.send_vectored_with_flags(slices, flags | MSG_NOSIGNAL) {
+            Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).to_string()),
+            Ok(count) => IoSlice::advance_slices(&mut slices, count),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock && flags & MSG_DONTWAIT != 0 => {
+                return Ok(slices.iter().flat_map(|slice| slice.iter().copied()).collect());
             }
+            Err(error) if is_timeout(&error) => {
+                return Err("it has not read for too long".to_owned());
+            }
+            Err(error) => return Err(error.to_string()),
         }
-        Ok(())
+    }
+    Ok(Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn what_a_socket_has_no_room_for_is_returned() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        SockRef::from(&socket).set_send_buffer_size(8192).unwrap();
+        let bytes: Vec<u8> = (0..16_000_000_u32).map(|number| (number % 251) as u8).collect();
+        let parts = || [IoSlice::new(&bytes[..11]), IoSlice::new(&bytes[11..])];
+        let rest = write(&socket, &mut parts(), MSG_DONTWAIT).unwrap();
+        assert!(!rest.is_empty() && bytes.ends_with(&rest));
+        let received = std::thread::spawn(move || {
+            let mut received = Vec::new();
+            peer.read_to_end(&mut received).map(|_| received)
+        });
+        assert!(write(&socket, &mut [IoSlice::new(&rest)], 0).unwrap().is_empty());
+        drop(socket);
+        assert!(received.join().unwrap().unwrap() == bytes);
     }
 }

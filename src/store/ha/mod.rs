@@ -51,13 +51,14 @@
 //! |---|---|---|---|
 //! | `AcceptSocket` | everywhere | accepts slaves (a slave may have some of its own) | `accept.rs` |
 //! | `ReadSocket` | one a connection | reports; completes the puts that they cover | `connection.rs` |
-//! | `WriteSocket` | one a slave | sends the mapped log, woken by every append | `connection.rs` |
+//! | `WriteSocket` | one a slave | sends the mapped log, where that takes time | `connection.rs` |
 //! | `GroupTransfer` | everywhere | answers puts that have waited for too long | `group_transfer.rs` |
 //! | `HAClient` | slaves | follows the master | `client.rs`, `session.rs` |
 //!
-//! A put wakes the writer, unless that waits for an acknowledgement of what it sent before (a
-//! millisecond at most): then what comes meanwhile goes together. So a single put is on its way at
-//! once, and under load every stage works once for many.
+//! Who has put a message sends it, unless an acknowledgement of what was sent before is awaited (for a
+//! millisecond at most): then what comes meanwhile goes together, sent by who reads that. So a single
+//! put is on its way at once, and under load every stage works once for many. What takes longer, the
+//! socket being full or 64 KiB and more being there, is the writer's.
 //!
 //! # What is promised
 //!

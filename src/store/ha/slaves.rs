@@ -161,7 +161,7 @@ impl Slaves {
             return;
         }
         let following = self.following.read().unwrap_or_else(PoisonError::into_inner);
-        following.iter().for_each(|connection| connection.wakeup());
+        following.iter().for_each(|connection| connection.push(self));
     }
 
     /// How the slaves stand when the log ends at `end`.
