@@ -162,7 +162,7 @@ fn name_servers_from_an_address_server() {
     let options = |domain: &str| {
         let client = site.client_options().name_servers("").unit_name("u1");
         let client = client.name_server_domain(domain.to_owned()).name_server_subgroup("mine");
-        ProducerOptions::new("finders").client(client)
+        ProducerOptions::new("finders").client(client).send_timeout(SOON)
     };
     let domain = address_server(vec![format!("127.0.0.1:1;{}", site.names())]);
     let producer = options(&domain).start().unwrap();

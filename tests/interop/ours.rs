@@ -2,7 +2,6 @@
 //! [`crate::clients`]), without a process of its own.
 
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
 
 use rocketmq::client::config::ConsumeFromWhere;
 use rocketmq::client::subscription::Filter;
@@ -13,6 +12,7 @@ use rocketmq::common::message::Message;
 use sha2::{Digest, Sha256};
 
 use crate::clients::{Got, Sent};
+use crate::matrix::LONG;
 
 const TAPE_CHARS: usize = 349_526;
 /// Asynchronous sends on their way at a time.
@@ -24,7 +24,7 @@ const SEED: u32 = 7;
 pub fn produce(namesrv: &str, topic: &str, group: &str, count: u32) -> Vec<Sent> {
     let mut options = ProducerOptions::new(group).name_servers(namesrv);
     (options.retries, options.async_retries) = (0, 0);
-    options.send_timeout = Duration::from_secs(60);
+    (options.send_timeout, options.client.api_timeout) = (LONG, LONG);
     let producer = options.start().unwrap_or_else(|error| panic!("start: {error}"));
     let tape = tape(SEED);
     let (to, outcomes) = channel::<Sent>();
@@ -58,7 +58,7 @@ pub fn produce(namesrv: &str, topic: &str, group: &str, count: u32) -> Vec<Sent>
             }
         }
         while waiting >= ASYNC_WINDOW || (waiting > 0 && i == count - 1) {
-            let outcome = outcomes.recv_timeout(Duration::from_secs(60));
+            let outcome = outcomes.recv_timeout(LONG);
             sent.push(outcome.unwrap_or_else(|why| panic!("an asynchronous send: {why}")));
             waiting -= 1;
         }
