@@ -67,7 +67,8 @@ impl Tool {
         // It gives up after five seconds of its own; the machine may be busy.
         let said = until("an answer in time", LONG, || {
             let said = self.peer.mqadmin(&words);
-            (!said.contains("RemotingTimeoutException")).then_some(said)
+            let late = ["RemotingTimeoutException", "RemotingConnectException"];
+            (!late.iter().any(|exception| said.contains(exception))).then_some(said)
         });
         assert!(!said.contains("Exception"), "mqadmin {words:?}:\n{said}");
         for wanted in lines {
