@@ -769,7 +769,10 @@ fn a_group_that_was_ahead_of_the_new_masters_log_misses_nothing() {
 #[test]
 fn a_running_broker_keeps_its_role_and_follows_its_configured_master() {
     let pair = Pair::new("ha-update");
-    let master = pair.master();
+    let master = pair.master_with(|configuration| {
+        configuration.store.slave_timeout = 30_000;
+        configuration.store.ha_housekeeping_interval = 60_000;
+    });
     let slave = pair.slave();
     until_copied(&master, &slave);
     let update =
