@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use super::until;
 
+/// How long a process may take to stop all of its threads.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
 /// A running program. Dropping it kills it and waits for its end.
 #[derive(Debug)]
 pub struct Process {
@@ -75,11 +78,15 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// Sends a signal by name (`TERM`, `STOP`, `CONT`).
+    /// Sends a signal by name (`TERM`, `STOP`, `CONT`). After `STOP` none of its threads runs any more: the
+    /// call that sends it returns earlier.
     pub fn signal(&self, signal: &str) {
         let pid = self.pid().to_string();
         let status = Command::new("kill").args(["-s", signal, &pid]).status();
         assert!(status.is_ok_and(|status| status.success()), "kill -s {signal} {pid}");
+        if signal == "STOP" {
+            until(&format!("{} stops", self.name), STOP_LIMIT, || is_stopped(&pid).then_some(()));
+        }
     }
 
     /// SIGTERM, and waits for the orderly end.
@@ -90,6 +97,16 @@ impl Process {
         self.signal("TERM");
         self.wait(limit)
     }
+}
+
+/// Whether every thread of the process is stopped, or gone.
+fn is_stopped(pid: &str) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let stats = threads.into_iter().flatten().flatten().map(|thread| thread.path().join("stat"));
+    stats.filter_map(|stat| std::fs::read_to_string(stat).ok()).all(|stat| {
+        // The state follows the name, which may have brackets in it.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't', 'Z', 'X']))
+    })
 }
 
 impl Drop for Process {
