@@ -204,7 +204,7 @@ fn open(
     let store_host = advertised(&config.broker_ip1, server.listen_port)?;
     let levels = DelayLevels::parse(&store_config.message_delay_level).map_err(StartError::Load)?;
     let light = store_config.enable_lmq;
-    let tables = load_tables(&config, &root, light)?;
+    let tables = load_tables(&config, &root, &store_config)?;
 
     let late: Arc<OnceLock<Weak<Broker>>> = Arc::default();
     let held_pulls = Arc::new(HeldPulls::new(pull::waker(Arc::clone(&late))));
@@ -347,8 +347,12 @@ struct Tables {
     consumer_filters: Arc<ConsumerFilters>,
 }
 
-/// Loads the tables; `light` is `enableLmq`, which is looked at here only, as in Java.
-fn load_tables(config: &BrokerConfig, root: &Path, light: bool) -> Result<Tables, StartError> {
+/// Loads the tables. `enableLmq` is looked at here only, as in Java.
+fn load_tables(
+    config: &BrokerConfig,
+    root: &Path,
+    store: &StoreConfig,
+) -> Result<Tables, StartError> {
     let mut tables = Tables {
         topics: Topics::new(config, root),
         subscription_groups: SubscriptionGroups::new(config, root),
@@ -358,7 +362,10 @@ fn load_tables(config: &BrokerConfig, root: &Path, light: bool) -> Result<Tables
                 .map_err(|problem| StartError::Config(vec![problem]))?,
         ),
     };
-    if light {
+    if store.is_slave() {
+        tables.subscription_groups = tables.subscription_groups.of_slave();
+    }
+    if store.enable_lmq {
         tables.topics = tables.topics.with_light_queues();
         tables.subscription_groups = tables.subscription_groups.with_light_queues();
         tables.consumer_offsets = tables.consumer_offsets.with_light_queues(root);
@@ -634,7 +641,7 @@ mod tests {
         ["topics.json", "subscriptionGroup.json", "consumerOffset.json", "consumerFilter.json"];
 
     fn load(folder: &Folder) -> Result<Tables, StartError> {
-        load_tables(&BrokerConfig::default(), folder.path(), false)
+        load_tables(&BrokerConfig::default(), folder.path(), &StoreConfig::default())
     }
 
     /// Every byte changed, and cut at many lengths: the tables are the file's, or its `.bak`'s, or the refusal

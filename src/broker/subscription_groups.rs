@@ -39,6 +39,8 @@ pub struct SubscriptionGroups {
     pub news: Listener,
     /// `enableLmq`: every `%LMQ%…` is a group with the defaults, and none stands in the table.
     light: bool,
+    /// A slave's table is its master's: no group is made here.
+    follows: bool,
 }
 
 #[derive(Debug)]
@@ -73,12 +75,18 @@ impl SubscriptionGroups {
             file: ConfigFile::new(root, "subscriptionGroup.json"),
             news: Listener::default(),
             light: false,
+            follows: false,
         }
     }
 
     /// The same, with `enableLmq`.
     pub fn with_light_queues(self) -> Self {
         Self { light: true, ..self }
+    }
+
+    /// The same, of a slave.
+    pub fn of_slave(self) -> Self {
+        Self { follows: true, ..self }
     }
 
     /// Overlays what `subscriptionGroup.json` says.
@@ -106,6 +114,10 @@ impl SubscriptionGroups {
 
     /// The configuration of a group, made with defaults if it is missing and may be made. Every
     /// use of a group (heartbeat, pull, send-back, unregistration) comes through here, as in Java.
+    ///
+    /// On a slave the defaults are for this use only. In the table, the group would be gone with what
+    /// comes from the master next, and be made again by the next pull, with a file to be forced to the
+    /// disk each time.
     pub fn find_or_create(
         &self,
         config: &BrokerConfig,
@@ -116,6 +128,9 @@ impl SubscriptionGroups {
         }
         if !config.auto_create_subscription_group && !group.starts_with(SYSTEM_GROUP_PREFIX) {
             return None;
+        }
+        if self.follows {
+            return Some(Arc::new(default_group(group)));
         }
         let mut table = self.write();
         if let Some(found) = table.groups.get(group) {
@@ -260,6 +275,21 @@ mod tests {
         assert!(problem.contains("maxSubscriptionGroups=9"), "{problem}");
         assert!(groups.delete("g") && !groups.delete("g"));
         assert_eq!(groups.snapshot().data_version.counter, 3);
+    }
+
+    #[test]
+    fn a_slave_makes_no_groups() {
+        let folder = Folder::new();
+        let config = BrokerConfig::default();
+        let off = BrokerConfig { auto_create_subscription_group: false, ..config.clone() };
+        let groups = SubscriptionGroups::new(&config, folder.path()).of_slave();
+        let before = groups.snapshot();
+        let used = groups.find_or_create(&config, "g").unwrap();
+        assert_eq!(*used, default_group("g"));
+        assert!(groups.find_or_create(&off, "g").is_none());
+        assert_eq!(groups.snapshot(), before);
+        let files = std::fs::read_dir(folder.path()).map_or(0, Iterator::count);
+        assert_eq!(files, 0, "nothing is persisted");
     }
 
     #[test]
