@@ -339,10 +339,11 @@ pub fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Lets this thread have a processor only while hardly anybody else wants one.
-pub fn lower_priority() {
+/// Lets this thread have less of the processors while others want them: with a `nice` of 5 a third of
+/// what another one gets, with 19, the most, hardly anything.
+pub fn lower_priority(nice: i32) {
     // SAFETY: nothing of ours is passed. On Linux, 0 is the calling thread.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
 }
 
 /// Bytes of memory that this process holds for itself, mapped files not counted.

@@ -14,13 +14,21 @@ use super::mapped_file::{MappedFile, PAGE_BYTES, TransientStorePool, flush_folde
 use super::mapped_file_queue::file_name;
 use super::pauses::Pauses;
 use crate::common::config::Live;
+use crate::common::os;
 use crate::common::service_thread::{ServiceThread, Signal};
 
 /// How long an append waits for its file.
 const WAIT_FOR_FILE: Duration = Duration::from_millis(5000);
-/// Bytes whose pages are readied at once, ahead of the write position. Large enough that the
-/// thread is rarely woken, small enough that a file which stays nearly empty costs little.
+/// Bytes that are readied at once, and least that are ready ahead of the write position. Large enough
+/// that the thread is rarely woken, small enough that a file which stays nearly empty costs little.
 pub const POPULATE_BYTES: usize = 8 * 1024 * 1024;
+/// Most bytes that are ready ahead.
+const MOST_POPULATED_BYTES: usize = 64 * 1024 * 1024;
+/// As much is ready ahead as is appended in this time: so long may a commit of the file system's journal
+/// keep whoever changes a file waiting, and this thread with it, before an append does so too.
+const POPULATED_TIME: Duration = Duration::from_millis(250);
+/// What waits for a processor is to have it before what readies pages for later.
+const NICE: i32 = 5;
 /// Blocks of a commit-log file are reserved in steps of that many bytes, ahead of the write
 /// position: few calls and few extents, and a store that has little in it takes little of the disk.
 const RESERVE_BYTES: usize = 64 * 1024 * 1024;
@@ -33,6 +41,51 @@ struct Order {
     start: i64,
     /// Whether an append waits for it.
     urgent: bool,
+}
+
+/// How far a file is ready to be appended to, or was ordered to be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Readied {
+    /// Up to here.
+    pub to: usize,
+    /// An append that ends beyond this asks for more.
+    pub enough_until: usize,
+}
+
+impl Readied {
+    /// What a file has that was made in good time.
+    pub const NEW_FILE: Self = Self { to: POPULATE_BYTES, enough_until: POPULATE_BYTES / 2 };
+
+    /// Nothing behind `end`.
+    pub fn nothing_after(end: usize) -> Self {
+        Self { to: end, enough_until: end }
+    }
+}
+
+/// A part of a file that is to be readied.
+#[derive(Debug)]
+struct Part {
+    file: Arc<MappedFile>,
+    from: usize,
+    to: usize,
+}
+
+/// How fast appends come.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When it was asked last, and where the log ended then.
+    last: Option<(Instant, i64)>,
+}
+
+impl Pace {
+    /// Bytes that are to be ready ahead, when the log ends at `end`.
+    fn lead(&mut self, now: Instant, end: i64) -> usize {
+        let lead = self.last.replace((now, end)).map_or(0.0, |(then, begin)| {
+            let seconds = now.saturating_duration_since(then).as_secs_f64();
+            (end - begin) as f64 / seconds.max(1e-6) * POPULATED_TIME.as_secs_f64()
+        });
+        (lead as usize).clamp(POPULATE_BYTES, MOST_POPULATED_BYTES)
+    }
 }
 
 /// What the thread and who takes files tell each other.
@@ -49,12 +102,12 @@ struct State {
     ready: Option<Arc<MappedFile>>,
     /// Why the last file could not be made.
     error: Option<String>,
-    /// Pages to ready.
-    populate: Option<(Arc<MappedFile>, usize)>,
+    populate: Option<Part>,
+    pace: Pace,
     /// File that is appended to.
     appended: Option<Arc<MappedFile>>,
-    /// Warmed file that was rolled away from.
-    unlock: Option<Arc<MappedFile>>,
+    /// Files that were rolled away from.
+    rolled: Vec<Arc<MappedFile>>,
     /// Whether the last file could not be made; told once, not at every put.
     failing: bool,
     stopped: bool,
@@ -103,6 +156,7 @@ impl AllocateMappedFileService {
         let service = Arc::clone(self);
         let thread =
             ServiceThread::spawn("AllocMappedFile", Arc::clone(&self.signal), move |signal| {
+                os::lower_priority(NICE);
                 loop {
                     while service.work() {}
                     if !signal.wait_for_wakeup() {
@@ -184,22 +238,25 @@ impl AllocateMappedFileService {
         }
     }
 
-    /// Tells that a file was rolled away from: if it was warmed, the system may page it out again.
+    /// Tells that a file was rolled away from: from now on it is only read, and if it was warmed, the
+    /// system may page it out again.
     pub fn rolled_away(&self, file: &Arc<MappedFile>) {
-        if self.config.get().warm_maped_file_enable {
-            self.lock().unlock = Some(Arc::clone(file));
-            self.signal.wakeup();
-        }
+        self.lock().rolled.push(Arc::clone(file));
+        self.signal.wakeup();
     }
 
-    /// Readies the pages of `file` from `from` on; returns up to where they will be ready.
-    pub fn populate_ahead(&self, file: &Arc<MappedFile>, from: usize) -> usize {
+    /// Has `file`, whose appends end at `end`, readied beyond what it was before.
+    pub fn populate_ahead(&self, file: &Arc<MappedFile>, end: usize, before: Readied) -> Readied {
         let mut state = self.lock();
-        state.populate = Some((Arc::clone(file), from));
+        let lead = state.pace.lead(Instant::now(), file.start() + end as i64);
+        let to = end.saturating_add(lead).max(before.to);
+        let left = state.populate.take().filter(|part| Arc::ptr_eq(&part.file, file));
+        let from = left.map_or(before.to, |part| part.from).max(end);
+        state.populate = Some(Part { file: Arc::clone(file), from, to });
         state.appended = Some(Arc::clone(file));
         drop(state);
         self.signal.wakeup();
-        from.saturating_add(POPULATE_BYTES)
+        Readied { to, enough_until: end.saturating_add(lead / 2) }
     }
 
     /// Tells that `file` is appended to, though no page needs to be ready now.
@@ -214,9 +271,12 @@ impl AllocateMappedFileService {
         if let Some(file) = appended {
             self.pauses.appends_to(&file);
         }
-        let unlock = self.lock().unlock.take();
-        if let Some(file) = unlock {
-            file.unlock_from_memory();
+        let rolled = std::mem::take(&mut self.lock().rolled);
+        for file in rolled {
+            file.read_ahead();
+            if self.config.get().warm_maped_file_enable {
+                file.unlock_from_memory();
+            }
         }
         let (urgent, populate) = {
             let mut state = self.lock();
@@ -228,14 +288,8 @@ impl AllocateMappedFileService {
             state.making = urgent.map(|order| order.start);
             (urgent, populate)
         };
-        if let Some((file, from)) = populate.as_ref()
-            && !file.has_write_buffer()
-        {
-            // An error will come again, to the append that needs the blocks.
-            let to = from.saturating_add(POPULATE_BYTES);
-            if file.assure_blocks(to.next_multiple_of(RESERVE_BYTES)).is_ok() {
-                self.ready(file, *from, to, &self.config.get());
-            }
+        if let Some(part) = &populate {
+            self.ready_part(part);
         }
         let order = urgent.or_else(|| {
             let mut state = self.lock();
@@ -249,16 +303,46 @@ impl AllocateMappedFileService {
         order.is_some() || populate.is_some()
     }
 
-    /// Readies a part of a file that has its blocks. Where flushes are waited for, appends do not go
-    /// through the map.
-    fn ready(&self, file: &MappedFile, from: usize, to: usize, config: &StoreConfig) {
-        if !config.is_flush_waited_for() {
-            file.populate(from, to);
-        } else if config.write_commit_log_ahead
-            && let Err(error) = file.write_ahead(to)
+    /// Readies the begin of a part, and leaves the rest for the next time.
+    fn ready_part(&self, part: &Part) {
+        let file = &part.file;
+        let from = part.from.max(file.wrote());
+        let to = part.to.min(from.saturating_add(POPULATE_BYTES));
+        // An error will come again, to the append that needs the blocks.
+        if from >= to
+            || file.has_write_buffer()
+            || file.assure_blocks(to.next_multiple_of(RESERVE_BYTES)).is_err()
+            || !self.ready(file, from, to, &self.config.get())
         {
+            return;
+        }
+        let mut state = self.lock();
+        match &mut state.populate {
+            Some(asked) if Arc::ptr_eq(&asked.file, file) => asked.from = asked.from.min(to),
+            Some(_) => {}
+            none if to < part.to => {
+                *none = Some(Part { file: Arc::clone(file), from: to, to: part.to });
+            }
+            None => {}
+        }
+    }
+
+    /// Readies a part of a file that has its blocks. Where flushes are waited for, appends do not go
+    /// through the map. False: the disk refuses.
+    fn ready(&self, file: &MappedFile, from: usize, to: usize, config: &StoreConfig) -> bool {
+        let result = if !config.is_flush_waited_for() {
+            let filled = file.fill_ahead(to);
+            file.populate(from, to);
+            filled
+        } else if config.write_commit_log_ahead {
+            file.write_ahead(to)
+        } else {
+            Ok(())
+        };
+        if let Err(error) = &result {
             log::warn!("{} is not written ahead: {error}", file.path().display());
         }
+        result.is_ok()
     }
 
     /// Makes the file and puts it where [`take`](Self::take) finds it.
@@ -332,12 +416,15 @@ impl AllocateMappedFileService {
             let _ = file.delete();
             return Err(reason);
         }
+        file.read_nothing_ahead();
         match self.pool.as_ref().and_then(TransientStorePool::borrow) {
             Some(buffer) if config.uses_transient_pool() => file.set_write_buffer(buffer),
             _ if config.warm_maped_file_enable => {
                 self.warm(&file, &config);
             }
-            _ => self.ready(&file, 0, POPULATE_BYTES, &config),
+            _ => {
+                self.ready(&file, 0, POPULATE_BYTES, &config);
+            }
         }
         Ok(Arc::new(file))
     }
@@ -372,6 +459,48 @@ mod tests {
     /// Files are taken as fast as they are made, sometimes before they are ordered ahead and sometimes
     /// after: none is made twice, and none goes because its successor is made.
     #[test]
+    fn a_fast_log_has_more_ready_ahead() {
+        let mut pace = Pace::default();
+        let now = Instant::now();
+        let later = |ms| now + Duration::from_millis(ms);
+        const MB: i64 = 1024 * 1024;
+        assert_eq!(pace.lead(now, 100 * MB), POPULATE_BYTES, "nothing is known");
+        assert_eq!(pace.lead(later(100), 110 * MB), 25 * MB as usize, "100 MB/s");
+        assert_eq!(pace.lead(later(100), 120 * MB), MOST_POPULATED_BYTES, "no time has passed");
+        assert_eq!(pace.lead(later(300), 110 * MB), POPULATE_BYTES, "an end was cut off");
+        assert_eq!(pace.lead(later(9000), 120 * MB), POPULATE_BYTES, "a slow one");
+    }
+
+    #[test]
+    fn a_part_is_readied_to_its_end() {
+        const SIZE: usize = 40 * 1024 * 1024;
+        let folder = TempFolder::new("part");
+        let config = StoreConfig {
+            store_path_root_dir: folder.path().display().to_string(),
+            mapped_file_size_commit_log: SIZE as i64,
+            ..StoreConfig::default()
+        };
+        let live = Arc::new(Live::new(config));
+        let service = Arc::new(AllocateMappedFileService::new(live, SIZE, None));
+        service.start().unwrap();
+        let file = service.take(0).unwrap();
+        file.appender().unwrap().append(&[1; 100]).unwrap();
+        let asked = |end| service.populate_ahead(&file, end, Readied::NEW_FILE);
+        let first = asked(100);
+        assert!(first.to >= POPULATE_BYTES && first.enough_until < first.to);
+        // As if it had been appended to within this moment.
+        let second = asked(SIZE / 2);
+        assert!(second.to > SIZE, "{second:?}");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !file.is_in_memory(SIZE / 2, SIZE) {
+            assert!(Instant::now() < deadline, "the rest is not ready");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        service.stop(Duration::from_secs(60));
+        assert_eq!(file.bytes(0, 100), Some(&[1; 100][..]));
+    }
+
+    #[test]
     fn what_was_taken_stays() {
         const FILES: i64 = 2000;
         // On a disk that takes long for each file, as many as there is time for.
@@ -390,7 +519,7 @@ mod tests {
         for number in (0..FILES).take_while(|_| started.elapsed() < LIMIT) {
             let file = service.take(number * PAGE_BYTES as i64).unwrap();
             file.appender().unwrap().append(&number.to_be_bytes()).unwrap();
-            service.populate_ahead(&file, 0);
+            service.populate_ahead(&file, 8, Readied::nothing_after(0));
             // A little later each time, for the thread to be anywhere.
             let begin = Instant::now();
             while begin.elapsed() < Duration::from_nanos(number as u64 % 40 * 500) {}

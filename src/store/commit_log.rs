@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::allocate::{AllocateMappedFileService, POPULATE_BYTES};
+use super::allocate::{AllocateMappedFileService, POPULATE_BYTES, Readied};
 use super::config::StoreConfig;
 use super::consume_queue::ConsumeQueue;
 use super::mapped_file::{Appender, MappedSlice};
@@ -146,8 +146,8 @@ pub fn read_entry(bytes: &[u8], verify_crc: bool) -> LogEntry<'_> {
 #[derive(Debug, Default)]
 struct Appending {
     appender: Option<Appender>,
-    /// Position in the active file up to which pages are ready or ordered.
-    populated: usize,
+    /// How far the active file is ready.
+    readied: Readied,
 }
 
 /// The commit log.
@@ -343,9 +343,9 @@ impl CommitLog {
         let at = if self.sync { appender.write(bytes) } else { appender.append(bytes) }
             .map_err(|error| AppendError::Failed(format!("the append failed: {error}")))?;
         let end_at = at + records.bytes.len();
-        if end_at + POPULATE_BYTES / 2 > appending.populated {
-            appending.populated =
-                self.allocator.populate_ahead(appender.file(), appending.populated.max(end_at));
+        if end_at > appending.readied.enough_until {
+            appending.readied =
+                self.allocator.populate_ahead(appender.file(), end_at, appending.readied);
         }
         if target.counted {
             queue.set_next_offset(queue_offset + own);
@@ -365,7 +365,7 @@ impl CommitLog {
         if appending.appender.is_none()
             && let Some(last) = self.files.last().filter(|last| !last.is_full())
         {
-            appending.populated = last.wrote();
+            appending.readied = Readied::nothing_after(last.wrote());
             appending.appender = last.appender();
         }
         if let Some(appender) = appending.appender.as_mut() {
@@ -380,7 +380,7 @@ impl CommitLog {
         }
         let start = self.files.last().map_or(0, |last| last.end());
         let file = self.allocator.take(start).map_err(AppendError::NoFile)?;
-        appending.populated = POPULATE_BYTES;
+        appending.readied = Readied::NEW_FILE;
         appending.appender = file.appender();
         self.files.push(file);
         Ok(())
@@ -421,11 +421,12 @@ impl CommitLog {
                     let start = self.files.last().map_or(offset, |last| last.end());
                     self.start_at(&mut appending, start)?;
                 } else {
-                    appending.populated = active.as_ref().map_or(0, |file| file.wrote());
+                    let wrote = active.as_ref().map_or(0, |file| file.wrote());
+                    appending.readied = Readied::nothing_after(wrote);
                     appending.appender = active.and_then(|file| file.appender());
                 }
             }
-            let populated = appending.populated;
+            let readied = appending.readied;
             let Some(appender) = appending.appender.as_mut() else {
                 return Err(StoreError("the commit log has no active file".to_owned()));
             };
@@ -446,10 +447,11 @@ impl CommitLog {
                 if at / POPULATE_BYTES != end_at / POPULATE_BYTES {
                     self.allocator.appends_to(appender.file());
                 }
-                appending.populated = populated.max(end_at);
-            } else if end_at + POPULATE_BYTES / 2 > populated {
-                appending.populated =
-                    self.allocator.populate_ahead(appender.file(), populated.max(end_at));
+                if end_at > readied.to {
+                    appending.readied = Readied::nothing_after(end_at);
+                }
+            } else if end_at > readied.enough_until {
+                appending.readied = self.allocator.populate_ahead(appender.file(), end_at, readied);
             }
             bytes = later;
         }
@@ -460,7 +462,7 @@ impl CommitLog {
     fn start_at(&self, appending: &mut Appending, offset: i64) -> Result<(), StoreError> {
         let within = offset.rem_euclid(self.files.file_size() as i64);
         let file = self.allocator.take(offset - within).map_err(StoreError)?;
-        appending.populated = POPULATE_BYTES;
+        appending.readied = Readied::NEW_FILE;
         appending.appender = file.appender();
         self.files.push(file);
         if let Some(appender) = appending.appender.as_mut()

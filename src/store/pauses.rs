@@ -26,6 +26,8 @@ use crate::common::os;
 use crate::common::service_thread::{ServiceThread, Signal};
 use crate::common::sync::lock;
 
+/// The lowest priority.
+const NICE: i32 = 19;
 /// So long without an append is a pause.
 const PAUSE: Duration = Duration::from_millis(25);
 /// Readied between two looks at whether the pause goes on: a few milliseconds of work.
@@ -86,7 +88,7 @@ impl Pauses {
     pub fn start(self: &Arc<Self>) -> io::Result<()> {
         let pauses = Arc::clone(self);
         let thread = ServiceThread::spawn("ReadyAhead", Arc::clone(&self.signal), move |signal| {
-            os::lower_priority();
+            os::lower_priority(NICE);
             let mut progress = Progress::default();
             loop {
                 let goes_on = match pauses.is_wanted() {

@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
@@ -85,9 +86,6 @@ impl MappedFile {
     pub fn populate(&self, from: usize, to: usize) {
         let to = to.min(self.size());
         let from = from.min(to) / PAGE_BYTES * PAGE_BYTES;
-        if let Err(error) = self.fault_in(from, to) {
-            log::debug!("{} is not in memory ahead: {error}", self.path().display());
-        }
         let Ok(map) = self.map() else { return };
         for from in (from..to).step_by(POPULATE_STEP_BYTES) {
             let length = (to - from).min(POPULATE_STEP_BYTES);
@@ -95,45 +93,59 @@ impl MappedFile {
         }
     }
 
-    /// Brings a part into the page cache by faults, and leaves it mapped nowhere.
+    /// Brings what lies ahead of the appends into memory, up to `to`, by writing zeros where it is not.
     ///
-    /// A read, or a fault, reads what the disk's read-ahead (`read_ahead_kb`) asks for, and while that is
-    /// made ready, up to tens of milliseconds, threads that were woken on this processor wait. So each
-    /// fault takes one large page, where the kernel has such for files (a third of the work), or a small
-    /// one; in a map of its own, because advice for a part of a map splits it, which stops all threads
-    /// that have a fault in it.
-    fn fault_in(&self, from: usize, to: usize) -> io::Result<()> {
-        if from >= to {
-            return Ok(());
-        }
-        self.expect_large_pages()?;
-        // The advice for a large page is for all of it.
-        let from = from / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
-        let length = (to - from).next_multiple_of(LARGE_PAGE_BYTES).min(self.size() - from);
+    /// A page that is faulted in is a small one, and a fault in a file that is [read
+    /// ahead](Self::read_ahead) takes what the disk's `read_ahead_kb` asks for, up to tens of
+    /// milliseconds in which no other thread gets this processor. A write makes one unit of memory of
+    /// each piece: less work for it, and for each flush.
+    ///
+    /// # Errors
+    /// The disk's. Appends do without then.
+    pub fn fill_ahead(&self, to: usize) -> io::Result<()> {
         let file = open_file(self.path(), false)?;
-        let map = MmapOptions::new().offset(from as u64).len(length).map_raw_read_only(&file)?;
-        for advice in [Advice::HugePage, Advice::Random] {
-            let _ = map.advise(advice);
-        }
-        for from in (0..length).step_by(POPULATE_STEP_BYTES) {
-            let length = (length - from).min(POPULATE_STEP_BYTES);
-            map.advise_range(Advice::PopulateRead, from, length)?;
-        }
-        Ok(())
+        self.write_zeros(&file, to, |piece| !self.is_in_memory(piece.start, piece.end)).map(|_| ())
     }
 
-    /// Brings a part into the page cache by reading it. Unlike faults this takes no lock of the process's
-    /// memory, which a thread of low priority would keep from all others while it waits for a processor.
+    /// Brings a part into the page cache, and leaves it mapped nowhere.
+    ///
+    /// A read takes what the disk's `read_ahead_kb` asks for in one go. So first each large page is asked
+    /// for by one fault, where the kernel has such for files: a third of the work, and no more than two
+    /// megabytes at a time. In a map of its own, because advice for a part of a map splits it, which
+    /// stops all threads that have a fault in it.
     ///
     /// # Errors
     /// The disk's.
     pub fn bring_into_memory(&self, from: usize, to: usize) -> io::Result<()> {
         self.expect_large_pages()?;
-        let mut piece = vec![0; READ_BYTES];
+        let to = to.min(self.size());
+        // The advice for a large page is for all of it.
+        let begin = from.min(to) / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
+        let end = to.next_multiple_of(LARGE_PAGE_BYTES).min(self.size());
+        if begin >= end {
+            return Ok(());
+        }
         let file = open_file(self.path(), false)?;
-        for from in (from..to.min(self.size())).step_by(READ_BYTES) {
-            let length = READ_BYTES.min(to.min(self.size()) - from);
-            file.read_exact_at(&mut piece[..length], from as u64)?;
+        let mut map = MmapOptions::new();
+        let map = map.offset(begin as u64).len(end - begin).map_raw_read_only(&file)?;
+        for advice in [Advice::HugePage, Advice::Random] {
+            let _ = map.advise(advice);
+        }
+        let mut piece = Vec::new();
+        for at in (begin..end).step_by(LARGE_PAGE_BYTES) {
+            let part = at.max(from)..(at + LARGE_PAGE_BYTES).min(to);
+            if !self.is_in_memory(part.start, part.end) {
+                let _ =
+                    map.advise_range(Advice::PopulateRead, at - begin, PAGE_BYTES.min(end - at));
+            }
+            if self.is_in_memory(part.start, part.end) {
+                continue;
+            }
+            piece.resize(READ_BYTES, 0);
+            for from in part.clone().step_by(READ_BYTES) {
+                let length = READ_BYTES.min(part.end - from);
+                file.read_exact_at(&mut piece[..length], from as u64)?;
+            }
         }
         Ok(())
     }
@@ -146,11 +158,18 @@ impl MappedFile {
         self.assure_blocks(reserved.next_multiple_of(LARGE_PAGE_BYTES))
     }
 
-    /// Tells the system to read pages one by one and none ahead. For a file that grows slowly: a fault
-    /// at its end would otherwise fill up to megabytes of page cache with zeros.
+    /// Tells the system to read pages one by one and none ahead. For a file that grows: a fault at its
+    /// end would otherwise fill up to megabytes of page cache with zeros.
     pub fn read_nothing_ahead(&self) {
         if let Ok(map) = self.map() {
             let _ = map.advise(Advice::Random);
+        }
+    }
+
+    /// Tells the system to read ahead again: the file grows no more.
+    pub fn read_ahead(&self) {
+        if let Ok(map) = self.map() {
+            let _ = map.advise(Advice::Normal);
         }
     }
 
@@ -196,7 +215,7 @@ impl MappedFile {
         let file = open_file(self.path(), false)?;
         loop {
             let from = self.reserved.load(Ordering::Acquire);
-            let end = self.write_zeros(&file, to.min(from + AT_ONCE_BYTES))?;
+            let end = self.write_zeros(&file, to.min(from + AT_ONCE_BYTES), |_| true)?;
             if from >= end {
                 return Ok(());
             }
@@ -206,8 +225,13 @@ impl MappedFile {
         }
     }
 
-    /// Writes zeros up to `to`, or to a little more; returns how far.
-    fn write_zeros(&self, file: &File, to: usize) -> io::Result<usize> {
+    /// Writes zeros up to `to`, or to a little more, in all pieces that are `wanted`; returns how far.
+    fn write_zeros(
+        &self,
+        file: &File,
+        to: usize,
+        wanted: impl Fn(&Range<usize>) -> bool,
+    ) -> io::Result<usize> {
         let zeros = vec![0; PIECE_BYTES];
         loop {
             let mut blocks = lock(&self.blocks);
@@ -217,8 +241,10 @@ impl MappedFile {
             }
             let end = ((from / PIECE_BYTES + 1) * PIECE_BYTES).min(self.size());
             blocks.assure(self, end)?;
-            fault::check(Operation::WriteAhead, self.path())?;
-            file.write_all_at(&zeros[..end - from], from as u64)?;
+            if wanted(&(from..end)) {
+                fault::check(Operation::WriteAhead, self.path())?;
+                file.write_all_at(&zeros[..end - from], from as u64)?;
+            }
             self.reserved.store(end, Ordering::Release);
         }
     }
@@ -252,7 +278,9 @@ mod tests {
                 while !full.load(Ordering::Acquire) {
                     // Now far ahead of the appends, now behind them.
                     let wrote = file.wrote();
-                    file.write_ahead(wrote + wrote % (3 * PIECE_BYTES)).unwrap();
+                    let to = wrote + wrote % (3 * PIECE_BYTES);
+                    if wrote % 2 == 0 { file.write_ahead(to) } else { file.fill_ahead(to) }
+                        .unwrap();
                 }
             });
             let mut number = 0_usize;
