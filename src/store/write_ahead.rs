@@ -279,8 +279,12 @@ mod tests {
                     // Now far ahead of the appends, now behind them.
                     let wrote = file.wrote();
                     let to = wrote + wrote % (3 * PIECE_BYTES);
-                    if wrote % 2 == 0 { file.write_ahead(to) } else { file.fill_ahead(to) }
-                        .unwrap();
+                    if wrote.is_multiple_of(2) {
+                        file.write_ahead(to)
+                    } else {
+                        file.fill_ahead(to)
+                    }
+                    .unwrap();
                 }
             });
             let mut number = 0_usize;
