@@ -31,10 +31,8 @@ const WRITE_FRAMES: usize = 256;
 const BODY_BYTES: (usize, usize) = (1024, 4 * 1024 * 1024 - HEADER_BYTES);
 /// Less than this waits for the acknowledgement of what was sent before: messages that come
 /// meanwhile go together, and each stage from here to the answer of a put works once for all of
-/// them.
+/// them. More is the writer's: who has something else to do has no time for it.
 const HOLD_BYTES: i64 = 64 * 1024;
-/// More than this is not sent by who has something else to do.
-const PUSH_BYTES: i64 = 16 * 1024;
 /// So long at most: who acknowledges late is sent the log all the same.
 const HOLD_LIMIT: Duration = Duration::from_millis(1);
 /// How long ending waits for the writer.
@@ -128,15 +126,14 @@ impl SlaveConnection {
             if sent == NONE || sent >= limit {
                 return;
             }
-            let pending = limit - sent;
-            if pending < HOLD_BYTES && self.acked.load(Ordering::SeqCst) < sent {
+            if limit - sent >= HOLD_BYTES {
+                return self.signal.wakeup();
+            }
+            if self.acked.load(Ordering::SeqCst) < sent {
                 if !self.watching.load(Ordering::SeqCst) {
                     self.signal.wakeup();
                 }
                 return;
-            }
-            if pending > PUSH_BYTES {
-                return self.signal.wakeup();
             }
             let mut sending = match self.sending.try_lock() {
                 Ok(sending) => sending,

@@ -58,7 +58,7 @@
 //! Who has put a message sends it, unless an acknowledgement of what was sent before is awaited (for a
 //! millisecond at most): then what comes meanwhile goes together, sent by who reads that. So a single
 //! put is on its way at once, and under load every stage works once for many. What takes longer, the
-//! socket being full or more than 16 KiB being there, is the writer's.
+//! socket being full or 64 KiB or more being there, is the writer's.
 //!
 //! # What is promised
 //!
