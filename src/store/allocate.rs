@@ -1,8 +1,9 @@
 //! [`AllocateMappedFileService`]: makes the commit log's next file while the current one is being
-//! written, and readies blocks and pages ahead of the write position. So an append waits neither for
-//! a file nor for page faults, and a full disk is an error and not a signal. Where flushes are waited
-//! for, zeros are on the disk ahead instead (`write_ahead.rs`), and a flush writes data and nothing else.
-//! While nothing is appended, another thread goes further ahead (`pauses.rs`).
+//! written, and readies blocks and pages ahead of the write position, the further the faster that
+//! moves. So an append waits neither for a file nor for page faults, and a full disk is an error and
+//! not a signal. Where flushes are waited for, zeros are on the disk ahead instead (`write_ahead.rs`),
+//! and a flush writes data and nothing else. While nothing is appended, another thread goes further
+//! ahead (`pauses.rs`).
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -379,13 +380,16 @@ impl AllocateMappedFileService {
     /// Readies and locks all pages of a new file. That marks them as changed: in SYNC_FLUSH, where a
     /// put would wait for all of them, they are forced to the disk piece by piece.
     fn warm(&self, file: &MappedFile, config: &StoreConfig) {
-        if file.reserve(self.file_size).is_err() {
+        if file.assure_blocks(self.file_size).is_err() {
             return;
         }
         let pages = config.flush_least_pages_when_warm_maped_file.max(1) as usize;
         let piece = if config.is_sync_flush() { pages * PAGE_BYTES } else { self.file_size };
         for from in (0..self.file_size).step_by(piece.max(PAGE_BYTES)) {
             let to = self.file_size.min(from + piece);
+            if let Err(error) = file.fill_ahead(to) {
+                log::debug!("{} is not filled ahead: {error}", file.path().display());
+            }
             file.populate(from, to);
             if config.is_sync_flush()
                 && let Err(error) = file.flush_part(from, to)
