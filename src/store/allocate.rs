@@ -456,6 +456,8 @@ fn is_full(folder: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
     use crate::store::StoreConfig;
     use crate::store::testing::TempFolder;
@@ -496,7 +498,7 @@ mod tests {
         let second = asked(SIZE / 2);
         assert!(second.to > SIZE, "{second:?}");
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !file.is_in_memory(SIZE / 2, SIZE) {
+        while file.reserved.load(Ordering::Acquire) < SIZE {
             assert!(Instant::now() < deadline, "the rest is not ready");
             std::thread::sleep(Duration::from_millis(1));
         }

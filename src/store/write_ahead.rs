@@ -135,8 +135,10 @@ impl MappedFile {
         for at in (begin..end).step_by(LARGE_PAGE_BYTES) {
             let part = at.max(from)..(at + LARGE_PAGE_BYTES).min(to);
             if !self.is_in_memory(part.start, part.end) {
-                let _ =
-                    map.advise_range(Advice::PopulateRead, at - begin, PAGE_BYTES.min(end - at));
+                // The first that may be missing: what was appended is there.
+                let page = part.start / PAGE_BYTES * PAGE_BYTES;
+                let length = PAGE_BYTES.min(end - page);
+                let _ = map.advise_range(Advice::PopulateRead, page - begin, length);
             }
             if self.is_in_memory(part.start, part.end) {
                 continue;
@@ -314,7 +316,7 @@ mod tests {
         appender.append(&[1; 10_000]).unwrap();
         let blocks = || file.path().metadata().unwrap().blocks() * 512;
         assert!(blocks() < LARGE_PAGE_BYTES as u64);
-        file.bring_into_memory(0, SIZE).unwrap();
+        file.bring_into_memory(file.wrote(), SIZE).unwrap();
         assert!(blocks() >= LARGE_PAGE_BYTES as u64);
         while appender.room() > LARGE_PAGE_BYTES / 2 {
             appender.append(&[1; 10_000]).unwrap();
