@@ -1,6 +1,6 @@
 //! What std lacks of the operating system (Linux). One of the two places with `unsafe`.
 //!
-//! Files: [`allocate`], [`disk_space`], [`lock_bytes`]. The machine: [`host_name`],
+//! Files: [`allocate`], [`disk_space`], [`lock_bytes`], [`is_in_memory`]. The machine: [`host_name`],
 //! [`local_address`], [`physical_memory`], [`available_memory`]. The process: [`cpu_time`], [`anonymous_memory`],
 //! [`limit_allocator_arenas`], [`raise_open_files_limit`]. The calendar: [`LocalTime`].
 //!
@@ -337,6 +337,18 @@ pub fn cpu_time() -> Duration {
     // SAFETY: the pointer is to a live local. The call cannot fail for this clock.
     unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Whether all pages of that part of this process's memory, which begins with a page, are in memory, if
+/// they are those of a file: in the page cache. False where the system does not tell.
+pub fn is_in_memory(address: usize, length: usize) -> bool {
+    // The smallest pages that a system has.
+    let mut pages = vec![0_u8; length.div_ceil(4096)];
+    let start = std::ptr::without_provenance_mut(address);
+    // SAFETY: the call writes a byte for each page, of which there are not more than `pages` has, and
+    // touches nothing at the address: it fails if nothing is there.
+    let failed = unsafe { libc::mincore(start, length, pages.as_mut_ptr().cast()) };
+    failed == 0 && pages.iter().all(|page| page & 1 == 1)
 }
 
 /// Lets this thread have less of the processors while others want them: with a `nice` of 5 a third of

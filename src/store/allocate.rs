@@ -317,14 +317,11 @@ impl AllocateMappedFileService {
         {
             return;
         }
-        let mut state = self.lock();
-        match &mut state.populate {
+        let rest = (to < part.to).then(|| Part { file: Arc::clone(file), from: to, to: part.to });
+        match &mut self.lock().populate {
             Some(asked) if Arc::ptr_eq(&asked.file, file) => asked.from = asked.from.min(to),
             Some(_) => {}
-            none if to < part.to => {
-                *none = Some(Part { file: Arc::clone(file), from: to, to: part.to });
-            }
-            None => {}
+            none => *none = rest,
         }
     }
 
@@ -464,6 +461,18 @@ mod tests {
 
     /// Files are taken as fast as they are made, sometimes before they are ordered ahead and sometimes
     /// after: none is made twice, and none goes because its successor is made.
+    fn service(folder: &TempFolder, file_size: usize) -> Arc<AllocateMappedFileService> {
+        let config = StoreConfig {
+            store_path_root_dir: folder.path().display().to_string(),
+            mapped_file_size_commit_log: file_size as i64,
+            ..StoreConfig::default()
+        };
+        let live = Arc::new(Live::new(config));
+        let service = Arc::new(AllocateMappedFileService::new(live, file_size, None));
+        service.start().unwrap();
+        service
+    }
+
     #[test]
     fn a_fast_log_has_more_ready_ahead() {
         let mut pace = Pace::default();
@@ -481,14 +490,7 @@ mod tests {
     fn a_part_is_readied_to_its_end() {
         const SIZE: usize = 40 * 1024 * 1024;
         let folder = TempFolder::new("part");
-        let config = StoreConfig {
-            store_path_root_dir: folder.path().display().to_string(),
-            mapped_file_size_commit_log: SIZE as i64,
-            ..StoreConfig::default()
-        };
-        let live = Arc::new(Live::new(config));
-        let service = Arc::new(AllocateMappedFileService::new(live, SIZE, None));
-        service.start().unwrap();
+        let service = service(&folder, SIZE);
         let file = service.take(0).unwrap();
         file.appender().unwrap().append(&[1; 100]).unwrap();
         let asked = |end| service.populate_ahead(&file, end, Readied::NEW_FILE);
@@ -513,14 +515,7 @@ mod tests {
         const LIMIT: Duration = Duration::from_secs(30);
         let started = Instant::now();
         let folder = TempFolder::new("taken");
-        let config = StoreConfig {
-            store_path_root_dir: folder.path().display().to_string(),
-            mapped_file_size_commit_log: PAGE_BYTES as i64,
-            ..StoreConfig::default()
-        };
-        let live = Arc::new(Live::new(config));
-        let service = Arc::new(AllocateMappedFileService::new(live, PAGE_BYTES, None));
-        service.start().unwrap();
+        let service = service(&folder, PAGE_BYTES);
         let mut taken = Vec::new();
         for number in (0..FILES).take_while(|_| started.elapsed() < LIMIT) {
             let file = service.take(number * PAGE_BYTES as i64).unwrap();

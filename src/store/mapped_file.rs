@@ -262,21 +262,6 @@ impl MappedFile {
         Ok(self.map.get_or_init(|| map))
     }
 
-    /// Whether the page cache has all pages of a part. False where the system does not tell.
-    pub(super) fn is_in_memory(&self, from: usize, to: usize) -> bool {
-        let (from, to) = (from / PAGE_BYTES * PAGE_BYTES, to.min(self.size));
-        let Ok(map) = self.map() else { return false };
-        if from >= to {
-            return true;
-        }
-        let mut pages = vec![0_u8; (to - from).div_ceil(PAGE_BYTES)];
-        // SAFETY: the part is within the map, begins at a page, and there is a byte for each page of it.
-        let failed = unsafe {
-            libc::mincore(map.as_mut_ptr().add(from).cast(), to - from, pages.as_mut_ptr().cast())
-        };
-        failed == 0 && pages.iter().all(|page| page & 1 == 1)
-    }
-
     /// `len` published bytes from `at`; `None` if they are not all published, or if the file
     /// cannot be mapped.
     #[inline]
