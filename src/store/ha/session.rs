@@ -148,6 +148,8 @@ impl<'a> Session<'a> {
         self.stream.set_nodelay(true).map_err(lost)?;
         self.stream.set_read_timeout(Some(TICK)).map_err(lost)?;
         self.begin_at_zero();
+        // What is there already may be all that the master waits for.
+        self.assure()?;
         self.report(self.request);
         self.settle_comparison()?;
         let mut buffer = vec![0; READ_BYTES];
@@ -196,6 +198,15 @@ impl<'a> Session<'a> {
         {
             assembler.push(&[0]);
         }
+    }
+
+    /// Forces the own log to the disk, if that is what a report promises.
+    fn assure(&self) -> Result<(), End> {
+        let promised = self.client.config.get().slave_ack_after_flush;
+        if promised && !self.client.flush.flush_now() {
+            return Err(End::NotFlushed);
+        }
+        Ok(())
     }
 
     /// Says how far the own log goes. A master that cannot be told any more may have sent more than
@@ -336,9 +347,7 @@ impl<'a> Session<'a> {
         client.note_tail(assembler.offset(), assembler.padding());
         let end = client.log.max_offset();
         if end > self.reported {
-            if client.config.get().slave_ack_after_flush && !client.flush.flush_now() {
-                return Err(End::NotFlushed);
-            }
+            self.assure()?;
             self.report(end);
             client.appended();
         }

@@ -166,6 +166,21 @@ fn an_acknowledgement_can_mean_the_disk() {
     }
 }
 
+/// What the slave has in memory only, because its disk refused it, its next connection finds in the log.
+#[test]
+fn what_could_not_be_flushed_is_never_acknowledged() {
+    use rocketmq::store::fault::{Operation, inject};
+    let master = Node::master(&[("brokerRole", "SYNC_MASTER"), ("slaveTimeout", "2000")]);
+    master.put(10);
+    let keys = [("slaveAckAfterFlush", "true"), ("flushIntervalCommitLog", "3600000")];
+    let slave = Node::slave_with(Folder::new("ha-failed-flush"), master.address(), &keys);
+    slave.wait_for(&master);
+    wait_until("it is waited for", || master.put(10).status == PutStatus::PutOk);
+    let _broken = inject(Operation::Flush, &slave.folder.path().join("commitlog"), libc::EIO);
+    assert_eq!(master.put(500).status, PutStatus::FlushSlaveTimeout);
+    assert_eq!(slave.end(), master.end(), "it has it, in memory");
+}
+
 /// The disk of the slave: what it does not take is not acknowledged, and fetched when it does.
 #[test]
 fn a_refusing_disk_is_no_end() {
