@@ -543,8 +543,10 @@ impl CommitLog {
     }
 }
 
-/// Closes the active file with a blank record.
+/// Closes the active file with a blank record; on a full disk not at all: nobody reads what is behind a
+/// blank in its file.
 fn close_file(appender: &mut Appender) -> io::Result<()> {
+    appender.file().reserve(appender.file().size())?;
     let room = appender.room();
     if room >= END_OF_FILE_BYTES {
         let mut blank = [0; END_OF_FILE_BYTES];

@@ -40,6 +40,31 @@ fn a_failed_flush_is_never_acknowledged() {
     assert!(folder.path().join("abort").exists());
 }
 
+/// There is room for the blank record that closes the log's file, but not for the rest of the file: it is
+/// not closed, and what still fits in is no less stored than all before it.
+#[test]
+fn a_file_that_cannot_be_closed_is_open() {
+    const FILE: usize = 66 << 20;
+    let folder = Folder::new("not-closed");
+    let size = FILE.to_string();
+    let keys = [("mappedFileSizeCommitLog", size.as_str()), ("maxMessageSize", size.as_str())];
+    let test = TestStore::open(config(folder.path(), &keys));
+    assert_eq!(test.put("Topic", 0, b"1", "").status, PutStatus::PutOk);
+    let full = inject(Operation::Allocate, &folder.path().join("commitlog"), libc::ENOSPC);
+    let large = vec![0; FILE - 150];
+    assert_ne!(test.put("Topic", 0, &large, "").status, PutStatus::PutOk);
+    assert_eq!(test.put("Topic", 0, b"2", "").status, PutStatus::PutOk);
+    wait_until("it is seen", || test.bodies("Topic", 0) == [b"1", b"2"]);
+    drop(full);
+    assert_eq!(test.put("Topic", 0, &large, "").status, PutStatus::PutOk);
+    wait_until("all are seen", || test.store.max_offset("Topic", 0) == 3);
+    test.store.shutdown();
+    drop(test);
+    let test = TestStore::open(config(folder.path(), &keys));
+    assert_eq!(test.bodies("Topic", 0)[..2], [b"1", b"2"]);
+    assert_eq!(test.store.max_offset("Topic", 0), 3);
+}
+
 /// The kernel tells of a lost page once. What is in memory then looks as if it were on the disk, also to
 /// the process that opens the store next.
 #[test]
