@@ -132,6 +132,8 @@ impl Served {
 
 #[derive(Default)]
 struct Requests {
+    /// In the order of their deadlines: nobody waits longer than who came later, also when
+    /// `syncFlushTimeout` becomes shorter meanwhile.
     waiting: VecDeque<Request>,
     /// How many requests ever left the front of `waiting`.
     gone: u64,
@@ -304,12 +306,15 @@ impl FlushService {
     /// Completes `ticket` when the disk has everything up to `end`, or when it is late.
     pub fn wait_for(&self, end: i64, ticket: PutTicket, config: &StoreConfig) {
         let timeout = Duration::from_millis(config.sync_flush_timeout.max(0) as u64);
-        let deadline = Instant::now() + timeout;
         let mut requests = lock(&self.requests);
         if requests.closed {
             drop(requests);
             return ticket.complete(PutStatus::UnknownError, "the store is shutting down");
         }
+        let deadline = Instant::now() + timeout;
+        let before = requests.waiting.iter_mut().rev();
+        let longer = before.take_while(|before| before.deadline > deadline);
+        longer.for_each(|before| before.deadline = deadline);
         requests.waiting.push_back(Request { end, deadline, ticket });
         let count = requests.waiting.len();
         let enough = count >= requests.wanted;

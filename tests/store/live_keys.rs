@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rocketmq::common::config::{ConfigStruct, Live};
 use rocketmq::store::fault::{Fault, Flushed, watch_flushes};
-use rocketmq::store::{PutStatus, StoreConfig};
+use rocketmq::store::{NewMessage, PutOutcome, PutStatus, StoreConfig};
 
 use crate::folder::*;
 
@@ -198,10 +198,17 @@ fn how_long_a_put_waits_for_the_disk() {
     let site = Site::open(&[("flushDiskType", "SYNC_FLUSH"), ("syncFlushTimeout", "60000")]);
     site.put(10);
     let (gate, _watching) = site.gate();
-    site.set("syncFlushTimeout", "1");
     let closed = gate.lock().unwrap();
+    let message = NewMessage { record: record("Topic", 0, b"x", ""), wait_store: true };
+    let PutOutcome::Pending(before) = site.test.store.put(&message) else {
+        panic!("not waited for")
+    };
+    site.set("syncFlushTimeout", "1");
+    let began = Instant::now();
     let late = site.test.put("Topic", 0, b"x", "");
     assert_eq!(late.status, PutStatus::FlushDiskTimeout, "{}", late.reason);
+    assert_eq!(before.wait().status, PutStatus::FlushDiskTimeout);
+    assert!(began.elapsed() < Duration::from_secs(30), "nor who waits since before");
     drop(closed);
     site.set("syncFlushTimeout", "60000");
     site.put(10);
@@ -216,7 +223,7 @@ fn whether_messages_are_seen_before_they_are_flushed() {
     let closed = gate.lock().unwrap();
     let put = || {
         let record = record("Topic", 0, b"x", "");
-        drop(site.test.store.put(&rocketmq::store::NewMessage { record, wait_store: true }));
+        drop(site.test.store.put(&NewMessage { record, wait_store: true }));
     };
     put();
     not_yet("seen before it was flushed", || site.test.arrivals.count() > 1);

@@ -29,7 +29,7 @@ struct Request {
 
 #[derive(Default)]
 struct Waiting {
-    /// In the order of their offsets.
+    /// In the order of their offsets, and of their deadlines.
     requests: VecDeque<Request>,
     /// When the thread looks again by itself; `None`: not before it is called.
     looks_at: Option<Instant>,
@@ -42,7 +42,8 @@ struct Waiting {
 /// here sleeps until the first deadline. Requests are kept in the order of their offsets, so an
 /// acknowledgement completes a prefix: none waits for another one's deadline, and completing costs
 /// nothing for those that go on waiting. Nor does the thread look at every put: it sleeps until the
-/// deadline of one that may have been answered long ago.
+/// deadline of one that may have been answered long ago. Deadlines are in the same order: nobody waits
+/// longer than who has put a later message, also when `slaveTimeout` becomes shorter meanwhile.
 ///
 /// No acknowledgement is lost between looking and waiting: how the slaves stand is asked for under
 /// the lock, and whoever reads an acknowledgement notes it before it takes the lock.
@@ -83,10 +84,14 @@ impl GroupTransfer {
             let reason = format!("{needed} slaves are needed, {in_sync} are close enough");
             (PutStatus::SlaveNotAvailable, reason)
         } else {
-            let deadline = Instant::now() + timeout;
             // Puts come nearly in the order of their offsets.
             let later = waiting.requests.iter().rev().take_while(|other| other.end > end).count();
             let at = waiting.requests.len() - later;
+            let next = waiting.requests.get(at).map(|next| next.deadline);
+            let deadline = next.into_iter().fold(Instant::now() + timeout, Instant::min);
+            let before = waiting.requests.range_mut(..at).rev();
+            let longer = before.take_while(|before| before.deadline > deadline);
+            longer.for_each(|before| before.deadline = deadline);
             waiting.requests.insert(at, Request { end, deadline, ticket });
             let too_late = waiting.looks_at.is_none_or(|looks_at| looks_at > deadline);
             if too_late {
@@ -124,7 +129,7 @@ impl GroupTransfer {
             let (late, next) = {
                 let mut waiting = lock(&self.waiting);
                 let now = Instant::now();
-                let late = waiting.requests.iter().take_while(|one| one.deadline <= now).count();
+                let late = waiting.requests.partition_point(|one| one.deadline <= now);
                 let late: Vec<Request> = waiting.requests.drain(..late).collect();
                 waiting.looks_at = waiting.requests.front().map(|request| request.deadline);
                 (late, waiting.looks_at)
@@ -232,7 +237,26 @@ mod tests {
         group.wait_for(20, put(&results, 20), LONG, 20, standing(1, 0));
         assert_eq!(done.recv_timeout(LONG), Ok((10, PutStatus::FlushSlaveTimeout)));
         assert!(started.elapsed() >= short);
-        assert_eq!(group.len(), 1);
+        // A shorter time, set while others wait: nobody waits for longer than who came later.
+        group.wait_for(30, put(&results, 30), short, 30, standing(1, 0));
+        let in_time = || done.recv_timeout(LONG / 2).unwrap();
+        assert_eq!([20, 30].map(|_| in_time().0), [20, 30]);
+        assert_eq!(group.len(), 0);
         assert!(thread.stop(LONG));
+    }
+
+    #[test]
+    fn deadlines_are_in_the_order_of_offsets() {
+        let (results, _done) = mpsc::channel();
+        let group = GroupTransfer::default();
+        let started = Instant::now();
+        for (end, seconds) in [(10, 60), (40, 20), (50, 90), (20, 30), (30, 10), (60, 70), (70, 80)]
+        {
+            let timeout = Duration::from_secs(seconds);
+            group.wait_for(end, put(&results, end), timeout, 70, standing(1, 0));
+        }
+        let waiting = lock(&group.waiting);
+        let seconds = waiting.requests.iter().map(|one| (one.deadline - started).as_secs());
+        assert_eq!(seconds.collect::<Vec<_>>(), [10, 10, 10, 20, 70, 70, 80]);
     }
 }
