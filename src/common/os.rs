@@ -12,6 +12,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Error};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
@@ -274,22 +275,55 @@ fn kilobytes(table: &str, name: &str) -> Option<u64> {
 pub fn is_zero_from(file: &File, mut from: u64) -> io::Result<bool> {
     let mut chunk = vec![0; 64 * 1024];
     loop {
-        // SAFETY: the descriptor is open for the whole call, which touches no memory of ours. Its
-        // position is used by nobody: all reading is done at given places.
-        let found = unsafe { libc::lseek(file.as_raw_fd(), from as libc::off_t, libc::SEEK_DATA) };
-        match u64::try_from(found) {
-            Ok(at) => from = at,
-            Err(_) => match io::Error::last_os_error() {
-                error if error.raw_os_error() == Some(libc::ENXIO) => return Ok(true),
-                error if error.raw_os_error() == Some(libc::EINVAL) => {}
-                error => return Err(error),
-            },
-        }
+        let Some(data) = seek(file, from, libc::SEEK_DATA)? else { return Ok(true) };
+        from = data;
         let count = file.read_at(&mut chunk, from)?;
         if count == 0 || chunk[..count].iter().any(|byte| *byte != 0) {
             return Ok(count == 0);
         }
         from += count as u64;
+    }
+}
+
+/// The parts of `file` that may have data, as whole pages of memory. Between them are holes, and blocks
+/// that were never written. At most `limit` parts: the last one goes to the end then.
+///
+/// # Errors
+/// The disk's.
+pub fn data_parts(file: &File, limit: usize) -> io::Result<Vec<Range<u64>>> {
+    let size = file.metadata()?.len();
+    // SAFETY: the call has nothing to do with our memory.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let page = u64::try_from(page).unwrap_or(1);
+    let mut parts: Vec<Range<u64>> = Vec::new();
+    let mut at = 0;
+    while let Some(from) = seek(file, at, libc::SEEK_DATA)? {
+        let is_last = parts.len() + 1 >= limit;
+        at = if is_last { None } else { seek(file, from, libc::SEEK_HOLE)? }.unwrap_or(size);
+        let part = from / page * page..at.next_multiple_of(page);
+        match parts.last_mut() {
+            Some(before) if before.end >= part.start => before.end = part.end,
+            _ => parts.push(part),
+        }
+    }
+    Ok(parts)
+}
+
+/// Where the next data, or the next hole, of `file` begins; `None` if none follows. Everything is data
+/// where the file system does not tell.
+fn seek(file: &File, from: u64, what: libc::c_int) -> io::Result<Option<u64>> {
+    // SAFETY: the descriptor is open for the whole call, which touches no memory of ours. Its
+    // position is used by nobody: all reading is done at given places.
+    let found = unsafe { libc::lseek(file.as_raw_fd(), from as libc::off_t, what) };
+    match u64::try_from(found) {
+        Ok(found) => Ok(Some(found)),
+        Err(_) => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+            error if error.raw_os_error() == Some(libc::EINVAL) => {
+                Ok((what == libc::SEEK_DATA && from < file.metadata()?.len()).then_some(from))
+            }
+            error => Err(error),
+        },
     }
 }
 

@@ -37,6 +37,9 @@ const UNMAP_BYTES: usize = 1024 * 1024;
 /// Bytes written, or reserved for what a write buffer has, by one system call at most.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
+/// Parts in which a file with holes is mapped at most: a process may have some ten thousand in all.
+const MAX_PARTS: usize = 1000;
+
 /// A file of fixed size, mapped when it is first touched.
 ///
 /// ```text
@@ -131,10 +134,36 @@ fn map_whole(file: &File, path: &Path, size: usize) -> io::Result<MmapRaw> {
 
 /// Maps a whole file that cannot be written through the map: a write would end the process, so
 /// that such a file never has an appender.
+///
+/// What lies in holes is memory without a file. A tmpfs would give each page of a hole that is read a
+/// block, and raise SIGBUS when it has none left.
 fn map_whole_read_only(path: &Path, size: usize) -> io::Result<MmapRaw> {
     let file = File::open(path)?;
     check_length(&file, path, size)?;
-    MmapOptions::new().len(size).map_raw_read_only(&file)
+    let parts = os::data_parts(&file, MAX_PARTS)?;
+    if matches!(&parts[..], [part] if part.start == 0 && part.end >= size as u64) {
+        return MmapOptions::new().len(size).map_raw_read_only(&file);
+    }
+    let map: MmapRaw = MmapOptions::new().len(size).map_anon()?.make_read_only()?.into();
+    for part in parts {
+        let from = part.start as usize;
+        // SAFETY: the part begins with a page and lies inside the map, to the end of its last page, and
+        // nobody has a reference into that yet. It goes with the map, which unmaps all its pages.
+        let mapped = unsafe {
+            libc::mmap(
+                map.as_mut_ptr().add(from).cast(),
+                size.min(part.end as usize) - from,
+                libc::PROT_READ,
+                libc::MAP_SHARED | libc::MAP_FIXED,
+                file.as_raw_fd(),
+                part.start as libc::off_t,
+            )
+        };
+        if mapped == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(map)
 }
 
 impl MappedFile {
@@ -980,6 +1009,23 @@ mod tests {
         std::fs::write(&path, [0; 10]).unwrap();
         let file = Arc::new(MappedFile::at(&path, 0, 4096, 10));
         assert_eq!(file.bytes(0, 10), None);
+    }
+
+    #[test]
+    fn a_file_with_holes_is_mapped_as_it_reads() {
+        const SIZE: usize = 3 * 1024 * 1024 - 100;
+        let folder = TempFolder::new("holes");
+        let path = folder.path().join("file");
+        let step = 3 * 65_536;
+        for pieces in [vec![], vec![0], vec![step], vec![0, 2 * step, SIZE - 10], vec![SIZE - 10]] {
+            let file = File::create(&path).unwrap();
+            file.set_len(SIZE as u64).unwrap();
+            for at in pieces {
+                file.write_all_at(&[7; 10], at as u64).unwrap();
+            }
+            let mapped = MappedFile::read_only(&path, 0, SIZE);
+            assert!(mapped.bytes(0, SIZE) == Some(&std::fs::read(&path).unwrap()[..]));
+        }
     }
 
     #[test]

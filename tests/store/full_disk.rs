@@ -13,6 +13,7 @@ use rocketmq::broker::consumer_offsets::ConsumerOffsets;
 use rocketmq::common::os::DiskSpace;
 use rocketmq::store::PutStatus;
 use rocketmq::store::fault::inject_space;
+use rocketmq::store::inspect::StoreFolder;
 
 use crate::folder::*;
 use crate::timer::{START, Timed};
@@ -132,11 +133,29 @@ fn child() {
         check(test, &sent);
     }
     timed.stop();
+    verify_with_holes(&root, disk);
     let test = TestStore::open(config(&root, &keys));
     check(&test, &sent);
     let loaded = ConsumerOffsets::new(&BrokerConfig::default(), &root);
     loaded.load().unwrap();
     assert_eq!(loaded.get("group", "Long", 0), Some(8));
+}
+
+/// Looks at a store whose log has a hole behind its end, as most have, when no block is left for it.
+fn verify_with_holes(root: &Path, disk: &Path) {
+    let store = StoreFolder::open(root).unwrap();
+    let end = store.log_end();
+    let name = format!("commitlog/{:020}", end - end % LOG_FILE);
+    drop(store);
+    let log = File::options().write(true).open(root.join(name)).unwrap();
+    log.set_len((end % LOG_FILE) as u64).unwrap();
+    log.set_len(LOG_FILE as u64).unwrap();
+    let ballast = disk.join("ballast");
+    fill(&ballast);
+    let store = StoreFolder::open(root).unwrap();
+    let verified = store.verify(|problem| panic!("{problem:?}")).unwrap();
+    assert!(verified.records > 0);
+    std::fs::remove_file(&ballast).unwrap();
 }
 
 /// Topic and body of messages that were acknowledged, and why the first other one was not.
