@@ -7,6 +7,8 @@
 
 use std::cell::RefCell;
 
+use super::sync::catch_panic;
+
 type Work = Box<dyn FnOnce()>;
 
 thread_local! {
@@ -27,13 +29,13 @@ pub fn together(work: impl FnOnce()) {
     work();
 }
 
-/// Does what was left, even when the work before it panicked.
+/// Does what was left, even when the work before it panicked, or some of it does: others wait for it.
 struct End;
 
 impl Drop for End {
     fn drop(&mut self) {
         for work in LEFT.take().unwrap_or_default() {
-            work();
+            catch_panic("what was left to the end", work);
         }
     }
 }
@@ -83,5 +85,10 @@ mod tests {
             *log.borrow(),
             ["at once", "work", "end", "end of the inner one is the end of the outer one"]
         );
+        together(|| {
+            at_end(|| panic!("on purpose"));
+            at_end(say("all the same"));
+        });
+        assert_eq!(log.borrow().last(), Some(&"all the same"));
     }
 }
