@@ -168,6 +168,8 @@ pub(crate) struct Offsets {
     group: String,
     /// What this client consumed.
     memory: Mutex<HashMap<MessageQueue, i64>>,
+    /// Held by who writes offsets, from the look at them on: what is older is not written later.
+    writing: Mutex<()>,
     store: Arc<dyn OffsetStore>,
 }
 
@@ -189,7 +191,12 @@ impl Offsets {
                 Arc::new(OffsetFile::open(path)?)
             }
         };
-        Ok(Self { group: group.to_owned(), memory: Mutex::default(), store })
+        Ok(Self {
+            group: group.to_owned(),
+            memory: Mutex::default(),
+            writing: Mutex::default(),
+            store,
+        })
     }
 
     /// Notes an offset; `increase_only` ignores one that is lower than the known one.
@@ -263,6 +270,7 @@ impl Offsets {
     /// Writes the offsets of these queues out, and forgets all others. Nothing is waited for.
     pub fn persist_only(&self, queues: &[MessageQueue]) {
         lock(&self.memory).retain(|queue, _| queues.contains(queue));
+        let _writing = lock(&self.writing);
         let offsets = self.of(queues);
         if offsets.is_empty() {
             return;
@@ -276,6 +284,7 @@ impl Offsets {
     /// Writes the offsets of these queues out and waits until it is done, a short time at most:
     /// who reads them next must find them.
     pub fn persist_now(&self, queues: &[MessageQueue]) -> Result<(), ClientError> {
+        let _writing = lock(&self.writing);
         let offsets = self.of(queues);
         if offsets.is_empty() {
             return Ok(());
@@ -441,6 +450,40 @@ mod tests {
         MessageQueue { broker_name: "b".into(), queue_id, topic: "T".into() }
     }
 
+    fn offsets(chosen: OffsetStores) -> Offsets {
+        let (memory, writing) = (Mutex::default(), Mutex::default());
+        Offsets { group: "G".to_owned(), memory, writing, store: chosen.0.unwrap() }
+    }
+
+    /// A reset while offsets are written because it is time to.
+    #[test]
+    fn what_is_older_is_not_written_later() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let its_written = Arc::clone(&written);
+        let chosen = OffsetStores::from((
+            |_: &str, _: &MessageQueue| Ok(None),
+            move |_: &str, offsets: &[(MessageQueue, i64)]| {
+                let (_, offset) = offsets[0];
+                if offset == 9 {
+                    let _ = begun.send(());
+                    std::thread::sleep(Duration::from_millis(300));
+                }
+                lock(&its_written).push(offset);
+                Ok(())
+            },
+        ));
+        let offsets = offsets(chosen);
+        offsets.update(&queue(0), 9, false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| offsets.persist_only(&[queue(0)]));
+            has_begun.recv().unwrap();
+            offsets.update(&queue(0), 3, false);
+            offsets.persist_now(&[queue(0)]).unwrap();
+        });
+        assert_eq!(*lock(&written), [9, 3]);
+    }
+
     #[test]
     fn the_file_keeps_others_and_survives_damage() {
         let directory = std::env::temp_dir().join(format!("offsets-{}", std::process::id()));
@@ -475,8 +518,7 @@ mod tests {
             },
             |_: &str, _: &[(MessageQueue, i64)]| Err(ClientError::NotRunning.into()),
         ));
-        let (group, memory) = ("G".to_owned(), Mutex::default());
-        let offsets = Offsets { group, memory, store: chosen.0.unwrap() };
+        let offsets = offsets(chosen);
         assert_eq!(offsets.stored(&queue(0)), Ok(Some(5)));
         assert_eq!(offsets.stored(&queue(1)), Ok(None));
         assert_eq!(offsets.stored(&queue(2)), Ok(None));
