@@ -58,6 +58,8 @@ pub struct SlaveConnection {
     /// What the first report asked for.
     requested: AtomicI64,
     acked: AtomicI64,
+    /// Whether its slave may be the one that has connected anew since its last report.
+    doubted: AtomicBool,
     sent: AtomicI64,
     /// Taken by whoever sends.
     sending: Mutex<Sending>,
@@ -90,6 +92,7 @@ impl SlaveConnection {
             signal: Arc::default(),
             requested: AtomicI64::new(NONE),
             acked: AtomicI64::new(NONE),
+            doubted: AtomicBool::new(false),
             sent: AtomicI64::new(NONE),
             sending: Mutex::new(sending),
             watching: AtomicBool::new(false),
@@ -106,6 +109,16 @@ impl SlaveConnection {
     /// slave's first report says nothing.)
     pub fn acked(&self) -> Option<i64> {
         Some(self.acked.load(Ordering::Acquire)).filter(|acked| *acked != NONE)
+    }
+
+    /// Whether it may be left over from a slave that another connection is now.
+    pub fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Acquire)
+    }
+
+    /// A slave has connected from the same address: until this one reports again, it may be the same.
+    pub fn doubt(&self) {
+        self.doubted.store(true, Ordering::Release);
     }
 
     /// Up to where it was sent the log; `None` before anything was.
@@ -265,6 +278,7 @@ impl SlaveConnection {
         if report < 0 || report > sent {
             return Err(format!("it reports {report}, but was sent the log up to {sent}"));
         }
+        self.doubted.store(false, Ordering::Release);
         // As long as an empty slave says that it is empty, it says nothing.
         if report != 0 || self.acked().is_some() {
             self.acked.store(report, Ordering::SeqCst);

@@ -68,7 +68,9 @@
 //!   `haSlaveFallbehindMax`. When the last slave leaves, those who wait go on waiting to their
 //!   deadline: it may be back by then.
 //! * A report is believed up to what was sent on its connection, the first one up to the log's end.
-//!   An empty slave's 0 says nothing. Who has not reported does not count.
+//!   An empty slave's 0 says nothing. Who has not reported does not count. Where several are needed,
+//!   nor does what was said on an older connection from the address of a new one, until more is said on
+//!   it: the slave may be the same, and has not closed it.
 //! * A slave reports whole, checked records that are in its log; with `slaveAckAfterFlush`, on its
 //!   disk. What has left the log's end on a slave is never damaged by the way (`assembler.rs`).
 //! * A master in SYNC_FLUSH mode sends only what is on its disk. So a power cut there never leaves a

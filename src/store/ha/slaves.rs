@@ -120,6 +120,8 @@ impl Slaves {
     /// A connection's first report was believed.
     pub fn joined(&self, connection: &Arc<SlaveConnection>) {
         let mut following = self.following.write().unwrap_or_else(PoisonError::into_inner);
+        let same = following.iter().filter(|other| other.peer.ip() == connection.peer.ip());
+        same.for_each(|other| other.doubt());
         following.push(Arc::clone(connection));
         self.following_count.store(following.len(), Ordering::SeqCst);
         drop(following);
@@ -170,14 +172,15 @@ impl Slaves {
         let near = i64::from(config.ha_slave_fallbehind_max);
         let needed = usize::try_from(config.in_sync_replicas - 1).unwrap_or(0).max(1);
         let following = self.following.read().unwrap_or_else(PoisonError::into_inner);
-        let mut acked: Vec<i64> = following.iter().filter_map(|slave| slave.acked()).collect();
+        let in_sync = following.iter().filter_map(|slave| slave.acked());
+        let in_sync = in_sync.filter(|acked| end - acked < near).count();
+        // Of a slave that has two connections, one counts.
+        let counts = |slave: &&Arc<SlaveConnection>| needed == 1 || !slave.is_doubted();
+        let acked = following.iter().filter(counts).filter_map(|slave| slave.acked());
+        let mut acked: Vec<i64> = acked.collect();
         drop(following);
         acked.sort_unstable_by(|one, other| other.cmp(one));
-        Standing {
-            in_sync: acked.iter().filter(|acked| end - **acked < near).count(),
-            needed,
-            acked: acked.get(needed - 1).copied().unwrap_or(-1),
-        }
+        Standing { in_sync, needed, acked: acked.get(needed - 1).copied().unwrap_or(-1) }
     }
 
     /// Somebody acknowledged something.

@@ -187,6 +187,32 @@ fn as_many_slaves_as_were_asked_for() {
     assert_eq!(both.wait().status, PutStatus::FlushSlaveTimeout);
 }
 
+/// A slave that was cut off connects again, and its master has not heard of the end of its old connection.
+#[test]
+fn a_slave_with_two_connections_counts_once() {
+    let master = Node::master(&[SYNC, PATIENT, ("inSyncReplicas", "3")]);
+    master.put(10);
+    let mut cut_off = RawSlave::connect(&master);
+    cut_off.report(master.end());
+    let mut other = RawSlave::connect(&master);
+    other.report(master.end());
+    wait_until("two count", || master.status().in_sync == 2);
+    let put = put_later(&master, 10);
+    let end = master.end();
+    wait_until("sent", || master.status().slaves.iter().all(|slave| slave.sent == end));
+    cut_off.report(end);
+    wait_until("heard", || master.status().slaves.iter().any(|slave| slave.acked == Some(end)));
+    let mut again = RawSlave::connect(&master);
+    again.report(end);
+    // The answer to a report comes when what it completes is complete.
+    assert_eq!(again.frame(), (end, Vec::new()));
+    again.report(end);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(master.status().waiting, 1, "only one slave has it");
+    other.report(end);
+    assert_eq!(put.wait().status, PutStatus::PutOk);
+}
+
 #[test]
 fn who_waits_when_the_broker_stops_is_told() {
     let master = Node::master(&[SYNC, ("slaveTimeout", "120000")]);
