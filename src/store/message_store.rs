@@ -107,6 +107,9 @@ pub struct QueueUnit {
 
 /// Copies the log to slaves; told of puts that wait for one (SYNC_MASTER).
 pub trait Replicator: Send + Sync {
+    /// Whether anybody follows the log. Who begins to later finds what was appended before.
+    fn is_followed(&self) -> bool;
+
     /// There is more that may be copied: it was appended, or, in SYNC_FLUSH mode, flushed.
     fn appended(&self);
 

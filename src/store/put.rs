@@ -240,6 +240,7 @@ impl MessageStore {
         // In SYNC_FLUSH mode only what was flushed is replicated: the flush tells.
         if let Some(replicator) = replicator
             && (!self.flush.is_sync() || config.dispatch_unflushed)
+            && replicator.is_followed()
         {
             // After the answers to what came with it: one frame takes all of it.
             let replicator = Arc::clone(replicator);

@@ -236,6 +236,10 @@ impl Drop for HaService {
 }
 
 impl Replicator for HaService {
+    fn is_followed(&self) -> bool {
+        self.slaves.is_anybody_there()
+    }
+
     fn appended(&self) {
         self.slaves.appended();
     }

@@ -154,12 +154,17 @@ impl Slaves {
         self.left.notify_all();
     }
 
-    /// Something may be sent that could not before.
-    pub fn appended(&self) {
-        // The append is published before this is read; a slave that joins is published before it
+    /// Whether anybody follows.
+    pub fn is_anybody_there(&self) -> bool {
+        // An append is published before this is read; a slave that joins is published before it
         // looks at the log's end. One of the two sees the other.
         std::sync::atomic::fence(Ordering::SeqCst);
-        if self.following_count.load(Ordering::SeqCst) == 0 {
+        self.following_count.load(Ordering::SeqCst) > 0
+    }
+
+    /// Something may be sent that could not before.
+    pub fn appended(&self) {
+        if !self.is_anybody_there() {
             return;
         }
         let following = self.following.read().unwrap_or_else(PoisonError::into_inner);
