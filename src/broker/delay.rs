@@ -4,7 +4,7 @@
 //!
 //! Within a level all delays are equal, so a queue's first message is due first: one thread looks
 //! at the heads of all levels, delivers what is due, and sleeps until the earliest head is. When a
-//! level is empty, the next arrival in its queue wakes it. Nothing is polled, and a message is
+//! level is empty, the next arrival in its queue wakes it. No queue is polled, and a message is
 //! delivered at its millisecond.
 
 use std::collections::BTreeMap;
@@ -38,6 +38,9 @@ const BATCH: i32 = 32;
 const BATCHES_A_TURN: usize = 32;
 /// Pause after a delivery that the store refused.
 const RETRY_MS: i64 = 100;
+/// Sleeps no longer, though nothing may be due for hours: the clock may be set, and it stands still for
+/// who sleeps while the machine does.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Pause when the store gives nothing out, or a message cannot be stored at all.
 const LONG_RETRY_MS: i64 = 10_000;
 
@@ -126,12 +129,12 @@ impl DelayedMessages {
         DelayOffsetTable { offset_table: self.offsets() }.to_json().write(Style::Pretty)
     }
 
-    /// Writes `delayOffset.json` if anything was delivered since.
-    pub fn persist(&self) {
-        let change = self.changes.load(Ordering::Acquire);
-        if change > 0 {
-            self.file
-                .save_or_warn(change, || (self.changes.load(Ordering::Acquire), self.encode()));
+    /// Writes `delayOffset.json` if anything was delivered since, but not before that is on the disk where
+    /// puts wait for it: a power cut would take it, and what was delivered would be passed over.
+    pub fn persist(&self, store: &MessageStore) {
+        let (change, text) = (self.changes.load(Ordering::Acquire), self.encode());
+        if change > 0 && store.assure() {
+            self.file.save_or_warn(change, || (change, text));
         }
     }
 
@@ -197,7 +200,7 @@ pub fn run(broker: &Broker, signal: &Signal) {
             None => signal.wait_for_wakeup(),
             Some(time) => {
                 let wait_ms = u64::try_from(time - now_ms()).unwrap_or(0);
-                signal.wait(Duration::from_millis(wait_ms))
+                signal.wait(Duration::from_millis(wait_ms).min(LONGEST_SLEEP))
             }
         };
         if !goes_on {
@@ -316,4 +319,48 @@ fn deliver_if_due(broker: &Broker, level: i32, record: &RecordView<'_>) -> Resul
         broker.stats.put(topic, queue_id, result.messages, result.wrote_bytes);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::TestBroker;
+    use crate::store::config::FlushDiskType;
+    use crate::store::fault::{Operation, inject};
+
+    #[test]
+    fn what_is_not_on_the_disk_is_not_told_as_delivered() {
+        let test = TestBroker::start_with(|configuration| {
+            configuration.store.flush_disk_type = FlushDiskType::SyncFlush;
+        });
+        let broker = &test.running.broker;
+        let delivered = |offset| {
+            broker.delay.set_offset(1, offset);
+            broker.delay.persist(&broker.store);
+            test.file("delayOffset.json").contains(&format!("1:{offset}"))
+        };
+        let put = |wait_store| {
+            let record = RecordFields {
+                topic: "T",
+                queue_id: 0,
+                flag: 0,
+                sys_flag: 0,
+                born_timestamp: now_ms(),
+                born_host: broker.store_host,
+                store_host: broker.store_host,
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: b"x",
+                properties: "",
+            };
+            let put = broker.store.put(&NewMessage { record, wait_store }).wait();
+            assert_eq!(put.status, PutStatus::PutOk, "{}", put.reason);
+        };
+        put(true);
+        assert!(delivered(5));
+        let log = broker.store.commit_log().folder().to_owned();
+        let _broken = inject(Operation::Flush, &log, libc::EIO);
+        put(false);
+        assert!(!delivered(6));
+    }
 }

@@ -501,7 +501,9 @@ fn schedule(broker: &Arc<Broker>, scheduler: &Scheduler) {
     });
     let persist_delay = ms(store.flush_delay_offset_interval);
     every("persist consumer filters", seconds(10), seconds(10), persist_consumer_filters);
-    every("persist delay offsets", seconds(10), persist_delay, |broker| broker.delay.persist());
+    every("persist delay offsets", seconds(10), persist_delay, |broker| {
+        broker.delay.persist(&broker.store);
+    });
     let midnight = LocalTime::from_epoch_ms(now_ms()).start_of_day().to_epoch_ms() + DAY_MS;
     every("daily totals", ms(midnight - now_ms()), ms(DAY_MS), runtime_info::pass_midnight);
     every("stop slow groups", seconds(180), seconds(180), consumer_manage::stop_slow_groups);
@@ -617,7 +619,7 @@ impl RunningBroker {
                 timer.close();
             }
         });
-        broker.delay.persist();
+        broker.delay.persist(&broker.store);
         persist_consumer_offsets(broker);
         persist_consumer_filters(broker);
         log::info!("the broker stopped within {} ms", began.elapsed().as_millis());

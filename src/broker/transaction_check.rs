@@ -231,8 +231,12 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// What was put back in this pass is on the disk before it is passed: a power cut would take it.
     fn commit_offsets(&mut self, half: i64) {
         let offsets = &self.broker.consumer_offsets;
+        if half != self.first_half && !self.broker.store.assure() {
+            return;
+        }
         if half != self.first_half {
             offsets.commit(GROUP, TRANS_HALF_TOPIC, self.queue_id, half);
         }

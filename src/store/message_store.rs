@@ -462,6 +462,12 @@ impl MessageStore {
         self.cleaner.set_consumed_offsets(consumed);
     }
 
+    /// Forces to the disk what was put, also without waiting for it, where puts wait for that
+    /// (SYNC_FLUSH). Returns whether the disk took it.
+    pub fn assure(&self) -> bool {
+        !self.flush.is_sync() || self.flush.flush_now()
+    }
+
     /// The commit log, for replication.
     pub fn commit_log(&self) -> &Arc<CommitLog> {
         &self.log

@@ -10,7 +10,8 @@ use crate::site::{
 };
 use crate::support::ledger::Book;
 use crate::support::servers::{self, HERE, Place, Server};
-use crate::support::skipped;
+use crate::support::wire::{borrowed, code, send_fields};
+use crate::support::{skipped, until};
 
 const HOUR: i64 = 3600;
 
@@ -88,4 +89,28 @@ fn clocks_may_jump() {
     }
     assert!(book.refused().is_empty(), "refused: {:?}", book.refused());
     assert_equal(&master, &slave, &mut book);
+}
+
+/// While nothing else happens.
+#[test]
+fn a_delayed_message_comes_when_the_clock_was_set() {
+    let site = Site::new("ha-delay-clock");
+    let library = match library(site.dir.path()) {
+        Ok(library) => library,
+        Err(why) => return skipped("a clock that is set", &why),
+    };
+    let clock = Clock::new(site.dir.path(), &library, "clock");
+    let role = [("brokerRole", "ASYNC_MASTER"), ("messageDelayLevel", "1s 1h")];
+    let master = clock.start(&site, 0, &role);
+    servers::wait_for_broker(&site.namesrv.addr(), &master.addr());
+    let mut wire = master.wire();
+    wire.create_topic(LOAD.topic, 1);
+    let mut fields = send_fields(LOAD.topic, 0, "delayed");
+    fields[8].1.push_str("\u{2}DELAY\u{1}2");
+    wire.must(code::SEND, &borrowed(&fields), b"x");
+    until("it waits", SOON, || (wire.max_offset("SCHEDULE_TOPIC_XXXX", 1) == 1).then_some(()));
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(wire.max_offset(LOAD.topic, 0), 0);
+    clock.set(HOUR + 1);
+    until("it is delivered", SOON, || (wire.max_offset(LOAD.topic, 0) == 1).then_some(()));
 }
