@@ -65,9 +65,14 @@ impl MappedFile {
             return Ok(());
         }
         let ahead = at.clamp(RESERVE_BYTES.0, RESERVE_BYTES.1);
+        let mut blocks = lock(&self.blocks);
+        // Under the lock: who expects large pages assures the blocks of what is reserved by then.
         let has_large_pages = self.large_pages.load(Ordering::Acquire);
         let page = if has_large_pages { LARGE_PAGE_BYTES } else { PAGE_BYTES };
-        self.reserve((end + ahead).next_multiple_of(page))
+        let to = (end + ahead).next_multiple_of(page).min(self.size());
+        blocks.assure(self, to)?;
+        self.reserved.fetch_max(to, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Assures blocks for all bytes below `to`, for later.
@@ -163,9 +168,10 @@ impl MappedFile {
     /// Who changes one byte of a large page has the kernel assure blocks for all of it, and is killed if
     /// the disk is full. So appends [reserve](Self::reserve_for) whole large pages from now on.
     fn expect_large_pages(&self) -> io::Result<()> {
+        let mut blocks = lock(&self.blocks);
         self.large_pages.store(true, Ordering::Release);
         let reserved = self.reserved.load(Ordering::Acquire);
-        self.assure_blocks(reserved.next_multiple_of(LARGE_PAGE_BYTES))
+        blocks.assure(self, reserved.next_multiple_of(LARGE_PAGE_BYTES).min(self.size()))
     }
 
     /// Tells the system to read pages one by one and none ahead. For a file that grows: a fault at its
@@ -330,6 +336,24 @@ mod tests {
             appender.append(&[1; 10_000]).unwrap();
             assert!(blocks() >= file.wrote().next_multiple_of(LARGE_PAGE_BYTES) as u64);
         }
+    }
+
+    /// Who begins to expect them has looked at what is reserved while an append was about to reserve more.
+    #[test]
+    fn large_pages_are_reserved_whole_by_who_was_about_to() {
+        let folder = TempFolder::new("large-later");
+        let file = file(&folder);
+        let mut appender = file.appender().unwrap();
+        appender.append(&[1; 10_000]).unwrap();
+        std::thread::scope(|scope| {
+            let blocks = lock(&file.blocks);
+            scope.spawn(|| appender.append(&[1; 100_000]).unwrap());
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            file.large_pages.store(true, Ordering::Release);
+            drop(blocks);
+        });
+        let blocks = file.path().metadata().unwrap().blocks() * 512;
+        assert!(blocks >= LARGE_PAGE_BYTES as u64, "{blocks}");
     }
 
     #[test]
