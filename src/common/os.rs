@@ -1,6 +1,6 @@
 //! What std lacks of the operating system (Linux). One of the two places with `unsafe`.
 //!
-//! Files: [`allocate`], [`disk_space`], [`lock_bytes`], [`is_in_memory`]. The machine: [`host_name`],
+//! Files: [`allocate`], [`disk_space`], [`lock_bytes`], [`is_in_memory`], [`data_parts`]. The machine: [`host_name`],
 //! [`local_address`], [`physical_memory`], [`available_memory`]. The process: [`cpu_time`], [`anonymous_memory`],
 //! [`limit_allocator_arenas`], [`raise_open_files_limit`]. The calendar: [`LocalTime`].
 //!
@@ -307,6 +307,35 @@ pub fn data_parts(file: &File, limit: usize) -> io::Result<Vec<Range<u64>>> {
         }
     }
     Ok(parts)
+}
+
+/// Maps parts of `file`, of `size` bytes, for reading over the same places of the memory at `memory`.
+///
+/// # Safety
+/// So many bytes are mapped there, the parts are whole pages of them, and nobody has a reference into
+/// these.
+///
+/// # Errors
+/// The system's; some of the parts may be mapped then.
+pub unsafe fn map_over(
+    memory: *mut u8,
+    size: usize,
+    file: &File,
+    parts: &[Range<u64>],
+) -> io::Result<()> {
+    for part in parts {
+        let from = part.start as usize;
+        let (length, at) = (size.min(part.end as usize) - from, part.start as libc::off_t);
+        let (access, how) = (libc::PROT_READ, libc::MAP_SHARED | libc::MAP_FIXED);
+        // SAFETY: as the caller promises; the descriptor is open for the whole call.
+        let mapped = unsafe {
+            libc::mmap(memory.add(from).cast(), length, access, how, file.as_raw_fd(), at)
+        };
+        if mapped == libc::MAP_FAILED {
+            return Err(Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// Where the next data, or the next hole, of `file` begins; `None` if none follows. Everything is data

@@ -135,8 +135,7 @@ fn map_whole(file: &File, path: &Path, size: usize) -> io::Result<MmapRaw> {
 /// Maps a whole file that cannot be written through the map: a write would end the process, so
 /// that such a file never has an appender.
 ///
-/// What lies in holes is memory without a file. A tmpfs would give each page of a hole that is read a
-/// block, and raise SIGBUS when it has none left.
+/// Holes are memory without a file: a tmpfs would give each page that is read there a block, or SIGBUS.
 fn map_whole_read_only(path: &Path, size: usize) -> io::Result<MmapRaw> {
     let file = File::open(path)?;
     check_length(&file, path, size)?;
@@ -145,24 +144,8 @@ fn map_whole_read_only(path: &Path, size: usize) -> io::Result<MmapRaw> {
         return MmapOptions::new().len(size).map_raw_read_only(&file);
     }
     let map: MmapRaw = MmapOptions::new().len(size).map_anon()?.make_read_only()?.into();
-    for part in parts {
-        let from = part.start as usize;
-        // SAFETY: the part begins with a page and lies inside the map, to the end of its last page, and
-        // nobody has a reference into that yet. It goes with the map, which unmaps all its pages.
-        let mapped = unsafe {
-            libc::mmap(
-                map.as_mut_ptr().add(from).cast(),
-                size.min(part.end as usize) - from,
-                libc::PROT_READ,
-                libc::MAP_SHARED | libc::MAP_FIXED,
-                file.as_raw_fd(),
-                part.start as libc::off_t,
-            )
-        };
-        if mapped == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-    }
+    // SAFETY: the parts are whole pages of the map, into which nobody has a reference yet. They go with it.
+    unsafe { os::map_over(map.as_mut_ptr(), size, &file, &parts)? };
     Ok(map)
 }
 
