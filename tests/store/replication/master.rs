@@ -227,6 +227,51 @@ fn who_waits_when_the_broker_stops_is_told() {
     assert!(began.elapsed() < LONG);
 }
 
+/// Who puts, who reads acknowledgements and the writer leave sending to each other; none of them may leave
+/// it to one that does not come. No heartbeat wakes the writer here, so what nobody sends stays.
+#[test]
+fn nothing_is_left_unsent() {
+    const SENDERS: usize = 4;
+    const PUTS: usize = 200;
+    for flush in ["ASYNC_FLUSH", "SYNC_FLUSH"] {
+        let keys =
+            [SYNC, PATIENT, ("haSendHeartbeatInterval", "3600000"), ("flushDiskType", flush)];
+        let master = Node::master(&[&keys[..], &[("inSyncReplicas", "3")]].concat());
+        master.put(10);
+        let mut slaves = [RawSlave::connect(&master), RawSlave::connect(&master)];
+        slaves.iter_mut().for_each(|slave| slave.report(master.end()));
+        wait_until("both count", || master.status().in_sync == 2);
+        std::thread::scope(|scope| {
+            let ended = slaves.each_ref().map(|slave| slave.0.try_clone().unwrap());
+            for mut slave in slaves {
+                scope.spawn(move || {
+                    let mut header = [0; 12];
+                    while slave.0.read_exact(&mut header).is_ok() {
+                        let offset = i64::from_be_bytes(header[..8].try_into().unwrap());
+                        let size = i32::from_be_bytes(header[8..].try_into().unwrap());
+                        let mut body = vec![0; size as usize];
+                        slave.0.read_exact(&mut body).unwrap();
+                        slave.report(offset + i64::from(size));
+                    }
+                });
+            }
+            let senders = [(); SENDERS].map(|()| {
+                scope.spawn(|| {
+                    for number in 0..PUTS {
+                        assert_eq!(master.put(number % 300).status, PutStatus::PutOk, "{number}");
+                        for _ in 0..number % 7 * 500 {
+                            std::hint::spin_loop();
+                        }
+                    }
+                })
+            });
+            let all = senders.map(|sender| sender.join());
+            ended.iter().for_each(|slave| drop(slave.shutdown(std::net::Shutdown::Both)));
+            all.into_iter().for_each(|sender| sender.unwrap());
+        });
+    }
+}
+
 /// In SYNC_FLUSH mode a slave never has what a power cut takes from its master.
 #[test]
 fn only_what_is_flushed_is_sent() {
