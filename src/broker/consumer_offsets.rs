@@ -450,11 +450,20 @@ impl ConsumerOffsets {
 
     /// Writes the file if an offset changed since it was written.
     pub fn persist(&self) -> std::io::Result<()> {
+        self.persist_after(|| {})
+    }
+
+    /// The same, after something that is done when it is known what will be written.
+    pub fn persist_after(&self, before: impl FnOnce()) -> std::io::Result<()> {
         let change = self.changes.load(Ordering::Acquire);
         if change == 0 {
             return Ok(());
         }
-        self.file.save(change, || (self.changes.load(Ordering::Acquire), self.encode()))
+        self.file.save(change, || {
+            let encoded = (self.changes.load(Ordering::Acquire), self.encode());
+            before();
+            encoded
+        })
     }
 
     /// What stands in the file has changed, and the other broker may want to know.

@@ -553,7 +553,11 @@ fn schedule_statistics(broker: &Arc<Broker>, scheduler: &Scheduler) {
 }
 
 fn persist_consumer_offsets(broker: &Broker) {
-    if let Err(error) = broker.consumer_offsets.persist() {
+    // What a consumer gave back, and then passed, is on the disk first where puts wait for that.
+    let persisted = broker.consumer_offsets.persist_after(|| {
+        broker.store.assure();
+    });
+    if let Err(error) = persisted {
         log::error!("the consumer offsets could not be written: {error}; tried again later");
     }
 }
@@ -637,13 +641,44 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::broker::testing::{Folder, TestBroker};
+    use crate::broker::testing::{Folder, TestBroker, wait_until};
+    use crate::store::config::FlushDiskType;
+    use crate::store::fault::{Operation, inject_delay};
 
     const FILES: [&str; 4] =
         ["topics.json", "subscriptionGroup.json", "consumerOffset.json", "consumerFilter.json"];
 
     fn load(folder: &Folder) -> Result<Tables, StartError> {
         load_tables(&BrokerConfig::default(), folder.path(), &StoreConfig::default())
+    }
+
+    #[test]
+    fn offsets_are_written_when_what_was_given_back_is_on_the_disk() {
+        let test = TestBroker::start_with(|configuration| {
+            configuration.store.flush_disk_type = FlushDiskType::SyncFlush;
+        });
+        let broker = &test.running.broker;
+        test.make_topic("T", "1");
+        test.send("T", "0", "x");
+        broker.consumer_offsets.commit("g", "T", 0, 1);
+        persist_consumer_offsets(broker);
+        let written = || test.file("consumerOffset.json");
+        assert!(written().contains("{0:1"));
+        let log = broker.store.commit_log().folder().to_owned();
+        let slow = inject_delay(Operation::Flush, &log, Duration::from_secs(60));
+        std::thread::scope(|scope| {
+            let send = scope.spawn(|| test.send("T", "0", "y"));
+            let end = broker.store.commit_log().flushed_offset();
+            wait_until("it is appended", || broker.store.commit_log_max_offset() > end);
+            broker.consumer_offsets.commit("g", "T", 0, 2);
+            let persist = scope.spawn(|| persist_consumer_offsets(broker));
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(written().contains("{0:1") && !persist.is_finished());
+            drop(slow);
+            send.join().unwrap();
+            persist.join().unwrap();
+        });
+        assert!(written().contains("{0:2"));
     }
 
     /// Every byte changed, and cut at many lengths: the tables are the file's, or its `.bak`'s, or the refusal
