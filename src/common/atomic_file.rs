@@ -27,13 +27,15 @@ use std::path::{Path, PathBuf};
 /// The old content is still in place, unless it is the directory that could not be written at the
 /// end: then the new content is in place, and a power failure may take it back.
 pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    if has_content(path, content) {
-        return Ok(());
-    }
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
+    // The rename itself is durable once the directory is; that of a writer who failed there, too.
+    let sync = || File::open(directory)?.sync_all();
+    if has_content(path, content) {
+        return sync();
+    }
     fs::create_dir_all(directory)?;
     let temporary = with_ending(path, ".tmp");
     let replaced = write_durably(&temporary, content)
@@ -44,8 +46,7 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    // The rename itself is durable once the directory is.
-    File::open(directory)?.sync_all()
+    sync()
 }
 
 /// Whether the file is this. One whose size differs is not read.
