@@ -478,7 +478,8 @@ impl Link {
                     log::info!("the tables of the master {} are here again", self.master);
                 }
                 self.retry_at = Some(Instant::now() + JAVA_PERIOD);
-                JAVA_PERIOD
+                // The log is mostly some messages behind what the master said a moment ago.
+                if self.ready.is_some() { SOON } else { JAVA_PERIOD }
             }
             Err(problem) => {
                 self.failed(problem);
