@@ -6,6 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use rocketmq::broker::startup::{Configuration, StartError, start};
@@ -14,7 +15,9 @@ use rocketmq::namesrv::{Namesrv, NamesrvConfig};
 use rocketmq::remoting::config::ServerConfig;
 use rocketmq::remoting::protocol::admin_bodies::HaRuntimeInfo;
 use rocketmq::remoting::protocol::bodies::KvTable;
+use rocketmq::remoting::protocol::namesrv_headers::RegisterBrokerResponseHeader;
 use rocketmq::remoting::protocol::{request_code as request, response_code as code};
+use rocketmq::remoting::server::RunningServer;
 use rocketmq::remoting::{Command, Connection, Processor, RemotingServer};
 use rocketmq::store::config::BrokerRole;
 use rocketmq::store::ha::FollowState;
@@ -359,7 +362,26 @@ fn a_master_that_moves_is_followed() {
 }
 
 /// A master that knows Java's requests only.
-struct JavaMaster;
+#[derive(Default)]
+struct JavaMaster {
+    /// Where it says that its log ends.
+    log_end: AtomicI64,
+    /// How far it says that level 2 is delivered.
+    delivered: AtomicI64,
+    /// How often it was asked for the last table of a round.
+    rounds: AtomicI64,
+}
+
+impl JavaMaster {
+    /// At a port with a free one behind it, as its slaves expect.
+    fn start(self: &Arc<Self>) -> RunningServer {
+        let config = ServerConfig { listen_port: 0, ..ServerConfig::default() };
+        let mut server = RemotingServer::new("Java", config);
+        let pool = rocketmq::common::thread_pool::ThreadPool::new("Java_", 2, 100);
+        server.register_default(Arc::clone(self) as Arc<dyn Processor>, pool);
+        server.start().expect("it listens")
+    }
+}
 
 impl Processor for JavaMaster {
     fn process(
@@ -374,12 +396,17 @@ impl Processor for JavaMaster {
                 "topicFilterType":"SINGLE_TAG","topicName":"J","topicSysFlag":0,"writeQueueNums":2}}}}}}"#
             ),
             request::GET_ALL_CONSUMER_OFFSET => r#"{"offsetTable":{"T@g":{0:3}}}"#.to_owned(),
-            request::GET_ALL_DELAY_OFFSET => r#"{"offsetTable":{2:8}}"#.to_owned(),
+            request::GET_ALL_DELAY_OFFSET => {
+                let delivered = self.delivered.load(Ordering::SeqCst);
+                format!(r#"{{"offsetTable":{{2:{delivered}}}}}"#)
+            }
             request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => {
                 format!(r#"{{{version},"subscriptionGroupTable":{{"j":{{"groupName":"j"}}}}}}"#)
             }
             request::GET_BROKER_RUNTIME_INFO => {
-                r#"{"table":{"commitLogMaxOffset":"0"}}"#.to_owned()
+                self.rounds.fetch_add(1, Ordering::SeqCst);
+                let end = self.log_end.load(Ordering::SeqCst);
+                format!(r#"{{"table":{{"commitLogMaxOffset":"{end}"}}}}"#)
             }
             other => {
                 let remark = format!(" request type {other} not supported");
@@ -393,11 +420,8 @@ impl Processor for JavaMaster {
 #[test]
 fn a_master_of_javas_is_followed_by_its_own_requests() {
     let pair = Pair::new("ha-java");
-    let config = ServerConfig { listen_port: 0, ..ServerConfig::default() };
-    let mut server = RemotingServer::new("Java", config);
-    let pool = rocketmq::common::thread_pool::ThreadPool::new("Java_", 2, 100);
-    server.register_default(Arc::new(JavaMaster), pool);
-    let server = server.start().expect("it listens");
+    let java = Arc::new(JavaMaster { delivered: AtomicI64::new(8), ..JavaMaster::default() });
+    let server = java.start();
     let ha = format!("127.0.0.1:{}", server.local_addr().port() + 1);
     let slave = pair.slave_with(|configuration| {
         configuration.broker.namesrv_addr = String::new();
@@ -417,6 +441,44 @@ fn a_master_of_javas_is_followed_by_its_own_requests() {
     });
     let status = its.replication.sync_status();
     assert!(!status.at_once && status.problem.is_none(), "{status:?}");
+}
+
+/// Its log is some messages ahead as a rule when it tells its tables: what waits for them does not wait
+/// for the next round, which is ten seconds away.
+#[test]
+fn what_a_java_master_told_counts_as_soon_as_the_log_has_come() {
+    let pair = Pair::new("ha-java-late");
+    let java = Arc::new(JavaMaster { delivered: AtomicI64::new(8), ..JavaMaster::default() });
+    let server = java.start();
+    let end = |site: &Site| site.broker.broker.store.commit_log_max_offset();
+    // The log comes from one of ours.
+    let master = pair.master();
+    master.send("T", &[], "first");
+    let slave = pair.slave_with(|configuration| configuration.broker.namesrv_addr = String::new());
+    let its = &slave.broker.broker;
+    let told = RegisterBrokerResponseHeader {
+        ha_server_addr: Some(master.broker.broker.ha_address()),
+        master_addr: Some(format!("127.0.0.1:{}", server.local_addr().port())),
+    };
+    its.replication.told(its, told);
+    let until_delivered = |offset: i64| {
+        until("its delay offsets", LONG, || {
+            (its.delay.offsets() == BTreeMap::from([(2, offset)])).then_some(())
+        });
+    };
+    until_delivered(8);
+    until("the log", LONG, || (end(&slave) == end(&master)).then_some(()));
+    let rounds = || java.rounds.load(Ordering::SeqCst);
+    java.delivered.store(9, Ordering::SeqCst);
+    java.log_end.store(end(&master) + 1, Ordering::SeqCst);
+    let before = rounds();
+    until("the next round", LONG, || (rounds() > before).then_some(()));
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(its.delay.offsets(), BTreeMap::from([(2, 8)]), "the log has not come");
+    let begin = Instant::now();
+    master.send("T", &[], "second");
+    until_delivered(9);
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
 }
 
 #[test]

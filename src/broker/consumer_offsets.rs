@@ -419,7 +419,7 @@ impl ConsumerOffsets {
                 }
             }
         }
-        ConsumerOffsetTable { lmq_offset_table: light, offset_table }
+        ConsumerOffsetTable { lmq_offset_table: light, offset_table, data_version: None }
     }
 
     /// The text of the file.

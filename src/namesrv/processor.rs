@@ -33,6 +33,10 @@ use crate::remoting::server::Processor;
 /// From this release on (V4_9_4) a peer reads standard JSON in routes.
 const FIRST_VERSION_WITH_STANDARD_JSON: i32 = 401;
 
+/// From this release on (V5_0_0_SNAPSHOT) a broker registers with a copy of its table, made before it
+/// reads the version.
+const FIRST_VERSION_THAT_COPIES_TOPICS: i32 = 412;
+
 /// Why a request is answered with SYSTEM_ERROR; the text becomes the remark.
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -210,6 +214,7 @@ impl NameServer {
                 connection,
                 data_version: topics.data_version,
                 topics: topics.configs,
+                may_lack_topics: request.version >= FIRST_VERSION_THAT_COPIES_TOPICS,
             },
             now,
         )?;

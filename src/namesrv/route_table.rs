@@ -74,6 +74,9 @@ pub struct Registration {
     pub data_version: DataVersion,
     /// All topics of the broker, or the one that changed.
     pub topics: Vec<TopicConfig>,
+    /// The version may be that of a later table than `topics`: a broker of 5.x copies its table
+    /// before it reads the version.
+    pub may_lack_topics: bool,
 }
 
 /// What a slave learns from its registration; empty for a master.
@@ -123,7 +126,8 @@ impl std::error::Error for TableFull {}
 /// * a topic in `topics` has at least one broker; its brokers were in `brokers` when they registered
 ///   it, and go with the last address of their name;
 /// * only masters bring topics, and only with a version that differs from the one known: a
-///   periodic registration costs a look-up.
+///   periodic registration costs a look-up. (Of a broker of 5.x also topics that are not known: it
+///   may have told the version of a table with a topic and the table without it.)
 ///
 /// A registration never takes topics away: a broker may send just the topic that changed.
 #[derive(Debug, Default)]
@@ -165,8 +169,14 @@ impl RouteTable {
         let is_new = self.put_address(cluster, broker_name, *broker_id, broker_addr);
         let version_differs =
             self.live.get(broker_addr).is_none_or(|known| known.data_version != what.data_version);
-        if *broker_id == 0 && (is_new || version_differs) {
-            self.put_topics(broker_name, &what.topics);
+        if *broker_id == 0 {
+            let replaces = is_new || version_differs;
+            let adds = what.may_lack_topics;
+            let is_news = |config: &&TopicConfig| {
+                replaces || (adds && !self.has_queues(&config.topic_name, broker_name))
+            };
+            let told: Vec<&TopicConfig> = what.topics.iter().filter(is_news).collect();
+            self.put_topics(broker_name, &told);
         }
         let master =
             if *broker_id == 0 { MasterOf::default() } else { self.master_of(broker_name) };
@@ -184,13 +194,16 @@ impl RouteTable {
 
     /// How many queue records a registration would add.
     fn new_records(&self, what: &Registration) -> usize {
-        let is_new = |config: &&TopicConfig| {
-            let on_brokers = self.topics.get(&config.topic_name);
-            !on_brokers.is_some_and(|on_brokers| {
-                on_brokers.iter().any(|known| *known.broker_name == *what.broker_name)
-            })
-        };
-        what.topics.iter().filter(is_new).count()
+        let is_known =
+            |config: &&TopicConfig| self.has_queues(&config.topic_name, &what.broker_name);
+        what.topics.len() - what.topics.iter().filter(is_known).count()
+    }
+
+    /// Whether it is known that a broker has queues of a topic.
+    fn has_queues(&self, topic: &str, broker_name: &str) -> bool {
+        self.topics.get(topic).is_some_and(|on_brokers| {
+            on_brokers.binary_search_by(|known| (*known.broker_name).cmp(broker_name)).is_ok()
+        })
     }
 
     /// Puts an address in its place. Returns whether the id had no address before.
@@ -229,7 +242,7 @@ impl RouteTable {
     }
 
     /// Adds or replaces the queues of `topics` on a broker.
-    fn put_topics(&mut self, broker_name: &str, topics: &[TopicConfig]) {
+    fn put_topics(&mut self, broker_name: &str, topics: &[&TopicConfig]) {
         if topics.is_empty() {
             return;
         }
@@ -521,6 +534,7 @@ mod tests {
             connection: 1,
             data_version: DataVersion { counter, timestamp: 7 },
             topics: topics.iter().map(|name| topic(name, 6)).collect(),
+            may_lack_topics: false,
         }
     }
 
@@ -557,6 +571,25 @@ mod tests {
         let generation = table.generation();
         register(&mut table, broker("a", 0, "h:1", 2, &["t2"]));
         assert_eq!(table.generation(), generation, "a periodic registration changes no route");
+    }
+
+    #[test]
+    fn a_topic_that_was_missing_beside_its_version_comes_later() {
+        let mut table = RouteTable::new();
+        let tell = |table: &mut RouteTable, id, addr, topics: &[&str]| {
+            let told = broker("a", id, addr, 2, topics);
+            register(table, Registration { may_lack_topics: true, ..told });
+        };
+        tell(&mut table, 0, "h:1", &["t1"]);
+        tell(&mut table, 0, "h:1", &["t2"]);
+        assert_eq!(shown(&table, "t2"), "a:0=h:1");
+        table.wipe_write_perm("a");
+        let generation = table.generation();
+        tell(&mut table, 0, "h:1", &["t1", "t2"]);
+        assert_eq!(table.generation(), generation, "what is known stays as it is");
+        tell(&mut table, 1, "h:2", &["t3"]);
+        assert_eq!(shown(&table, "t3"), "none", "a slave brings no topics");
+        assert_eq!(table.queue_records, 2);
     }
 
     #[test]

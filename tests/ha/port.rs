@@ -183,6 +183,31 @@ fn silent_connections_do_not_lock_the_slave_out() {
     assert_equal(&master, &slave, &mut book);
 }
 
+/// A Java slave says where it stands as long after it connected as it is told to by its
+/// `haSendHeartbeatInterval`. It has the master's `haHousekeepingInterval` for that, no more and no
+/// less.
+#[test]
+fn the_first_report_may_come_within_the_housekeeping_interval() {
+    let site = Site::new("ha-first-report");
+    for (interval, silence) in [(1_500, None), (60_000, Some(Duration::from_secs(11)))] {
+        let interval = interval.to_string();
+        let master = site.master(0, "ASYNC_MASTER", &[("haHousekeepingInterval", &interval)]);
+        let mut slave = connect(&site);
+        let _ = slave.set_read_timeout(Some(Duration::from_secs(8)));
+        if let Some(silence) = silence {
+            std::thread::sleep(silence);
+            let _ = slave.write_all(&0_i64.to_be_bytes());
+        }
+        let mut header = [0; 12];
+        match (slave.read_exact(&mut header), silence) {
+            (Ok(()), Some(_)) => {}
+            (Err(error), None) => assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof),
+            (other, _) => panic!("{interval} ms, first report after {silence:?}: {other:?}"),
+        }
+        drop(master);
+    }
+}
+
 /// Somebody holds the port open, or asks for everything and reads nothing: that is no slave.
 #[test]
 fn who_only_holds_the_port_is_no_slave() {

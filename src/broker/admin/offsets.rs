@@ -7,6 +7,7 @@ use super::topics::queue;
 use super::{answer, done};
 use crate::broker::delay::DelayOffsetTable;
 use crate::broker::{Answer, Broker};
+use crate::common::clock::now_ms;
 use crate::remoting::header::HeaderError;
 use crate::remoting::protocol::admin_bodies::{
     ConsumeStats, ConsumeStatsList, CorrectionOffsets, OffsetWrapper,
@@ -15,14 +16,16 @@ use crate::remoting::protocol::admin_headers::{
     CloneGroupOffsetRequestHeader, GetBrokerConsumeStatsRequestHeader,
     GetConsumeStatsRequestHeader, QueryCorrectionOffsetHeader,
 };
+use crate::remoting::protocol::bodies::DataVersion;
 use crate::remoting::protocol::headers::{
     OffsetResponseHeader, QueueRequestHeader, SearchOffsetRequestHeader, TimestampResponseHeader,
 };
 use crate::remoting::protocol::response_code as code;
 use crate::remoting::{Command, Connection};
 
-/// From this version on tools know how far a group has pulled (V5_0_0_SNAPSHOT).
-const PULL_OFFSET_VERSION: i32 = 412;
+/// V5_0_0_SNAPSHOT: from here on tools know how far a group has pulled, and tables of offsets have a
+/// version.
+const VERSION_5: i32 = 412;
 
 fn offset(offset: i64) -> Answer {
     Ok(Some(Command::response(code::SUCCESS).with_header(&OffsetResponseHeader { offset })))
@@ -54,9 +57,15 @@ pub fn earliest_store_time(broker: &Arc<Broker>, _: &Arc<Connection>, request: C
     Ok(Some(Command::response(code::SUCCESS).with_header(&header)))
 }
 
-/// GET_ALL_CONSUMER_OFFSET.
-pub fn all(broker: &Arc<Broker>, _: &Arc<Connection>, _: Command) -> Answer {
-    answer(&broker.consumer_offsets.snapshot())
+/// GET_ALL_CONSUMER_OFFSET. A slave of 5.x takes the version over too, and stumbles where there is
+/// none.
+pub fn all(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
+    let mut table = broker.consumer_offsets.snapshot();
+    if request.version >= VERSION_5 {
+        let counter = broker.consumer_offsets.sequence();
+        table.data_version = Some(DataVersion { counter, timestamp: now_ms() });
+    }
+    answer(&table)
 }
 
 /// GET_ALL_DELAY_OFFSET.
@@ -92,7 +101,7 @@ fn add_position(
         0
     };
     let pulled = broker.pulled_offsets.get(group, topic, queue_id).unwrap_or(-1);
-    let pull_offset = (version >= PULL_OFFSET_VERSION).then(|| pulled.max(consumer_offset));
+    let pull_offset = (version >= VERSION_5).then(|| pulled.max(consumer_offset));
     let position = OffsetWrapper { broker_offset, consumer_offset, last_timestamp, pull_offset };
     stats.offset_table.insert(queue(broker, topic, queue_id), position);
     broker_offset - consumer_offset

@@ -165,6 +165,24 @@ fn how_far_a_group_has_pulled_is_told_to_5() {
     assert!(asked_by(479).contains(r#","pullOffset":5}"#), "at least what is committed");
 }
 
+/// A 5.x slave takes over the version of its master's offsets, too.
+#[test]
+fn offsets_have_a_version_for_slaves_of_5() {
+    let broker = TestBroker::start();
+    broker.make_topic("T", "1");
+    let position = [("consumerGroup", "G"), ("topic", "T"), ("queueId", "0")];
+    broker.call(15, &[&position[..], &[("commitOffset", "1")]].concat(), "");
+    let asked_by = |version: i32| {
+        let mut request = Command::request(43);
+        request.version = version;
+        let answer = broker.client.call(&broker.address(), request, LIMIT).unwrap();
+        String::from_utf8(answer.body.into_bytes()).unwrap()
+    };
+    assert!(asked_by(479).starts_with(r#"{"dataVersion":{"counter":1,"timestamp":"#));
+    assert!(asked_by(479).ends_with(r#","offsetTable":{"T@G":{0:1}}}"#), "{}", asked_by(479));
+    assert_eq!(asked_by(409), r#"{"offsetTable":{"T@G":{0:1}}}"#);
+}
+
 #[test]
 fn positions_of_groups_are_told_as_java_tells_them() {
     let broker = TestBroker::start();

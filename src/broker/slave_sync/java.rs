@@ -35,7 +35,7 @@ pub(super) fn synchronize(
         }
     };
     let topics = fetch::<TopicConfigTable>(broker, master, request::GET_ALL_TOPIC_CONFIG);
-    step("topics", topics.map(|table| gone.take(broker, table)));
+    step("topics", topics.map(|table| gone.take_from_java(broker, table)));
     let offsets = fetch::<ConsumerOffsetTable>(broker, master, request::GET_ALL_CONSUMER_OFFSET);
     let offsets = offsets.map(|table| broker.consumer_offsets.replace_by(&table.offset_table));
     step("consumer offsets", offsets);

@@ -26,7 +26,7 @@
 //!
 //! [`offset_exchange`]: super::offset_exchange
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -87,10 +87,16 @@ pub struct SyncStatus {
 /// Topics that are gone at the master. Their queues go too, but no others: the log is often ahead of the
 /// table, and has messages of topics that the master made since it told, also of one that was gone when
 /// it told. So only what the log had before the master was asked is surely of a topic that is gone.
+///
+/// What a Java master does not tell need not be gone: as a slave it learned of topics every ten
+/// seconds (every minute since 5.x) and may have become the master in between, with all the messages. So
+/// only a topic that it has told before is gone.
 #[derive(Default)]
 struct GoneTopics {
     /// Name to the end of the master's log when it was told that the topic is gone.
     names: BTreeMap<String, i64>,
+    /// What the Java master told the last time.
+    told: BTreeSet<String>,
 }
 
 impl GoneTopics {
@@ -98,6 +104,15 @@ impl GoneTopics {
     fn take(&mut self, broker: &Broker, table: TopicConfigTable) {
         let gone = broker.topics.replace_by(table);
         self.names.extend(gone.into_iter().map(|topic| (topic, i64::MAX)));
+    }
+
+    /// Takes over the table of a Java master.
+    fn take_from_java(&mut self, broker: &Broker, table: TopicConfigTable) {
+        let told = table.topic_config_table.keys().cloned().collect();
+        let before = std::mem::replace(&mut self.told, told);
+        let missing = broker.topics.replace_by(table).into_iter();
+        let gone = missing.filter(|topic| before.contains(topic));
+        self.names.extend(gone.map(|topic| (topic, i64::MAX)));
     }
 
     /// Removes what can go. The own log ended at `own_end` before the master told its topics, the
@@ -463,7 +478,8 @@ impl Link {
                     log::info!("the tables of the master {} are here again", self.master);
                 }
                 self.retry_at = Some(Instant::now() + JAVA_PERIOD);
-                JAVA_PERIOD
+                // The log is mostly some messages behind what the master said a moment ago.
+                if self.ready.is_some() { SOON } else { JAVA_PERIOD }
             }
             Err(problem) => {
                 self.failed(problem);
@@ -587,6 +603,31 @@ mod tests {
         assert!(gone.names.is_empty());
         test.ask(request_code::CLEAN_UNUSED_TOPIC, &[], "");
         assert_eq!(ends(), [0, 1, 0], "what is unknown to a master goes");
+    }
+
+    #[test]
+    fn what_a_java_master_never_told_keeps_its_queues() {
+        let test = TestBroker::start();
+        let broker = &test.running.broker;
+        test.make_topic("T", "1");
+        test.send("T", "0", "x");
+        test.settle();
+        let whole = broker.topics.snapshot();
+        let mut gone = GoneTopics::default();
+        let mut told = |has_topic: bool| {
+            let mut table = whole.clone();
+            table.data_version = broker.topics.version();
+            table.data_version.next();
+            if !has_topic {
+                table.topic_config_table.remove("T");
+            }
+            gone.take_from_java(broker, table);
+            gone.remove_queues(broker, i64::MAX, i64::MAX);
+            (broker.topics.contains("T"), broker.store.max_offset("T", 0))
+        };
+        assert_eq!(told(false), (false, 1), "it has not heard of the topic, but has its messages");
+        assert_eq!(told(true), (true, 1));
+        assert_eq!(told(false), (false, 0), "now it was deleted");
     }
 
     #[test]

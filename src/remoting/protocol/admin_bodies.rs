@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bodies::MessageQueue;
+use super::bodies::{DataVersion, MessageQueue};
 use super::heartbeat::{ConsumeFromWhere, ConsumeType, MessageModel, SubscriptionData};
 use crate::json_body;
 
@@ -11,6 +11,8 @@ json_body! {
     /// Answer to GET_ALL_CONSUMER_OFFSET, and `consumerOffset.json`; with `enableLmq`
     /// `lmqConsumerOffset.json`.
     pub struct ConsumerOffsetTable {
+        /// For brokers of 5.x, which expect one; absent otherwise.
+        pub data_version: Option<DataVersion> => "dataVersion",
         /// `topic@group` to offset, of groups of light message queues; absent without `enableLmq`.
         pub lmq_offset_table: Option<BTreeMap<String, i64>> => "lmqOffsetTable",
         /// `topic@group` to queue to offset.

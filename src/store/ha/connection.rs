@@ -20,8 +20,6 @@ use crate::common::sync::lock;
 use crate::store::config::StoreConfig;
 use crate::store::mapped_file::MappedSlice;
 
-/// Time for the first report. Java's slaves send it 5 s after they have connected.
-const FIRST_REPORT_LIMIT: Duration = Duration::from_secs(10);
 /// Most bytes of one write.
 const WRITE_BYTES: usize = 1024 * 1024;
 /// Most frames of one write; a system call takes 1024 slices, two for each frame.
@@ -190,7 +188,12 @@ impl SlaveConnection {
     ) -> String {
         let mut buffer = [0; 64 * REPORT_BYTES];
         let mut filled = 0;
-        let mut deadline = self.connected + FIRST_REPORT_LIMIT;
+        let silence = || {
+            let interval = slaves.config.get().ha_housekeeping_interval.max(1);
+            Duration::from_millis(interval as u64)
+        };
+        // Java's slaves send the first report their haSendHeartbeatInterval after they have connected.
+        let mut deadline = self.connected + silence();
         let too_long = || "it has been silent for too long".to_owned();
         loop {
             // A slave's reports are read without setting the limit anew for each.
@@ -217,8 +220,7 @@ impl SlaveConnection {
             let report = i64::from_be_bytes(*report);
             buffer.copy_within(whole..filled, 0);
             filled -= whole;
-            let silence = slaves.config.get().ha_housekeeping_interval.max(1) as u64;
-            let silence = Duration::from_millis(silence);
+            let silence = silence();
             deadline = Instant::now() + silence;
             let is_first = writer.is_none();
             let taken = match writer {
