@@ -165,6 +165,19 @@ fn a_slave_needs_a_number_of_its_own() {
 }
 
 #[test]
+fn what_keeps_messages_safe_is_not_passed_over() {
+    let home = TempDir::new("bad-config");
+    for (key, what) in
+        [("aclEnable", "no access control"), ("enableDLegerCommitLog", "no DLedger log")]
+    {
+        let ended = broker(home.path(), &[(key, "true")]);
+        ended.told(&[key, what]);
+        assert_eq!(ended.code, Some(253));
+        assert!(!home.join("store").exists(), "nothing is made");
+    }
+}
+
+#[test]
 fn command_lines_are_checked() {
     let home = TempDir::new("bad-config");
     for program in ["mqbroker", "mqnamesrv"] {

@@ -2,6 +2,7 @@
 //! (Java's BrokerConfig), and the rules that a configuration must satisfy before a broker starts.
 
 use crate::common::topic;
+use crate::store::StoreConfig;
 use crate::store::config::BrokerRole;
 
 /// Processors that this process may use.
@@ -216,10 +217,25 @@ crate::config! {
 impl BrokerConfig {
     /// What keeps a broker from starting with this configuration, one sentence each (spec: broker
     /// 9.6, distribution 1.7). Empty: it may start.
-    pub fn validate(&self, role: BrokerRole) -> Vec<String> {
+    pub fn validate(&self, store: &StoreConfig) -> Vec<String> {
         let mut problems = Vec::new();
         problems.extend(namesrv_addr_problem(&self.namesrv_addr));
-        if role == BrokerRole::Slave && self.broker_id <= 0 {
+        // Who sets these relies on them: a broker that went on without would be open to everybody,
+        // or the only one to have its messages.
+        if self.acl_enable {
+            problems.push(
+                "aclEnable is true: this broker has no access control, only false is possible"
+                    .to_owned(),
+            );
+        }
+        if store.enable_dleger_commit_log {
+            problems.push(
+                "enableDLegerCommitLog is true: this broker has no DLedger log, only false is possible \
+                 (brokerRole=SYNC_MASTER keeps messages in two places)"
+                    .to_owned(),
+            );
+        }
+        if store.broker_role == BrokerRole::Slave && self.broker_id <= 0 {
             problems.push(format!(
                 "brokerRole is SLAVE and brokerId is {}: a slave needs a brokerId above 0",
                 self.broker_id
@@ -311,10 +327,14 @@ mod tests {
     use super::*;
     use crate::common::config::ConfigStruct;
 
+    fn role(broker_role: BrokerRole) -> StoreConfig {
+        StoreConfig { broker_role, ..StoreConfig::default() }
+    }
+
     #[test]
     fn the_defaults_are_those_of_java() {
         let config = BrokerConfig::default();
-        assert!(config.validate(BrokerRole::AsyncMaster).is_empty());
+        assert!(config.validate(&StoreConfig::default()).is_empty());
         assert_eq!(config.default_topic_queue_nums, 8);
         assert_eq!(config.consumer_fallbehind_threshold, 16 << 30);
         assert_eq!(config.register_period_ms(), 30_000);
@@ -341,18 +361,18 @@ mod tests {
         let mut config = BrokerConfig::default();
         for bad in ["localhost", "a:b", "a:0", "a:70000", ":9876", "a b:9876", "ok:1;bad"] {
             config.namesrv_addr = bad.to_owned();
-            let problems = config.validate(BrokerRole::AsyncMaster);
+            let problems = config.validate(&StoreConfig::default());
             assert_eq!(problems.len(), 1, "{bad}");
             assert!(problems[0].contains("namesrvAddr"), "{}", problems[0]);
         }
         config.namesrv_addr = "host:9876;[::1]:9876;".to_owned();
         let servers: Vec<_> = split_name_servers(&config.namesrv_addr).collect();
         assert_eq!(servers, ["host:9876", "[::1]:9876"]);
-        assert!(config.validate(BrokerRole::SyncMaster).is_empty());
+        assert!(config.validate(&role(BrokerRole::SyncMaster)).is_empty());
 
         config.send_message_thread_pool_nums = 0;
         config.max_error_rate_of_bloom_filter = 100;
-        let problems = config.validate(BrokerRole::AsyncMaster);
+        let problems = config.validate(&StoreConfig::default());
         assert!(problems[0].contains("sendMessageThreadPoolNums is 0"), "{problems:?}");
         assert!(problems[1].contains("maxErrorRateOfBloomFilter is 100"), "{problems:?}");
     }
@@ -360,8 +380,20 @@ mod tests {
     #[test]
     fn a_slave_needs_an_id() {
         let mut config = BrokerConfig::default();
-        assert!(config.validate(BrokerRole::Slave)[0].contains("brokerId above 0"));
+        assert!(config.validate(&role(BrokerRole::Slave))[0].contains("brokerId above 0"));
         config.broker_id = 1;
-        assert!(config.validate(BrokerRole::Slave).is_empty());
+        assert!(config.validate(&role(BrokerRole::Slave)).is_empty());
+    }
+
+    #[test]
+    fn what_others_rely_on_is_not_passed_over() {
+        let guarded = BrokerConfig { acl_enable: true, ..BrokerConfig::default() };
+        let problems = guarded.validate(&StoreConfig::default());
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].contains("aclEnable is true"), "{problems:?}");
+        let replicated = StoreConfig { enable_dleger_commit_log: true, ..StoreConfig::default() };
+        let problems = BrokerConfig::default().validate(&replicated);
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].contains("enableDLegerCommitLog is true"), "{problems:?}");
     }
 }

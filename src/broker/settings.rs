@@ -159,7 +159,7 @@ impl Settings {
             .map(|warning| warning.split_once(": ").map_or(warning.as_str(), |(_, what)| what))
             .map(str::to_owned)
             .collect();
-        problems.extend(broker.validate(role));
+        problems.extend(broker.validate(&store));
         if self.store.get().is_slave() != store.is_slave() {
             problems.push(format!(
                 "brokerRole={} makes a slave of a master, or a master of a slave: only a restart can",
@@ -262,6 +262,8 @@ mod tests {
             ("brokerPermission=4\nbrokerId=1\nbrokerRole=SLAVE", "only a restart"),
             ("brokerPermission=4\nnamesrvAddr=nowhere", "host:port"),
             ("brokerPermission=4\nsendMessageThreadPoolNums=0", "sendMessageThreadPoolNums is 0"),
+            ("brokerPermission=4\naclEnable=true", "no access control"),
+            ("enableDLegerCommitLog=true\nbrokerPermission=4", "no DLedger log"),
         ] {
             match settings.update(text) {
                 Err(Refused::Invalid(problem)) => {

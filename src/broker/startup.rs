@@ -137,7 +137,7 @@ pub fn start(mut configuration: Configuration) -> Result<RunningBroker, StartErr
 /// address is what it is. [`start`] does it by itself.
 pub fn complete(settings: &mut Configuration) -> Result<String, StartError> {
     let broker = &mut settings.broker;
-    let problems = broker.validate(settings.store.broker_role);
+    let problems = broker.validate(&settings.store);
     if !problems.is_empty() {
         return Err(StartError::Config(problems));
     }
