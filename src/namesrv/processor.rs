@@ -199,6 +199,9 @@ impl NameServer {
                 return Err(format!("the header field {name} is empty").into());
             }
         }
+        if request.version < 0 {
+            return Err(format!("there is no release {}", request.version).into());
+        }
         let topics = registration::decode(body, header.compressed, request.version)?;
         let master = self.routes_mut().register(
             Registration {
@@ -210,6 +213,7 @@ impl NameServer {
                 connection,
                 data_version: topics.data_version,
                 topics: topics.configs,
+                filter_servers: topics.filter_servers,
             },
             now,
         )?;
