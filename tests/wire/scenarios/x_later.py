@@ -1,6 +1,4 @@
 """What comes later: delayed, retried and half messages whose topic, group or permission went meanwhile."""
-import time
-
 from dsl import msg_id_offset, pull, scenario, v2
 
 
@@ -102,29 +100,3 @@ def retried_later(s):
         s.call(c, f'{how}: pulled by another', 11, pull(s.n('r'), '%RETRY%' + group), kind='records')
         s.call(c, f'{how}: sent to its retry topic', 310, v2('%RETRY%' + group, reconsumeTimes=99), b'x')
         s.call(c, f'{how}: dead letters', 11, pull(s.n('r'), '%DLQ%' + group), kind='records')
-
-
-@scenario('b2.v1')
-def asked_later(s):
-    """Check-backs: times of immunity, several producers, producers that come and go, topics that go."""
-    c, a, b = s.connect('b2'), s.connect('b2', 'a'), s.connect('b2', 'b')
-    t = s.n()
-    s.topic(c, t, 2)
-    s.group(c, s.n('r'))
-    s.beat(a, s.n('a'), (), [s.n('p')])
-
-    def send(body, **props):
-        return s.setup(c, 310, v2(t, queue=0, sysFlag=4, bornTimestamp=int(time.time() * 1000), props={'TRAN_MSG': 'true', 'PGROUP': s.n('p'), 'UNIQ_KEY': s.n(body), **props}), body.encode())
-
-    vol = {'ext.tranStateTableOffset': 'any', 'ext.queueOffset': 'any', 'record.queueOffset': 'drop', 'prop.TRANSACTION_CHECK_TIMES': 'int', 'prop.TRAN_PREPARED_QUEUE_OFFSET': 'drop', 'ext.commitLogOffset': 'any', 'record.phys': 'drop', 'record.size': 'drop',
-           'ext.offsetMsgId': 'any'}
-    for label, props in (('plain', {}), ('immune for 1 s', {'CHECK_IMMUNITY_TIME_IN_SECONDS': '1'}), ('immune for 0 s', {'CHECK_IMMUNITY_TIME_IN_SECONDS': '0'}),
-                         ('immune for -1', {'CHECK_IMMUNITY_TIME_IN_SECONDS': '-1'}), ('immunity unreadable', {'CHECK_IMMUNITY_TIME_IN_SECONDS': 'x'}), ('with a delay', {'DELAY': '0'}),
-                         ('tagged', {'TAGS': 'A', 'KEYS': 'k1 k2', 'x': 'y'})):
-        frame = send(label.replace(' ', ''), **props)
-        push = s.push(f'{label}: asked', a, 39, timeout=10, vol=vol, kind='records')
-        h = {'producerGroup': s.n('p'), 'commitOrRollback': 12, 'fromTransactionCheck': 'true', 'msgId': 'x', 'transactionId': 'x'}
-        if push:
-            h.update({k: push.ext[k] for k in ('tranStateTableOffset', 'commitLogOffset')})
-            s.call(a, f'{label}: rolled back', 37, h)
-    s.drain(a, 0.2)

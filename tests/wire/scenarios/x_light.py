@@ -48,8 +48,8 @@ def names(s):
 def odd_names(s):
     """Topics and groups with names that other parts of the broker take apart."""
     c, n = s.connect('b1'), s.connect('ns')
-    for name in ('a-b_c', '%a%', '|x|', '%RETRY%', '%DLQ%', '%RETRY%%RETRY%x', 'ns%t', '%RETRY%ns%g', 'x' * 126, '0', '-', '%SYS%x', 'rmq_sys_', 'RMQ_SYS_X', 'TBW102x', 'null', 'true'):
-        t = name if len(name) > 100 or name in ('%RETRY%', '%DLQ%', 'rmq_sys_') else s.n() + name if not name.startswith('%') else name + s.n()
+    for name in ('a-b_c', '%a%', '|x|', '%RETRY%%RETRY%x', 'ns%t', '%RETRY%ns%g', '0', '-', '%SYS%x', 'RMQ_SYS_X', 'TBW102x', 'null', 'true'):
+        t = name + s.n() if name.startswith('%') else s.n() + name
         label = name[:20]
         s.call(c, f'{label}: made', 17, {'topic': t, 'defaultTopic': 'TBW102', 'readQueueNums': 1, 'writeQueueNums': 1, 'perm': 6, 'topicFilterType': 'SINGLE_TAG', 'topicSysFlag': 0, 'order': 'false'})
         s.call(c, f'{label}: sent', 310, v2(t, props={'KEYS': 'k'}), b'x', vol={'ext.queueOffset': 'int'})

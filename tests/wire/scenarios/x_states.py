@@ -59,9 +59,6 @@ def send_back_states(s):
     s.call(c, 'none then', 36, back(s, group, off))
     s.group(c, group, consumeEnable=False)
     s.call(c, 'consume disabled', 36, back(s, group, off))
-    for name in ('', ' ', 'a/b', 'x' * 120, 'x' * 130, '%RETRY%x', 'TOOLS_CONSUMER'):
-        s.call(c, f'group {name[:20]!r} {len(name)}', 36, back(s, name, off))
-        s.call(c, f'group {name[:20]!r} {len(name)} stats', 202, {'topic': '%RETRY%' + name})
 
 
 @scenario('b1.x1')

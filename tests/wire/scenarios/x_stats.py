@@ -36,12 +36,6 @@ def every_kind(s):
     s.setup(c, 310, v2(t, queue=1, props={'DELAY': '1'}), b'late')
     s.pause(2)
     look('came', ('SCHEDULE_TOPIC_XXXX@0', 'SCHEDULE_TOPIC_XXXX@0@SCHEDULE_CONSUMER', 'SCHEDULE_TOPIC_XXXX@SCHEDULE_CONSUMER'))
-    s.setup(c, 11, pull('r', '%DLQ%' + group))
-    half = s.setup(c, 310, v2(t, queue=2, sysFlag=4, props={'TRAN_MSG': 'true', 'PGROUP': s.n('p')}), b'h')
-    s.setup(c, 37, {'producerGroup': s.n('p'), 'tranStateTableOffset': half.ext['queueOffset'], 'commitLogOffset': msg_id_offset(half.ext['msgId']), 'commitOrRollback': 8,
-                    'fromTransactionCheck': 'false', 'msgId': 'x', 'transactionId': 'x'})
-    s.pause(4)
-    look('half', ('RMQ_SYS_TRANS_HALF_TOPIC', 'RMQ_SYS_TRANS_OP_HALF_TOPIC', 'RMQ_SYS_TRANS_HALF_TOPIC@CID_RMQ_SYS_TRANS', 'RMQ_SYS_TRANS_OP_HALF_TOPIC@CID_RMQ_SYS_TRANS'))
     s.setup(c, 215, {'topic': t})
     s.setup(c, 207, {'groupName': group, 'removeOffset': 'true'})
     look('all deleted')
