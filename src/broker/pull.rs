@@ -232,7 +232,7 @@ fn execute(
         header.max_messages.max(1),
         plan.filter.as_deref(),
     );
-    let Some(found) = found else {
+    let Some(mut found) = found else {
         return Ok(Some(Command::failure(
             code::SYSTEM_ERROR,
             "the store cannot be read: it is shutting down or its files are damaged",
@@ -246,6 +246,11 @@ fn execute(
         let ms = found.last_store_timestamp;
         let ms = (ms > 0 && config.transfer_msg_by_heap).then(|| now_ms() - ms);
         broker.stats.behind(group, topic, header.queue_id, bytes, ms);
+    }
+    // Its messages went by while it was held, and it wanted none of them.
+    let passed = resumed_at.is_some_and(|resumed_at| resumed_at > header.offset);
+    if passed && found.status == GetMessageStatus::OffsetOverflowOne {
+        found.status = GetMessageStatus::NoMatchedMessage;
     }
     let answer = response_code(found.status, offset);
     let wanted = suspension(&config, header.suspend_timeout_ms);

@@ -38,8 +38,13 @@ pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Comm
         // The group wants no retries: the message is dropped, which is what it asked for.
         return Ok(Some(Command::response(code::SUCCESS)));
     }
+    // The retry topic comes first: it is there, and has its say, also if the message is not.
+    let retry = match retry_target(broker, &group, &header) {
+        Ok(retry) => retry,
+        Err(refusal) => return Ok(Some(refusal.response())),
+    };
     let stored = broker.store.with_record(header.offset, |record| {
-        store_again(broker, &group, &header, request.version, record)
+        store_again(broker, &group, &header, retry, request.version, record)
     });
     let stored = stored.unwrap_or_else(|| {
         Err(Refusal::new(
@@ -93,10 +98,10 @@ fn store_again(
     broker: &Broker,
     group: &SubscriptionGroupConfig,
     header: &ConsumerSendMsgBackRequestHeader,
+    (retry, retry_queue): (String, i32),
     version: i32,
     record: &RecordView<'_>,
 ) -> Result<(Again, PutOutcome), Refusal> {
-    let (retry, retry_queue) = retry_target(broker, group, header)?;
     let limit = header
         .max_reconsume_times
         .filter(|_| version >= MAX_RECONSUME_TIMES_VERSION)

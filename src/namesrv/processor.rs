@@ -203,6 +203,9 @@ impl NameServer {
                 return Err(format!("the header field {name} is empty").into());
             }
         }
+        if request.version < 0 {
+            return Err(format!("there is no release {}", request.version).into());
+        }
         let topics = registration::decode(body, header.compressed, request.version)?;
         let master = self.routes_mut().register(
             Registration {
@@ -215,6 +218,7 @@ impl NameServer {
                 data_version: topics.data_version,
                 topics: topics.configs,
                 may_lack_topics: request.version >= FIRST_VERSION_THAT_COPIES_TOPICS,
+                filter_servers: topics.filter_servers,
             },
             now,
         )?;

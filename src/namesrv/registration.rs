@@ -3,10 +3,9 @@
 
 use std::fmt;
 
+use crate::common::clock::now_ms;
 use crate::common::json::{FromJson, Json, JsonError};
-use crate::remoting::protocol::bodies::{
-    DataVersion, RegisterBrokerBody, TopicConfig, TopicConfigTable,
-};
+use crate::remoting::protocol::bodies::{DataVersion, TopicConfig, TopicConfigTable};
 
 /// Brokers before V3_0_11 send the topic table alone.
 const FIRST_VERSION_WITH_FULL_BODY: i32 = 37;
@@ -15,6 +14,10 @@ const FIRST_VERSION_WITH_FULL_BODY: i32 = 37;
 /// than a million of them; a small frame cannot make the name server allocate more.
 const MAX_INFLATED_BYTES: usize = 64 * 1024 * 1024;
 
+/// Filter servers that are kept of one broker, and letters of their addresses. No broker of 4.9 has any.
+const MAX_FILTER_SERVERS: usize = 100;
+const MAX_ADDRESS_BYTES: usize = 255;
+
 /// Version and topics of a registration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Topics {
@@ -22,6 +25,8 @@ pub struct Topics {
     pub data_version: DataVersion,
     /// The topics.
     pub configs: Vec<TopicConfig>,
+    /// The broker's filter servers; `None` if it says nothing about them.
+    pub filter_servers: Option<Vec<String>>,
 }
 
 /// A body that cannot be read; the registration is refused.
@@ -44,30 +49,55 @@ impl From<JsonError> for BodyError {
 
 /// Reads a body. None at all means no topics, with version 0.
 pub fn decode(body: &[u8], compressed: bool, sender_version: i32) -> Result<Topics, BodyError> {
+    let full = sender_version >= FIRST_VERSION_WITH_FULL_BODY;
     if body.is_empty() {
-        return Ok(Topics::default());
+        return Ok(Topics { filter_servers: full.then(Vec::new), ..Topics::default() });
     }
-    if sender_version < FIRST_VERSION_WITH_FULL_BODY {
-        return Ok(TopicConfigTable::from_json(&Json::parse(body)?)?.into());
+    if !full {
+        return topics(&Json::parse(body)?);
     }
     if compressed {
         return decode_compressed(body);
     }
-    let body = RegisterBrokerBody::from_json(&Json::parse(body)?)?;
-    Ok(body.topic_config_serialize_wrapper.into())
+    let json = Json::parse(body)?;
+    let json = json.as_object()?;
+    let servers = json.get("filterServerList");
+    let filter_servers = servers.map_or_else(|| Some(Vec::new()), filter_servers);
+    let table = json.get("topicConfigSerializeWrapper").unwrap_or(&Json::Null);
+    Ok(Topics { filter_servers, ..topics(table)? })
 }
 
-impl From<TopicConfigTable> for Topics {
-    fn from(table: TopicConfigTable) -> Self {
-        Self {
-            data_version: table.data_version,
-            configs: table
-                .topic_config_table
-                .into_iter()
-                .map(|(topic_name, config)| TopicConfig { topic_name, ..config })
-                .collect(),
-        }
+/// Reads a topic table. As in Java, a topic has the name that it says itself, and a version that does
+/// not say when it was made was made now.
+fn topics(json: &Json) -> Result<Topics, BodyError> {
+    let TopicConfigTable { mut data_version, topic_config_table } =
+        TopicConfigTable::from_json(json)?;
+    let version = json.get("dataVersion");
+    if version.is_none_or(|version| *version != Json::Null && version.get("timestamp").is_none()) {
+        data_version.timestamp = now_ms();
     }
+    if let Some(Json::Object(topics)) = json.get("topicConfigTable")
+        && topics.iter().any(|(_, topic)| *topic == Json::Null)
+    {
+        return Err(BodyError("a topic that is null".to_owned()));
+    }
+    let configs = topic_config_table.into_values();
+    let configs = configs.filter(|config| !config.topic_name.is_empty()).collect();
+    Ok(Topics { data_version, configs, filter_servers: None })
+}
+
+/// The list of filter servers; `None` if it is null.
+fn filter_servers(json: &Json) -> Option<Vec<String>> {
+    let list = match json {
+        Json::Array(list) => list.as_slice(),
+        Json::Null => return None,
+        _ => &[],
+    };
+    let text = |address: &Json| match address {
+        Json::Text(address) if address.len() <= MAX_ADDRESS_BYTES => Some(address.clone()),
+        _ => None,
+    };
+    Some(list.iter().filter_map(text).take(MAX_FILTER_SERVERS).collect())
 }
 
 /// Reads the compressed form: one zlib stream of blocks, each after its length (i32, big-endian).
@@ -96,7 +126,10 @@ fn decode_compressed(body: &[u8]) -> Result<Topics, BodyError> {
             .map_err(|_| BodyError("a topic that is not UTF-8".to_owned()))?;
         configs.push(parse_topic(text).ok_or_else(|| BodyError(format!("a topic \"{text}\"")))?);
     }
-    Ok(Topics { data_version, configs })
+    // A list that cannot be read is none, as in Java.
+    let servers = Json::parse(blocks.block()?);
+    let filter_servers = servers.map_or_else(|_| Some(Vec::new()), |json| filter_servers(&json));
+    Ok(Topics { data_version, configs, filter_servers })
 }
 
 fn parse_topic(text: &str) -> Option<TopicConfig> {
@@ -161,12 +194,37 @@ mod tests {
         let full = format!(r#"{{"filterServerList":[],"topicConfigSerializeWrapper":{TABLE}}}"#);
         let new = decode(full.as_bytes(), false, 409).unwrap();
         let old = decode(TABLE.as_bytes(), false, 36).unwrap();
-        assert_eq!(new, old);
+        assert_eq!(new, Topics { filter_servers: Some(Vec::new()), ..old });
         assert_eq!(new.data_version, DataVersion { counter: 5, timestamp: 17 });
         let config = &new.configs[0];
         assert_eq!((config.topic_name.as_str(), config.write_queue_nums), ("T1", 8));
-        assert_eq!(decode(b"", false, 409).unwrap(), Topics::default());
+        let nothing = Topics { filter_servers: Some(Vec::new()), ..Topics::default() };
+        assert_eq!(decode(b"", false, 409).unwrap(), nothing);
         assert!(decode(b"nonsense", false, 409).is_err());
+    }
+
+    #[test]
+    fn a_topic_has_the_name_that_it_says() {
+        let of = |table: &str| {
+            let topics = decode(table.as_bytes(), false, 36)?;
+            let names = topics.configs.into_iter().map(|config| config.topic_name);
+            Ok::<_, BodyError>((topics.data_version, names.collect::<Vec<_>>()))
+        };
+        let (version, names) =
+            of(r#"{"topicConfigTable":{"K":{"topicName":"T"},"U":{"perm":6}}}"#).unwrap();
+        assert_eq!(names, ["T"]);
+        assert!(version.timestamp > 0, "a version that says nothing is of now");
+        assert!(of(r#"{"topicConfigTable":{"T":null}}"#).is_err());
+    }
+
+    #[test]
+    fn filter_servers_are_told_or_left() {
+        let of = |text: &str| decode(text.as_bytes(), false, 409).unwrap().filter_servers;
+        assert_eq!(of(r#"{"filterServerList":["a:1","b:2"]}"#).unwrap(), ["a:1", "b:2"]);
+        assert_eq!(of("{}"), Some(Vec::new()));
+        assert_eq!(of(r#"{"filterServerList":null}"#), None);
+        let long = format!(r#"{{"filterServerList":["{}","c:3"]}}"#, "x".repeat(256));
+        assert_eq!(of(&long).unwrap(), ["c:3"]);
     }
 
     #[test]

@@ -53,6 +53,7 @@ struct LiveBroker {
     data_version: DataVersion,
     connection: ConnectionId,
     ha_server_addr: Option<String>,
+    filter_servers: Vec<String>,
 }
 
 /// One registration, decoded.
@@ -77,6 +78,8 @@ pub struct Registration {
     /// The version may be that of a later table than `topics`: a broker of 5.x copies its table
     /// before it reads the version.
     pub may_lack_topics: bool,
+    /// Its filter servers; `None` leaves them as they were.
+    pub filter_servers: Option<Vec<String>>,
 }
 
 /// What a slave learns from its registration; empty for a master.
@@ -117,7 +120,7 @@ impl std::error::Error for TableFull {}
 /// | `topics` | topic | queues on each broker name, sorted by broker name |
 /// | `brokers` | broker name | cluster, and the addresses by broker id |
 /// | `clusters` | cluster | broker names |
-/// | `live` | broker address | when last seen, version of its topics, connection, HA address |
+/// | `live` | broker address | when last seen, version of its topics, connection, HA address, filter servers |
 ///
 /// Invariants:
 ///
@@ -180,6 +183,12 @@ impl RouteTable {
         }
         let master =
             if *broker_id == 0 { MasterOf::default() } else { self.master_of(broker_name) };
+        let known = self.live.remove(broker_addr).map(|known| known.filter_servers);
+        let known = known.unwrap_or_default();
+        let filter_servers = what.filter_servers.unwrap_or_else(|| known.clone());
+        if filter_servers != known {
+            self.generation += 1;
+        }
         self.live.insert(
             what.broker_addr,
             LiveBroker {
@@ -187,6 +196,7 @@ impl RouteTable {
                 data_version: what.data_version,
                 connection: what.connection,
                 ha_server_addr: what.ha_server_addr,
+                filter_servers,
             },
         );
         Ok(master)
@@ -306,7 +316,9 @@ impl RouteTable {
     /// A broker says goodbye (UNREGISTER_BROKER). An id that another address has taken since then
     /// stays.
     pub fn unregister(&mut self, broker_name: &str, broker_addr: &str, broker_id: i64) {
-        self.live.remove(broker_addr);
+        if self.live.remove(broker_addr).is_some_and(|known| !known.filter_servers.is_empty()) {
+            self.generation += 1;
+        }
         let Some(broker) = self.brokers.get_mut(broker_name) else { return };
         if broker.broker_addrs.get(&broker_id).is_some_and(|addr| addr == broker_addr) {
             broker.broker_addrs.remove(&broker_id);
@@ -457,7 +469,17 @@ impl RouteTable {
                 write_queue_nums: queues.write,
             })
             .collect();
-        Some(TopicRouteData { broker_datas, queue_datas, ..TopicRouteData::default() })
+        let addresses = broker_datas.iter().flat_map(|broker| broker.broker_addrs.values());
+        let filter_server_table = addresses
+            .filter_map(|addr| Some((addr.clone(), self.live.get(addr)?.filter_servers.clone())))
+            .filter(|(_, servers)| !servers.is_empty())
+            .collect();
+        Some(TopicRouteData {
+            broker_datas,
+            queue_datas,
+            filter_server_table,
+            ..TopicRouteData::default()
+        })
     }
 
     /// All brokers and clusters (GET_BROKER_CLUSTER_INFO).
@@ -535,6 +557,7 @@ mod tests {
             data_version: DataVersion { counter, timestamp: 7 },
             topics: topics.iter().map(|name| topic(name, 6)).collect(),
             may_lack_topics: false,
+            filter_servers: None,
         }
     }
 
@@ -600,6 +623,23 @@ mod tests {
         let master = register(&mut table, broker("a", 1, "h:2", 1, &[]));
         assert_eq!(master.master_addr.as_deref(), Some("h:1"));
         assert_eq!(master.ha_server_addr.as_deref(), Some("ha-h:1"));
+    }
+
+    #[test]
+    fn filter_servers_stand_in_routes_until_the_broker_is_without() {
+        let mut table = RouteTable::new();
+        let with = |servers: Option<&[&str]>| Registration {
+            filter_servers: servers.map(|list| list.iter().map(|&s| s.to_owned()).collect()),
+            ..broker("a", 0, "h:1", 1, &["t"])
+        };
+        let shown = |table: &RouteTable| table.route("t").unwrap().filter_server_table;
+        register(&mut table, with(Some(&["f:1", "f:2"])));
+        let generation = table.generation();
+        register(&mut table, with(None));
+        assert_eq!(table.generation(), generation);
+        assert_eq!(shown(&table)["h:1"], ["f:1", "f:2"]);
+        register(&mut table, with(Some(&[])));
+        assert!(table.generation() > generation && shown(&table).is_empty());
     }
 
     #[test]

@@ -117,9 +117,8 @@ pub(super) fn encode(command: &Command, out: &mut Vec<u8>) -> Result<(), FrameEr
     put_text(out, command.remark.as_deref().unwrap_or_default());
     let length_at = out.len();
     out.extend_from_slice(&[0; 4]);
-    for (name, value) in
-        command.fields.iter().filter(|(name, value)| !name.is_empty() && !value.is_empty())
-    {
+    // An empty value stands there, as in Java, although its reader takes it for none.
+    for (name, value) in command.fields.iter() {
         out.extend_from_slice(&narrow("name length", name.len() as i64)?.to_be_bytes());
         out.extend_from_slice(name.as_bytes());
         put_text(out, value);
@@ -154,6 +153,19 @@ mod tests {
         let tail = [0, 0, 0, 15, 0, 1, b'a', 0, 0, 0, 0, 0, 1, b'b', 0, 0, 0, 1, b'x'];
         let command = decode(&header(0, &tail)).unwrap();
         assert_eq!(command.fields.iter().collect::<Vec<_>>(), [("b", "x")]);
+    }
+
+    #[test]
+    fn an_empty_value_is_written_and_read_as_none() {
+        let mut command = Command { code: 11, ..Command::default() };
+        command.fields.push_str("a", "");
+        command.fields.push_str("b", "x");
+        let mut bytes = Vec::new();
+        encode(&command, &mut bytes).unwrap();
+        let fields = [0, 0, 0, 15, 0, 1, b'a', 0, 0, 0, 0, 0, 1, b'b', 0, 0, 0, 1, b'x'];
+        assert!(bytes.ends_with(&fields), "{bytes:?}");
+        let read = decode(&bytes).unwrap();
+        assert_eq!(read.fields.iter().collect::<Vec<_>>(), [("b", "x")]);
     }
 
     #[test]

@@ -492,6 +492,11 @@ impl MessageStore {
         self.remove_queues(|queue| queue.max_physical() <= up_to && !kept(queue.topic()))
     }
 
+    /// Removes the queues of one topic.
+    pub fn remove_topic(&self, topic: &str) {
+        self.remove_queues(|queue| **queue.topic() == *topic);
+    }
+
     /// Removes queues whose last message is no longer in the commit log.
     pub fn clean_expired_consume_queues(&self) {
         let min = self.log.min_offset();

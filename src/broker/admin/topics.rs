@@ -10,7 +10,7 @@ use crate::common::clock::now_ms;
 use crate::common::json::{Style, ToJson};
 use crate::common::os::LocalTime;
 use crate::common::topic::{
-    LMQ_PREFIX, SCHEDULE_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC, validate_topic,
+    LMQ_PREFIX, SCHEDULE_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC, is_light, validate_topic,
 };
 use crate::remoting::protocol::admin_bodies::{
     ConsumeTimeSpans, GroupList, QueueTimeSpan, TopicOffset, TopicStatsTable,
@@ -84,7 +84,8 @@ fn filter_type_problem(value: &str) -> Option<String> {
 }
 
 /// DELETE_TOPIC_IN_BROKER. Its queues go with it, and those of all other unknown topics; its
-/// messages stay in the log until they expire. Consumer offsets stay.
+/// messages stay in the log until they expire. Consumer offsets stay. Of a light queue, only the queue
+/// goes.
 pub fn delete(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> Answer {
     if let Some(refusal) = refuse_on_slave(broker) {
         return refusal;
@@ -94,6 +95,13 @@ pub fn delete(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> An
         return refuse(code::SYSTEM_ERROR, problem);
     }
     log::info!("topic {topic} deleted by request");
+    if is_light(&topic) {
+        // Only what is in it goes: a light queue has no configuration, and one that was made all the
+        // same keeps it, as in Java.
+        broker.store.remove_topic(&topic);
+        broker.pulled_offsets.remove_topic(&topic);
+        return done();
+    }
     broker.topics.delete(&topic);
     broker.pulled_offsets.remove_topic(&topic);
     clean_queues(broker, |_| true, i64::MAX);
