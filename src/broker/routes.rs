@@ -11,6 +11,7 @@ use crate::common::thread_pool::ThreadPool;
 use crate::remoting::protocol::request_code as request;
 use crate::remoting::server::ConnectionEvents;
 use crate::remoting::{Command, Connection, Processor, RemotingServer};
+use crate::store::config::BrokerRole;
 
 /// V5_0_0_SNAPSHOT.
 const FIRST_VERSION_OF_5: i32 = 412;
@@ -26,6 +27,10 @@ struct Row {
     /// Served on the fast port too.
     on_fast_port: bool,
 }
+
+/// The requests that send.
+const SENDS: [i32; 3] =
+    [request::SEND_MESSAGE, request::SEND_MESSAGE_V2, request::SEND_BATCH_MESSAGE];
 
 fn always_short(_: &Broker, _: &Command) -> bool {
     true
@@ -51,7 +56,7 @@ fn rows() -> Vec<Row> {
         on_fast_port: true,
     };
     let mut rows = Vec::new();
-    for code in [request::SEND_MESSAGE, request::SEND_MESSAGE_V2, request::SEND_BATCH_MESSAGE] {
+    for code in SENDS {
         rows.push(Row {
             rejects: send::rejects,
             ..row(code, send::process, |p| &p.send, send::is_short)
@@ -154,6 +159,13 @@ impl Processor for Serve {
 
     fn is_short(&self, request: &Command) -> bool {
         (self.row.is_short)(&self.broker, request)
+    }
+
+    /// A send waits for a slave little longer than for two threads to wake; a held pull waits for
+    /// somebody to send.
+    fn answers_soon(&self) -> bool {
+        SENDS.contains(&self.row.code)
+            && self.broker.store.config().broker_role == BrokerRole::SyncMaster
     }
 }
 

@@ -222,6 +222,8 @@ pub(super) struct Round<'a> {
     /// The pool of the last request that the reader ran, and the right to run more of it.
     permit: Option<(&'a Arc<ThreadPool>, Permit<'a>)>,
     handed: Vec<Handed<'a>>,
+    /// The reader ran a request whose answer comes soon.
+    comes_soon: bool,
 }
 
 impl<'a> Round<'a> {
@@ -231,7 +233,7 @@ impl<'a> Round<'a> {
         routes: &'a Routes,
         answers: &'a mut Frames,
     ) -> Self {
-        Self { connection, routes, answers, permit: None, handed: Vec::new() }
+        Self { connection, routes, answers, permit: None, handed: Vec::new(), comes_soon: false }
     }
 
     /// A frame came.
@@ -258,6 +260,9 @@ impl<'a> Round<'a> {
         let short = route.processor.is_short(&command);
         if short && route.on_reader && self.may_run(&route.pool) {
             run(self.connection, &route.processor, command, self.answers);
+            if self.answers.is_empty() && !origin.oneway {
+                self.comes_soon = route.processor.answers_soon();
+            }
             if self.answers.len() > FLUSH_BYTES {
                 send(self.connection, self.answers);
             }
@@ -314,12 +319,15 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Everything that the read brought was accepted.
-    pub(super) fn finish(mut self) {
+    /// Everything that the read brought was accepted. Returns whether the peer is owed an answer that
+    /// comes soon.
+    pub(super) fn finish(mut self) -> bool {
         self.permit = None;
         for Handed { pool, works } in std::mem::take(&mut self.handed) {
             self.submit(pool, works);
         }
+        let is_owed = self.comes_soon && self.answers.is_empty();
         send(self.connection, self.answers);
+        is_owed
     }
 }

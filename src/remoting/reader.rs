@@ -114,8 +114,9 @@ impl Reading {
     fn read(&mut self, connection: &Arc<Connection>, wait: Option<Duration>) -> Result<(), End> {
         let Self { input, answers, first, watch, single } = self;
         let waits_for_one = wait.is_some() || !connection.endpoint.limits.callers_may_read;
-        let watch = (*single && waits_for_one).then_some((watch, &connection.endpoint.watchers));
-        match input.fill(&connection.socket, wait, watch) {
+        let watched = *single && waits_for_one;
+        let look = watched.then_some((&mut *watch, &connection.endpoint.watchers));
+        match input.fill(&connection.socket, wait, look) {
             Ok(Filled::Bytes) => {}
             Ok(Filled::Nothing) => {
                 *answers = Frames::default();
@@ -133,7 +134,7 @@ impl Reading {
         }
         // What the requests leave to the end waits until their answers are on their way.
         let mut result = Ok(0);
-        together(|| result = round(connection, input, answers));
+        together(|| result = round(connection, input, answers, &mut watch.is_owed));
         *single = result? == 1;
         if input.buffer.len() == IDLE_BYTES {
             answers.shrink(IDLE_BYTES);
@@ -147,6 +148,7 @@ fn round(
     connection: &Arc<Connection>,
     input: &mut Input,
     answers: &mut Frames,
+    is_owed: &mut bool,
 ) -> Result<usize, End> {
     let routes = connection.endpoint.routes.get();
     let mut round = Round::new(connection, &routes, answers);
@@ -164,7 +166,7 @@ fn round(
         }
     };
     // Requests before a bad frame are answered.
-    round.finish();
+    *is_owed = round.finish();
     result
 }
 

@@ -49,6 +49,12 @@ pub trait Processor: Send + Sync + 'static {
     fn is_short(&self, _request: &Command) -> bool {
         false
     }
+
+    /// Whether an answer that is not there at once comes so soon that the reader may stay awake for
+    /// what the peer sends then.
+    fn answers_soon(&self) -> bool {
+        false
+    }
 }
 
 /// What happens to connections.

@@ -8,7 +8,8 @@
 //! That pays only for a peer that is quick, and only while there are processors to spare:
 //!
 //! * A watch lasts at most `busyPollMicros`, which is about what a sleep costs: it never costs much
-//!   more than it may save. Between two looks other threads may run.
+//!   more than it may save. Between two looks other threads may run. A peer that still waits for its
+//!   answer, because a slave has to acknowledge it, has [`OWED`] times as long.
 //! * A peer that comes in time earns credit, one that does not uses it up, and without credit the
 //!   next [`REST`] reads sleep at once, twice as many each time. So do the first [`BEGIN`].
 //! * A server or a client keeps half of the processors awake at most, and none where there is
@@ -33,6 +34,8 @@ const BEGIN: u32 = 16;
 const REST: u32 = 64;
 /// So many at most.
 const LONGEST_REST: u32 = 4096;
+/// So many times the limit a watch lasts if the peer is owed an answer.
+const OWED: u32 = 4;
 /// A peer that came in time earns 1, up to so much.
 const MOST_CREDIT: u32 = 32;
 /// One that did not costs so much.
@@ -79,11 +82,13 @@ pub(super) struct Watch {
     next_rest: u32,
     /// What successes have earned.
     credit: u32,
+    /// The peer waits for the answer to what it sent last.
+    pub(super) is_owed: bool,
 }
 
 impl Watch {
     pub(super) fn new() -> Self {
-        Self { rest: BEGIN, next_rest: REST, credit: 0 }
+        Self { rest: BEGIN, next_rest: REST, credit: 0, is_owed: false }
     }
 
     /// Reads with `read`, which does not wait, until it brings something, an end or an error.
@@ -98,6 +103,7 @@ impl Watch {
             return None;
         }
         let _watching = watchers.enter()?;
+        let limit = if self.is_owed { OWED * watchers.limit } else { watchers.limit };
         let since = Instant::now();
         loop {
             match read() {
@@ -108,7 +114,7 @@ impl Watch {
                     return Some(read);
                 }
             }
-            if since.elapsed() >= watchers.limit {
+            if since.elapsed() >= limit {
                 self.failed();
                 return None;
             }
@@ -175,6 +181,18 @@ mod tests {
         // Which allows for two failures.
         let found = [(); 4].map(|()| rest(&mut watch, &watchers));
         assert_eq!(found, [0, 0, 0, 64]);
+    }
+
+    #[test]
+    fn who_is_owed_an_answer_has_longer() {
+        let limit = Duration::from_millis(5);
+        let watchers = watchers(limit);
+        for (is_owed, least) in [(false, limit), (true, OWED * limit)] {
+            let mut watch = Watch { rest: 0, is_owed, ..Watch::new() };
+            let since = Instant::now();
+            assert!(watch.read(&watchers, nothing).is_none());
+            assert!(since.elapsed() >= least);
+        }
     }
 
     #[test]
