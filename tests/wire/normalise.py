@@ -28,7 +28,7 @@ UNORDERED_PARENTS = {'clusterAddrTable', 'data'}
 SHARED_TOPICS = {'SCHEDULE_TOPIC_XXXX', 'RMQ_SYS_TRANS_HALF_TOPIC', 'RMQ_SYS_TRANS_OP_HALF_TOPIC',
                  'TRANS_CHECK_MAX_TIME_TOPIC', 'OFFSET_MOVED_EVENT', 'WireCluster_REPLY_TOPIC'}
 # Topics that a broker makes when it first needs them, or that a client makes; dropped from listings where a call says '@lazy'.
-LAZY_TOPICS = {'RMQ_SYS_TRANS_HALF_TOPIC', 'RMQ_SYS_TRANS_OP_HALF_TOPIC', 'TRANS_CHECK_MAX_TIME_TOPIC', 'RMQ_SYS_TRACE_TOPIC'}
+LAZY_TOPICS = {'RMQ_SYS_TRANS_HALF_TOPIC', 'RMQ_SYS_TRANS_OP_HALF_TOPIC', 'TRANS_CHECK_MAX_TIME_TOPIC', 'RMQ_SYS_TRACE_TOPIC', 'TOPIC_VALIDATOR'}
 MARK = 'WD-'
 MSG_ID = re.compile(r'7F000001([0-9A-F]{8})([0-9A-F]{16})')
 OWN_NAME = re.compile(r'WD-[a-z0-9]+-')
