@@ -327,6 +327,7 @@ mod tests {
     use crate::broker::testing::TestBroker;
     use crate::store::config::FlushDiskType;
     use crate::store::fault::{Operation, inject};
+    use crate::store::testing::fields;
 
     #[test]
     fn what_is_not_on_the_disk_is_not_told_as_delivered() {
@@ -340,19 +341,7 @@ mod tests {
             test.file("delayOffset.json").contains(&format!("1:{offset}"))
         };
         let put = |wait_store| {
-            let record = RecordFields {
-                topic: "T",
-                queue_id: 0,
-                flag: 0,
-                sys_flag: 0,
-                born_timestamp: now_ms(),
-                born_host: broker.store_host,
-                store_host: broker.store_host,
-                reconsume_times: 0,
-                prepared_transaction_offset: 0,
-                body: b"x",
-                properties: "",
-            };
+            let record = fields("T", b"x", "");
             let put = broker.store.put(&NewMessage { record, wait_store }).wait();
             assert_eq!(put.status, PutStatus::PutOk, "{}", put.reason);
         };

@@ -109,7 +109,7 @@ pub mod recovery;
 pub mod running_flags;
 pub mod stats;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod timer;
 mod torn;
 pub mod truncate;
