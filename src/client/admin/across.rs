@@ -164,7 +164,7 @@ impl AdminClient {
     /// let producer = ProducerOptions::new("shop").name_servers(names.as_str()).start()?;
     /// let sent = producer.send(&Message::new("Orders", "one book").with_keys("order-17"))?;
     /// let admin = AdminClient::new(names);
-    /// # while admin.find_message("Orders", &sent.message_id)?.is_none() {}
+    /// # while admin.query_messages("Orders", "order-17", false)?.is_empty() {}
     /// let message = admin.find_message("Orders", &sent.message_id)?.ok_or("not there yet")?;
     /// assert_eq!(message.message.keys(), Some("order-17"));
     /// assert_eq!(admin.query_messages("Orders", "order-17", false)?.len(), 1);
