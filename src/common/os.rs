@@ -414,11 +414,17 @@ pub fn is_in_memory(address: usize, length: usize) -> bool {
     failed == 0 && pages.iter().all(|page| page & 1 == 1)
 }
 
-/// Lets this thread have less of the processors while others want them: with a `nice` of 5 a third of
-/// what another one gets, with 19, the most, hardly anything.
-pub fn lower_priority(nice: i32) {
-    // SAFETY: nothing of ours is passed. On Linux, 0 is the calling thread.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+/// Gives this thread, and those that it starts from now on, another share of the processors than the
+/// process's main thread has, while all of them are wanted: `nice` 5 is a third of it, 19, the most,
+/// hardly anything, −10 nine times as much. What is less than zero only root may have, or a process with
+/// the capability `CAP_SYS_NICE` or a limit `RLIMIT_NICE`; others keep what they have.
+pub fn set_priority(nice: i32) {
+    // SAFETY: nothing of ours is passed. On Linux a process's number is that of its main thread, and 0 is
+    // the calling thread.
+    unsafe {
+        let main = libc::getpriority(libc::PRIO_PROCESS, std::process::id());
+        libc::setpriority(libc::PRIO_PROCESS, 0, main + nice);
+    }
 }
 
 /// Bytes of memory that this process holds for itself, mapped files not counted.
@@ -548,6 +554,29 @@ mod tests {
         fn drop(&mut self) {
             let _ = std::fs::remove_file(&self.0);
         }
+    }
+
+    #[test]
+    fn a_thread_has_a_priority_of_its_own() {
+        let own = || {
+            // The 19th word; the second is a name in parentheses.
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            let words = stat.rsplit_once(')').unwrap().1.split_whitespace();
+            words.skip(16).next().unwrap().parse::<i32>().unwrap()
+        };
+        let before = own();
+        let lower = std::thread::spawn(move || {
+            set_priority(3);
+            std::thread::spawn(own).join().unwrap()
+        });
+        assert_eq!(lower.join().unwrap(), (before + 3).min(19));
+        let higher = std::thread::spawn(move || {
+            set_priority(-3);
+            own()
+        });
+        // Not everybody may.
+        assert!([before, (before - 3).max(-20)].contains(&higher.join().unwrap()));
+        assert_eq!(own(), before);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crossbeam::channel::{self, Receiver, Sender};
 use super::command::Command;
 use super::connection::Connection;
 use super::outbox::Frames;
+use crate::common::os;
 use crate::common::sync::catch_panic;
 use crate::common::together;
 
@@ -25,6 +26,8 @@ use crate::common::together;
 const SHARED_FROM: usize = 8;
 /// Most threads that take a share.
 const MOST_WRITERS: usize = 2;
+/// Their priority, that of the threads which have the answers.
+const NICE: i32 = -10;
 
 /// What one connection is sent.
 struct Write {
@@ -88,6 +91,7 @@ impl<W: Send + 'static> Writers<W> {
         let start = |shares: Receiver<Vec<W>>| {
             let work = work.clone();
             thread::Builder::new().name("SendAnswer".to_owned()).spawn(move || {
+                os::set_priority(NICE);
                 for share in shares {
                     catch_panic("SendAnswer", || work(share));
                 }

@@ -157,7 +157,7 @@ impl AllocateMappedFileService {
         let service = Arc::clone(self);
         let thread =
             ServiceThread::spawn("AllocMappedFile", Arc::clone(&self.signal), move |signal| {
-                os::lower_priority(NICE);
+                os::set_priority(NICE);
                 loop {
                     while service.work() {}
                     if !signal.wait_for_wakeup() {

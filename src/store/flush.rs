@@ -19,6 +19,7 @@ use super::message::PutStatus;
 use super::pending::PutTicket;
 use super::running_flags::{Flag, RunningFlags};
 use crate::common::config::Live;
+use crate::common::os;
 use crate::common::service_thread::{ServiceThread, Signal};
 use crate::common::sync::{catch_panic, lock};
 use crate::common::together::together;
@@ -31,6 +32,9 @@ const GROUP_COMMIT_IDLE: Duration = Duration::from_millis(500);
 const MANY_ANSWERS: usize = 100;
 /// Groups that wait to be answered at most; the next flush waits then.
 const MAX_UNANSWERED: usize = 16;
+/// The priority of the group commit and who answers for it: everybody waits while it waits for a
+/// processor.
+const NICE: i32 = -10;
 /// How long stopping waits for a thread.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// A flush that takes longer is told in the log.
@@ -419,6 +423,7 @@ impl FlushService {
 
     /// One flush for all that wait; those who come meanwhile are served by the next one.
     fn run_group_commit(&self, signal: &Signal) {
+        os::set_priority(NICE);
         let mut gathering =
             Gathering { wanted: 0, flush: Duration::ZERO, share: Gathering::LIMITS.1 };
         // Many answers take about as long as a flush: another thread gives them meanwhile.

@@ -88,7 +88,7 @@ impl Pauses {
     pub fn start(self: &Arc<Self>) -> io::Result<()> {
         let pauses = Arc::clone(self);
         let thread = ServiceThread::spawn("ReadyAhead", Arc::clone(&self.signal), move |signal| {
-            os::lower_priority(NICE);
+            os::set_priority(NICE);
             let mut progress = Progress::default();
             loop {
                 let goes_on = match pauses.is_wanted() {
