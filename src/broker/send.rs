@@ -50,23 +50,24 @@ pub fn rejects(broker: &Broker) -> Option<String> {
 pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Command) -> Answer {
     let config = broker.config.of_thread();
     let header = SendHeader::read(&request)?;
-    let mut response = new_response(&config);
     match put(broker, &config, connection, &request, &header) {
         Err(Failure::Refused(refusal)) => {
+            let mut response = new_response(&config);
             refusal.write(&mut response);
             Ok(Some(response))
         }
         Err(Failure::Malformed(problem)) => Err(problem.into()),
         Ok((ref sent, PutOutcome::Done(ref result))) => {
-            acknowledge(broker, sent, result, &mut response);
-            Ok(Some(response))
+            Ok(Some(acknowledgement(broker, &config, sent, result)))
         }
         Ok((sent, PutOutcome::Pending(pending))) => {
             let reply = ReplyTo::new(connection, &request);
             let (broker, sent) = (Arc::clone(broker), sent.into_owned());
+            // The response is made where it is sent: a thread that frees what others have allocated,
+            // for hundreds of them, waits for the allocator, and so do they.
             pending.on_complete(move |result| {
-                acknowledge(&broker, &sent, &result, &mut response);
-                reply.send(response);
+                let config = broker.config.of_thread();
+                reply.send(acknowledgement(&broker, &config, &sent, &result));
             });
             Ok(None)
         }
@@ -396,13 +397,17 @@ pub fn dead_letter_topic(broker: &Broker, group: &str) -> Result<String, Refusal
     }
 }
 
-/// Completes the response of a put and counts it.
-fn acknowledge(broker: &Broker, sent: &Sent<'_>, result: &PutResult, response: &mut Command) {
-    let (answer, remark) = put_status_answer(broker, result);
-    response.code = answer;
-    response.remark = remark;
+/// The response to a put, which is counted.
+fn acknowledgement(
+    broker: &Broker,
+    config: &BrokerConfig,
+    sent: &Sent<'_>,
+    result: &PutResult,
+) -> Command {
+    let mut response = new_response(config);
+    (response.code, response.remark) = put_status_answer(broker, result);
     if !is_stored(result.status) {
-        return;
+        return response;
     }
     broker.stats.put(&sent.topic, sent.stored_queue_id, result.messages, result.wrote_bytes);
     if result.batch_offsets.is_empty() {
@@ -416,6 +421,7 @@ fn acknowledge(broker: &Broker, sent: &Sent<'_>, result: &PutResult, response: &
     if let Some(recall) = &sent.recall {
         response.fields.push_str("recallHandle", &recall.encode());
     }
+    response
 }
 
 /// The offset message id of a put; of a batch, the ids joined by commas.
