@@ -65,8 +65,10 @@ const DEFAULT_PORT: u16 = 10911;
 const DEFAULT_NAMESRV_PORT: u16 = 9876;
 /// Exit code of a configuration that contradicts itself, and of damaged files; a shell shows 253.
 const EXIT_NOT_INITIALIZED: i32 = -3;
-/// Arenas of the allocator: each costs memory, and the hot paths hardly allocate.
-const ALLOCATOR_ARENAS: i32 = 2;
+/// Arenas of the allocator. A put that waits for a slave or the disk is allocated by one thread and
+/// freed by another: with two arenas a thousand senders wait for them, with more than eight nothing is
+/// gained, and unused ones cost no memory.
+const ALLOCATOR_ARENAS: i32 = 8;
 
 /// What `-m` prints: Java's choice.
 const IMPORTANT: [&str; 35] = [
