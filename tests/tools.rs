@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rocketmq::client::admin::{AdminClient, PullFrom, PullStatus};
 use rocketmq::client::{ConsumeResult, ConsumerOptions};
+use rocketmq::remoting::protocol::bodies::MessageQueue;
 use rocketmq::remoting::protocol::heartbeat::ConsumeFromWhere;
 use support::servers::command;
 use support::tool::{System, rows};
@@ -165,6 +167,11 @@ fn members_of_groups_are_shown() {
     let group = rows(&overview).into_iter().find(|row| row[0] == "G").unwrap();
     assert_eq!(group[1..5], ["1", "V4_9_8", "PUSH", "CLUSTERING"]);
 
+    let round = system.must("startMonitoring -r 1");
+    let undone = "[MONITOR] reportUndoneMsgs: UndoneMsgs [consumerGroup=G, topic=T, \
+                  undoneMsgsTotal=0, undoneMsgsSingleMQ=0, undoneMsgsDelayTimeMills=0]";
+    assert!(round.contains(undone) && !round.contains("NOTIFY"), "{round}");
+
     let table = system.must("consumerStatus -g G");
     assert!(table.contains("Same subscription in the same group of consumer"), "{table}");
     let file = system.dir.join(rows(&table)[0][3]);
@@ -245,6 +252,46 @@ fn exit_codes_and_pipes() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "a closed pipe is no failure: {output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn a_monitor_goes_on_until_it_is_stopped() {
+    let system = System::start("tools-monitor");
+    system.must("updateTopic -b BROKER -t T -r 1 -w 1");
+    system.send_lines("T", "one\n");
+    let mut tool = system.tool("startMonitoring --json -i 1");
+    let mut monitor = tool.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(monitor.stdout.take().unwrap()).lines();
+    let (tell, told) = std::sync::mpsc::channel();
+    // Reads to the end: a monitor that nobody reads ends by itself.
+    let reader = std::thread::spawn(move || {
+        let moved = |line: &String| line.contains(r#""event":"deleteMsgs","consumerGroup":"Lost""#);
+        lines.map_while(Result::ok).filter(moved).for_each(|line| tell.send(line).unwrap_or(()));
+    });
+    // A monitor hears of what happens while it listens.
+    let addr = system.broker.addr();
+    let admin = AdminClient::new(system.namesrv.addr());
+    let queue =
+        MessageQueue { topic: "T".to_owned(), broker_name: "broker-a".to_owned(), queue_id: 0 };
+    let line = until("the monitor's line", Duration::from_secs(60), || {
+        let beyond = PullFrom {
+            group: "Lost",
+            queue: &queue,
+            offset: 77,
+            max_messages: 1,
+            expression: "*",
+            hold: Duration::ZERO,
+        };
+        assert_eq!(admin.pull(&addr, &beyond).unwrap().status, PullStatus::OffsetIllegal);
+        told.try_recv().ok()
+    });
+    let expected =
+        r#""topic":"T","brokerName":"broker-a","queueId":0,"offsetRequest":77,"offsetNew":1"#;
+    assert!(line.contains(expected), "{line}");
+    let mut stop = std::process::Command::new("kill");
+    assert!(stop.arg(monitor.id().to_string()).status().unwrap().success());
+    assert_eq!(monitor.wait().unwrap().code(), Some(143));
+    reader.join().unwrap();
 }
 
 #[test]

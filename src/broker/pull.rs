@@ -18,10 +18,9 @@ use crate::common::sys_flag::{
 };
 use crate::common::thread_pool::{Shed, Task};
 use crate::common::topic::{OFFSET_MOVED_EVENT, PERM_READ, RETRY_PREFIX};
-use crate::json_body;
 use crate::remoting::connection::ReplyTo;
 use crate::remoting::header::{FieldType, HeaderError};
-use crate::remoting::protocol::bodies::{MessageQueue, SubscriptionGroupConfig};
+use crate::remoting::protocol::bodies::{MessageQueue, OffsetMovedEvent, SubscriptionGroupConfig};
 use crate::remoting::protocol::heartbeat::MessageModel;
 use crate::remoting::protocol::response_code as code;
 use crate::remoting::{Body, Command, Connection, Fields};
@@ -35,20 +34,6 @@ const MAX_SUSPENSION: Duration = Duration::from_secs(24 * 3600);
 /// Longest time a slave holds a pull of what it does not have yet. It is on its way, mostly; if not,
 /// the client is told to ask the master, and without one it asks again at once.
 const AHEAD_OF_SLAVE: Duration = Duration::from_secs(1);
-
-json_body! {
-    /// Body of a message in OFFSET_MOVED_EVENT.
-    struct OffsetMovedEvent {
-        /// Group whose offset was out of range.
-        consumer_group: String => "consumerGroup",
-        /// Queue.
-        message_queue: MessageQueue => "messageQueue",
-        /// Offset it is told to go on at.
-        offset_new: i64 => "offsetNew",
-        /// Offset it asked for.
-        offset_request: i64 => "offsetRequest",
-    }
-}
 
 /// The header of a pull, borrowed from the request: the same fields as
 /// [`PullMessageRequestHeader`](crate::remoting::protocol::headers::PullMessageRequestHeader), read

@@ -97,17 +97,7 @@ fn write_info(
 
 /// The verdict on all members together.
 fn judge(infos: &[(String, ConsumerRunningInfo)]) -> Vec<String> {
-    let subscriptions = |info: &ConsumerRunningInfo| -> BTreeSet<(String, Option<String>)> {
-        let set = info.subscription_set.iter();
-        set.map(|sub| (sub.topic.clone(), sub.sub_string.clone())).collect()
-    };
-    let (_, first) = &infos[0];
-    let settled = property(first, "PROP_CONSUMER_START_TIMESTAMP")
-        .and_then(|started| started.parse::<i64>().ok())
-        .is_some_and(|started| clock::now_ms() - started > SETTLING_MS);
-    let expected = subscriptions(first);
-    let differs = infos.iter().any(|(_, info)| subscriptions(info) != expected);
-    if is_push(first) && settled && differs {
+    if subscriptions_differ(infos) {
         let warning = "WARN: Different subscription in the same group of consumer!!!";
         return vec![warning.to_owned()];
     }
@@ -115,16 +105,34 @@ fn judge(infos: &[(String, ConsumerRunningInfo)]) -> Vec<String> {
         "Same subscription in the same group of consumer".to_owned(),
         "\nRebalance OK".to_owned(),
     ];
-    for (client, info) in infos.iter().filter(|(_, info)| is_push(info)) {
-        let orderly = property(info, "PROP_CONSUMEORDERLY") == Some("true");
-        for (queue, state) in &info.mq_table {
-            if let Some(problem) = problem_of(orderly, state) {
-                let (name, id) = (&queue.broker_name, queue.queue_id);
-                lines.push(format!("{client} {} {name} {id} {problem}", queue.topic));
-            }
-        }
-    }
+    lines.extend(infos.iter().flat_map(|(client, info)| problems_of(client, info)));
     lines
+}
+
+/// Whether push consumers that have had time to settle subscribe to different things.
+pub(super) fn subscriptions_differ(infos: &[(String, ConsumerRunningInfo)]) -> bool {
+    let subscriptions = |info: &ConsumerRunningInfo| -> BTreeSet<(String, Option<String>)> {
+        let set = info.subscription_set.iter();
+        set.map(|sub| (sub.topic.clone(), sub.sub_string.clone())).collect()
+    };
+    let Some((_, first)) = infos.first() else { return false };
+    let settled = property(first, "PROP_CONSUMER_START_TIMESTAMP")
+        .and_then(|started| started.parse::<i64>().ok())
+        .is_some_and(|started| clock::now_ms() - started > SETTLING_MS);
+    let expected = subscriptions(first);
+    is_push(first) && settled && infos.iter().any(|(_, info)| subscriptions(info) != expected)
+}
+
+/// The queues with which a push consumer has difficulties, a line each.
+pub(super) fn problems_of(client: &str, info: &ConsumerRunningInfo) -> Vec<String> {
+    let orderly = property(info, "PROP_CONSUMEORDERLY") == Some("true");
+    let queues = info.mq_table.iter().filter(|_| is_push(info));
+    let lines = queues.filter_map(|(queue, state)| {
+        let problem = problem_of(orderly, state)?;
+        let (topic, name, id) = (&queue.topic, &queue.broker_name, queue.queue_id);
+        Some(format!("{client} {topic} {name} {id} {problem}"))
+    });
+    lines.collect()
 }
 
 fn property<'a>(info: &'a ConsumerRunningInfo, name: &str) -> Option<&'a str> {

@@ -3,7 +3,7 @@
 //! A command is a [`SubCommand`]: a name, its options, and one function that asks an
 //! [`AdminClient`](crate::client::admin::AdminClient) and prints to a [`Printer`].
 //! They are grouped in files by what they are about: [`topic`], [`group`], [`consumer_status`],
-//! [`offset`], [`broker`], [`name_server`], [`cluster`], [`stats`], [`message`], [`trace`],
+//! [`offset`], [`broker`], [`name_server`], [`cluster`], [`stats`], [`monitor`], [`message`], [`trace`],
 //! [`produce`], [`consume`] (with [`exec`]), [`export`]. What they share is in
 //! [`call`] (options, name servers, times) and [`mod@print`] (tables, as text or as JSON lines).
 //!
@@ -28,6 +28,7 @@ pub mod export;
 pub mod group;
 pub mod ha;
 pub mod message;
+pub mod monitor;
 pub mod name_server;
 pub mod offset;
 pub mod print;
@@ -185,6 +186,7 @@ fn commands() -> impl Iterator<Item = &'static SubCommand> {
         ha::COMMANDS,
         stats::COMMANDS,
         message::COMMANDS,
+        monitor::COMMANDS,
         trace::COMMANDS,
         produce::COMMANDS,
         consume::COMMANDS,

@@ -276,6 +276,20 @@ json_body! {
 }
 
 json_body! {
+    /// Body of a message in OFFSET_MOVED_EVENT.
+    pub struct OffsetMovedEvent {
+        /// Group whose offset was out of range.
+        pub consumer_group: String => "consumerGroup",
+        /// Queue.
+        pub message_queue: MessageQueue => "messageQueue",
+        /// Offset it is told to go on at.
+        pub offset_new: i64 => "offsetNew",
+        /// Offset it asked for.
+        pub offset_request: i64 => "offsetRequest",
+    }
+}
+
+json_body! {
     /// A queue of a consumer, in its running info.
     pub struct ProcessQueueInfo {
         /// Messages in the cache.
