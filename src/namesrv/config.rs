@@ -17,9 +17,9 @@ crate::config! {
         /// Where the configuration is written after a remote update; the `-c` file, if there is one.
         pub config_store_path: String =
             "configStorePath", in_user_home("namesrv/namesrv.properties");
-        /// Accepted, without effect: only `clusterTest` uses it.
+        /// The environment that `clusterTest` asks, as the address server knows it.
         pub product_env_name: String = "productEnvName", "center";
-        /// Accepted, without effect: asking another environment for unknown routes.
+        /// Routes that are not known here are asked for in another environment; read at start.
         pub cluster_test: bool = "clusterTest", false;
         /// Routes carry the order configuration of their topic.
         pub order_message_enable: bool = "orderMessageEnable", false;

@@ -15,12 +15,13 @@
 //!
 //! Reading order: [`route_table`] (the data and its rules), [`registration`] (the body that fills
 //! it), [`route_cache`], [`kv_config`], [`config`], [`processor`] (one function for each request),
+//! [`product_environment`] (`clusterTest`),
 //! [`server`] (starting and stopping).
 //!
 //! | thread | how many | what it does |
 //! |---|---|---|
 //! | connection readers | one a connection | answer what neither disk nor peer can hold up: nearly all |
-//! | `NsWorker_N` | up to `serverWorkerThreads` | what waits for a disk, and what readers could not run |
+//! | `NsWorker_N` | up to `serverWorkerThreads` | what waits for a disk or for another name server, and what readers could not run |
 //! | `NsScan` | 1 | every 10 s: removes brokers that were silent for 120 s |
 //!
 //! Where this name server differs from Java's on purpose: unknown requests are answered with code 3
@@ -31,6 +32,7 @@
 pub mod config;
 pub mod kv_config;
 pub mod processor;
+pub mod product_environment;
 pub mod registration;
 pub mod route_cache;
 pub mod route_table;
@@ -45,6 +47,7 @@ pub use config::NamesrvConfig;
 pub use server::{Namesrv, StartError};
 
 use kv_config::{KvConfig, KvError};
+use product_environment::ProductEnvironment;
 use route_cache::RouteCache;
 use route_table::RouteTable;
 
@@ -55,6 +58,8 @@ pub struct NameServer {
     routes: RwLock<RouteTable>,
     /// The routes that were asked for, as text, until one changes.
     route_cache: RouteCache,
+    /// Where routes that are not known are asked for (`clusterTest`).
+    product: Option<ProductEnvironment>,
     /// Texts by namespace and key, on disk.
     kv: KvConfig,
     /// Settings; changed by UPDATE_NAMESRV_CONFIG.
@@ -73,6 +78,7 @@ impl NameServer {
         Ok(Self {
             routes: RwLock::new(RouteTable::new()),
             route_cache: RouteCache::default(),
+            product: ProductEnvironment::of(&config),
             kv: KvConfig::load(&config.kv_config_path)?,
             black_list: config.black_list(),
             config: Live::new(config),

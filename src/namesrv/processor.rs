@@ -19,7 +19,7 @@ use crate::common::sync::lock;
 use crate::remoting::command::Command;
 use crate::remoting::config::{OWN_SERVER_KEYS, ServerConfig};
 use crate::remoting::connection::Connection;
-use crate::remoting::protocol::bodies::{DataVersion, KvTable, TopicList};
+use crate::remoting::protocol::bodies::{DataVersion, KvTable, TopicList, TopicRouteData};
 use crate::remoting::protocol::headers::GetRouteInfoRequestHeader;
 use crate::remoting::protocol::namesrv_headers::{
     AddWritePermResponseHeader, BrokerIdentityHeader, BrokerNameHeader, DeleteTopicInNamesrvHeader,
@@ -118,27 +118,25 @@ impl NameServer {
         let standard = request.version >= FIRST_VERSION_WITH_STANDARD_JSON
             || header.accept_standard_json_only == Some(true);
         let style = if standard { Style::Browser } else { Style::Fastjson };
+        if let Some(product) = &self.product {
+            let known = self.routes().route(topic).map(|route| self.with_order(route, topic));
+            let route = known.or_else(|| product.route(topic));
+            return Ok(route_answer(topic, route.map(|route| encode(&route, Style::Fastjson))));
+        }
         let routes = self.routes();
         let text = if self.config.get().order_message_enable {
-            routes.route(topic).map(|mut route| {
-                route.order_topic_conf = self.kv.get(ORDER_TOPIC_CONFIG, topic);
-                route.to_json().write(style).into_bytes()
-            })
+            routes.route(topic).map(|route| encode(&self.with_order(route, topic), style))
         } else {
             let encode = || Some(routes.route(topic)?.to_json().write(style));
             let kept = self.route_cache.get(routes.generation(), topic, standard, encode);
             kept.map(|text| text.to_vec())
         };
-        Ok(match text {
-            Some(text) => success().with_body(text),
-            None => Command::failure(
-                response_code::TOPIC_NOT_EXIST,
-                format!(
-                    "No topic route info in name server for the topic: {topic}\n\
-                     See http://rocketmq.apache.org/docs/faq/ for further details."
-                ),
-            ),
-        })
+        Ok(route_answer(topic, text))
+    }
+
+    fn with_order(&self, mut route: TopicRouteData, topic: &str) -> TopicRouteData {
+        route.order_topic_conf = self.kv.get(ORDER_TOPIC_CONFIG, topic);
+        route
     }
 
     /// Numeric keys stay without quotes whoever asks.
@@ -390,6 +388,24 @@ fn or_null(name: &Option<String>) -> &str {
     name.as_deref().unwrap_or("null")
 }
 
+fn encode(route: &TopicRouteData, style: Style) -> Vec<u8> {
+    route.to_json().write(style).into_bytes()
+}
+
+/// The answer with the route of a topic; without one it says what to do.
+fn route_answer(topic: &str, route: Option<Vec<u8>>) -> Command {
+    match route {
+        Some(text) => success().with_body(text),
+        None => Command::failure(
+            response_code::TOPIC_NOT_EXIST,
+            format!(
+                "No topic route info in name server for the topic: {topic}\n\
+                 See http://rocketmq.apache.org/docs/faq/ for further details."
+            ),
+        ),
+    }
+}
+
 impl Processor for NameServer {
     fn process(
         &self,
@@ -404,14 +420,15 @@ impl Processor for NameServer {
         answer.map(Some)
     }
 
-    /// All but what writes a file.
+    /// All but what writes a file or asks elsewhere.
     fn is_short(&self, request: &Command) -> bool {
-        !matches!(
-            request.code,
+        match request.code {
             request_code::PUT_KV_CONFIG
-                | request_code::DELETE_KV_CONFIG
-                | request_code::UPDATE_NAMESRV_CONFIG
-        )
+            | request_code::DELETE_KV_CONFIG
+            | request_code::UPDATE_NAMESRV_CONFIG => false,
+            request_code::GET_ROUTEINFO_BY_TOPIC => self.product.is_none(),
+            _ => true,
+        }
     }
 }
 

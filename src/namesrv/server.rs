@@ -124,6 +124,7 @@ impl ConnectionEvents for NameServer {
 mod tests {
     use super::*;
     use crate::namesrv::processor::tests::{TestHome, register_request};
+    use crate::namesrv::product_environment::ProductEnvironment;
     use crate::remoting::client::RemotingClient;
     use crate::remoting::command::Command;
     use crate::remoting::config::ClientConfig;
@@ -159,6 +160,43 @@ mod tests {
         }
         client.shutdown();
         namesrv.stop();
+    }
+
+    #[test]
+    fn a_test_environment_knows_the_routes_of_production() {
+        let listen = ServerConfig { listen_port: 0, ..ServerConfig::default() };
+        let (home, test_home) = (TestHome::new(), TestHome::new());
+        let production = Namesrv::start(home.config(), listen.clone()).unwrap();
+        let addr = format!("127.0.0.1:{}", production.local_addr().port());
+        let client = RemotingClient::new(ClientConfig::default());
+        let register = register_request("a", 0, "h:1", 1);
+        assert_eq!(client.call(&addr, register, LIMIT).unwrap().code, 0);
+        let mut test = NameServer::new(test_home.config(), listen).unwrap();
+        let route = |test: &NameServer, topic: &str| {
+            let header = GetRouteInfoRequestHeader {
+                topic: topic.to_owned(),
+                accept_standard_json_only: None,
+            };
+            let request =
+                Command::request(request_code::GET_ROUTEINFO_BY_TOPIC).with_header(&header);
+            let short = test.is_short(&request);
+            let answer = test.answer(0, &request, Instant::now()).unwrap();
+            (short, answer.code, String::from_utf8_lossy(answer.body.as_bytes()).into_owned())
+        };
+        let unknown = response_code::TOPIC_NOT_EXIST;
+        assert_eq!(route(&test, "T"), (true, unknown, String::new()));
+        // The first one is not there.
+        let name_servers = format!("127.0.0.1:1;{addr}");
+        test.product = Some(ProductEnvironment::at("center", &name_servers));
+        let (short, code, text) = route(&test, "T");
+        assert!(!short && code == 0 && text.contains(r#"{0:"h:1"}"#), "{text}");
+        assert_eq!(route(&test, "Other"), (false, unknown, String::new()));
+        // What is known here is told, whatever production says.
+        production.stop();
+        test.answer(1, &register_request("b", 0, "h:2", 1), Instant::now()).unwrap();
+        assert!(route(&test, "T").2.contains("h:2"));
+        assert_eq!(route(&test, "Other").1, unknown, "production does not answer");
+        client.shutdown();
     }
 
     #[test]
