@@ -431,6 +431,7 @@ impl FlushService {
         thread::scope(|scope| {
             let answering = thread::Builder::new().name("GroupAnswer".to_owned());
             let answering = answering.spawn_scoped(scope, move || {
+                os::set_priority(NICE);
                 for served in served {
                     catch_panic("GroupAnswer", || served.answer());
                 }
