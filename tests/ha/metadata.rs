@@ -1,13 +1,13 @@
 //! What a slave knows besides messages: topics, groups, and how far groups have read.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::site::{KEYS, LOAD, SOON, Site, send, wait_for_acknowledgement, wait_for_topic};
 use crate::support::ledger::Book;
 use crate::support::pair::{TOPIC_NOT_EXIST, assert_same_queues, wait_until_equal};
 use crate::support::proxy::Proxy;
 use crate::support::until;
-use crate::support::wire::{Wire, code};
+use crate::support::wire::{Wire, borrowed, code, send_fields};
 
 fn stored(wire: &mut Wire, group: &str, queue: i32) -> Option<i64> {
     let queue = queue.to_string();
@@ -119,4 +119,35 @@ fn a_topic_that_the_new_master_has_not_heard_of_keeps_its_messages() {
     drop(slave);
     let master = site.master(0, "SYNC_MASTER", &[]);
     book.verify_from_the_start(&mut master.wire());
+}
+
+/// What a master delivers with `transientStorePoolEnable` lies in a buffer of its process for a while. Its
+/// slave must not know it for delivered before it has it.
+#[test]
+fn a_delivery_that_was_in_a_write_buffer_is_made_by_the_next_master() {
+    let site = Site::new("ha-buffered");
+    // What is in the buffers stays there for seconds.
+    let slow = [
+        ("transientStorePoolEnable", "true"),
+        ("transientStorePoolSize", "3"),
+        ("commitCommitLogLeastPages", "1000000"),
+        ("commitCommitLogThoroughInterval", "4000"),
+        ("slaveTimeout", "20000"),
+        ("haHousekeepingInterval", "20000"),
+    ];
+    let [mut master, mut slave] = site.pair_with(&slow, &[]);
+    let mut fields = send_fields(LOAD.topic, 0, "later");
+    fields[8].1.push_str("\u{2}DELAY\u{1}1");
+    let mut wire = master.wire();
+    // Acknowledged when it was committed, and delivered right after that: it was due before.
+    wire.must(code::SEND, &borrowed(&fields), b"later");
+    std::thread::sleep(Duration::from_millis(1500));
+    let delivered_before = wire.max_offset(LOAD.topic, 0);
+    master.process.kill();
+    slave.process.stop(SOON);
+    let delivered = std::fs::read_to_string(slave.home.join("store/config/delayOffset.json"));
+    eprintln!("{delivered_before} visible, the slave knows {delivered:?}");
+    let master = site.master(1, "ASYNC_MASTER", &[]);
+    let mut wire = master.wire();
+    until("it is delivered", SOON, || (wire.max_offset(LOAD.topic, 0) > 0).then_some(()));
 }

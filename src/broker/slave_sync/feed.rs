@@ -178,7 +178,8 @@ fn tell(broker: &Broker, asked: &Asked) -> Command {
         timer: broker.timer.as_ref().map(|timer| timer_part(timer)),
         log_end: 0,
     };
-    // Last: what the offsets above came about by is in the log up to there.
-    told.log_end = broker.store.commit_log_max_offset();
+    // Last: what the offsets above came about by is in the log up to there, or in a write buffer that
+    // will be.
+    told.log_end = broker.store.commit_log_wrote_offset();
     Command::response(code::SUCCESS).with_body(told.to_json().write(Style::Fastjson))
 }
