@@ -59,6 +59,40 @@ fn sync_flush_delivers_later_what_it_acknowledged() {
     crash_loop("SYNC_FLUSH");
 }
 
+/// With `transientStorePoolEnable` a delivery lies in a buffer of the process first, and is gone with it.
+/// Then the message is not taken for delivered.
+#[test]
+fn a_delivery_that_was_in_a_write_buffer_is_made_again() {
+    let dir = TempDir::new("crash-buffer");
+    let port = free_port();
+    // What is in the buffers stays there for seconds.
+    let settings = [
+        ("transientStorePoolEnable", "true"),
+        ("transientStorePoolSize", "3"),
+        ("mappedFileSizeCommitLog", "1048576"),
+        ("commitCommitLogLeastPages", "1000000"),
+        ("commitCommitLogThoroughInterval", "4000"),
+        ("flushDelayOffsetInterval", "50"),
+    ];
+    let mut broker = servers::broker_at(dir.path(), port, None, &settings);
+    broker.wire().create_topic(TOPIC, QUEUES);
+    let mut wire = broker.wire();
+    // What is delivered is noted every 50 ms, from ten seconds after the start on.
+    for number in [1, 2] {
+        let sent = send_one(&mut wire, Kind::Delayed, "later", 0);
+        sent.unwrap_or_else(|error| panic!("it is acknowledged: {error}"));
+        until(&format!("{number} are noted as delivered"), DUE, || {
+            let noted = broker.home.join("store/config/delayOffset.json");
+            let text = std::fs::read_to_string(noted).unwrap_or_default();
+            text.contains(&format!("1:{number}")).then_some(())
+        });
+    }
+    broker.process.kill();
+    let broker = servers::broker_at(dir.path(), port, None, &settings);
+    let mut wire = broker.wire();
+    until("both are there", DUE, || (wire.max_offset(TOPIC, 0) >= 2).then_some(()));
+}
+
 fn crash_loop(flush: &str) {
     let rounds = std::env::var("ROCKETMQ_CRASH_ROUNDS").map_or(10, |rounds| {
         rounds.parse().unwrap_or_else(|error| panic!("ROCKETMQ_CRASH_ROUNDS={rounds}: {error}"))

@@ -340,6 +340,22 @@ impl FlushService {
         self.flush(0)
     }
 
+    /// Moves what the write buffers hold into the files now. Returns whether that worked.
+    pub(super) fn commit_now(&self) -> bool {
+        match self.log.commit(0) {
+            Ok(false) => true,
+            Ok(true) => {
+                self.flush_signal.wakeup();
+                (self.after_flush)();
+                true
+            }
+            Err(error) => {
+                log::error!("what the transient store pool holds cannot be committed: {error}");
+                false
+            }
+        }
+    }
+
     /// Flushes, keeps the checkpoint, and switches writing off if the disk refuses.
     fn flush(&self, least_pages: usize) -> bool {
         let before = self.log.flushed_offset();

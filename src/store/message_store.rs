@@ -462,10 +462,11 @@ impl MessageStore {
         self.cleaner.set_consumed_offsets(consumed);
     }
 
-    /// Forces to the disk what was put, also without waiting for it, where puts wait for that
-    /// (SYNC_FLUSH). Returns whether the disk took it.
+    /// Takes what was put, also without waiting for it, to where it is when it is acknowledged: to the disk
+    /// where puts wait for that (SYNC_FLUSH), else out of this process (transient store pool). Returns
+    /// whether that worked.
     pub fn assure(&self) -> bool {
-        !self.flush.is_sync() || self.flush.flush_now()
+        if self.flush.is_sync() { self.flush.flush_now() } else { self.flush.commit_now() }
     }
 
     /// The commit log, for replication.
@@ -585,6 +586,11 @@ impl MessageStore {
     /// End of the commit log.
     pub fn commit_log_max_offset(&self) -> i64 {
         self.log.max_offset()
+    }
+
+    /// End of the commit log with what is in write buffers and not in its files yet (transient store pool).
+    pub fn commit_log_wrote_offset(&self) -> i64 {
+        self.log.files().wrote_offset()
     }
 
     /// Bytes in write buffers that are not in the files yet (transient store pool).

@@ -1,12 +1,13 @@
 //! What a slave knows besides messages: topics, groups, and how far groups have read.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::site::{LOAD, SOON, Site, send, wait_for_acknowledgement, wait_for_topic};
+use crate::site::{KEYS, LOAD, SOON, Site, send, wait_for_acknowledgement, wait_for_topic};
 use crate::support::ledger::Book;
-use crate::support::pair::TOPIC_NOT_EXIST;
+use crate::support::pair::{TOPIC_NOT_EXIST, assert_same_queues, wait_until_equal};
+use crate::support::proxy::Proxy;
 use crate::support::until;
-use crate::support::wire::{Wire, code};
+use crate::support::wire::{Wire, borrowed, code, send_fields};
 
 fn stored(wire: &mut Wire, group: &str, queue: i32) -> Option<i64> {
     let queue = queue.to_string();
@@ -79,4 +80,74 @@ fn progress_made_at_the_slave_is_kept() {
     });
     assert_eq!(stored(&mut to_master, "readers", 0), Some(5));
     assert_eq!(stored(&mut to_master, "others", 0), Some(20));
+}
+
+/// The log is often ahead of the tables. A slave that becomes the master in between has all that was
+/// acknowledged of a topic that it has not heard of; its own slave, which knows the topic, keeps it.
+#[test]
+fn a_topic_that_the_new_master_has_not_heard_of_keeps_its_messages() {
+    let site = Site::new("ha-unheard");
+    let mut master = site.master(0, "SYNC_MASTER", &[]);
+    // Its log comes through a relay; it is told no place to ask for tables.
+    let relay = Proxy::to(&site.halves[0].ha_addr());
+    let addr = relay.addr();
+    let keys = [&KEYS[..], &[("haMasterAddress", addr.as_str())]].concat();
+    let mut slave = site.halves[1].slave(None, &keys);
+    master.wire().create_topic(LOAD.topic, LOAD.queues);
+    wait_for_acknowledgement(&master, SOON);
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    send(&master, &mut book, 0, 200);
+    assert_eq!(slave.wire().pull(LOAD.topic, 0, 0).code(), TOPIC_NOT_EXIST);
+    master.process.kill();
+    slave.process.stop(SOON);
+    let mut master = site.master(1, "SYNC_MASTER", &[]);
+    let slave = site.slave(0, &[]);
+    wait_for_acknowledgement(&master, SOON);
+    let mut to_slave = slave.wire();
+    until("the slave has the master's topics", SOON, || {
+        (to_slave.pull(LOAD.topic, 0, 0).code() == TOPIC_NOT_EXIST).then_some(())
+    });
+    master.wire().create_topic(LOAD.topic, LOAD.queues);
+    wait_for_topic(&slave);
+    send(&master, &mut book, 1, 200);
+    book.verify_new(&mut master.wire());
+    wait_until_equal(&master, &slave, SOON);
+    assert_same_queues(&master, &slave);
+    book.verify_from_the_start(&mut slave.wire());
+    // The roles change back.
+    master.process.stop(SOON);
+    drop(slave);
+    let master = site.master(0, "SYNC_MASTER", &[]);
+    book.verify_from_the_start(&mut master.wire());
+}
+
+/// What a master delivers with `transientStorePoolEnable` lies in a buffer of its process for a while. Its
+/// slave must not know it for delivered before it has it.
+#[test]
+fn a_delivery_that_was_in_a_write_buffer_is_made_by_the_next_master() {
+    let site = Site::new("ha-buffered");
+    // What is in the buffers stays there for seconds.
+    let slow = [
+        ("transientStorePoolEnable", "true"),
+        ("transientStorePoolSize", "3"),
+        ("commitCommitLogLeastPages", "1000000"),
+        ("commitCommitLogThoroughInterval", "4000"),
+        ("slaveTimeout", "20000"),
+        ("haHousekeepingInterval", "20000"),
+    ];
+    let [mut master, mut slave] = site.pair_with(&slow, &[]);
+    let mut fields = send_fields(LOAD.topic, 0, "later");
+    fields[8].1.push_str("\u{2}DELAY\u{1}1");
+    let mut wire = master.wire();
+    // Acknowledged when it was committed, and delivered right after that: it was due before.
+    wire.must(code::SEND, &borrowed(&fields), b"later");
+    std::thread::sleep(Duration::from_millis(1500));
+    let delivered_before = wire.max_offset(LOAD.topic, 0);
+    master.process.kill();
+    slave.process.stop(SOON);
+    let delivered = std::fs::read_to_string(slave.home.join("store/config/delayOffset.json"));
+    eprintln!("{delivered_before} visible, the slave knows {delivered:?}");
+    let master = site.master(1, "ASYNC_MASTER", &[]);
+    let mut wire = master.wire();
+    until("it is delivered", SOON, || (wire.max_offset(LOAD.topic, 0) > 0).then_some(()));
 }

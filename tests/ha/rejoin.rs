@@ -91,6 +91,35 @@ fn a_slave_beyond_its_master_stops_and_says_so() {
     assert_same_queues(&master, &slave);
 }
 
+/// The last records of the slave all lie beyond the master's end, and yet the logs part before it: no
+/// record of the slave need begin where the master's log ends.
+#[test]
+fn a_slave_far_beyond_a_master_of_another_log_says_where_they_differ() {
+    let site = Site::new("ha-far-ahead");
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    let [mut master, mut slave] = site.pair();
+    send(&master, &mut book, 0, 500);
+    assert_equal(&master, &slave, &mut book);
+    let (_, common) = log_range(&mut slave.wire()).unwrap_or_default();
+    slave.process.stop(SOON);
+    master.process.stop(SOON);
+    // Each goes on by itself, the slave much farther.
+    let mut master = site.master(1, "ASYNC_MASTER", &[]);
+    send(&master, &mut Book::new(LOAD.topic, LOAD.queues), 1, 1500);
+    master.process.stop(SOON);
+    let master = site.master(0, "SYNC_MASTER", &[]);
+    for _ in 0..3 {
+        assert_eq!(probe(&mut master.wire()), SLAVE_NOT_AVAILABLE);
+    }
+    let mut slave = site.slave(1, &[]);
+    let line = assert_refuses(&master, &slave, &["differ from the", &format!(" {common} on")]);
+    follow_advice(&mut slave, &line);
+    let slave = site.slave(1, &[]);
+    wait_for_acknowledgement(&master, SOON);
+    wait_for_topic(&slave);
+    assert_equal(&master, &slave, &mut book);
+}
+
 #[test]
 fn a_slave_of_another_log_stops_and_says_where_they_differ() {
     let site = Site::new("ha-different");

@@ -102,9 +102,11 @@ pub fn delete(broker: &Arc<Broker>, _: &Arc<Connection>, request: Command) -> An
         broker.pulled_offsets.remove_topic(&topic);
         return done();
     }
-    broker.topics.delete(&topic);
-    broker.pulled_offsets.remove_topic(&topic);
-    clean_queues(broker, |_| true, i64::MAX);
+    broker.feed.while_topic_goes(|| {
+        broker.topics.delete(&topic);
+        broker.pulled_offsets.remove_topic(&topic);
+        clean_queues(broker, |_| true, i64::MAX);
+    });
     if broker.config.get().auto_delete_unused_stats {
         broker.stats.forget_topic(&topic);
     }

@@ -10,6 +10,7 @@ use crate::common::json::{FromJson, Json, Style, ToJson};
 use crate::common::service_thread::Signal;
 use crate::common::sync::lock;
 use crate::remoting::connection::ReplyTo;
+use crate::remoting::protocol::bodies::TopicConfigTable;
 use crate::remoting::protocol::response_code as code;
 use crate::remoting::{Command, Connection};
 use crate::store::timer::{Settled, TimerService};
@@ -26,6 +27,8 @@ pub struct Feed {
     session: i64,
     held: Mutex<Vec<Held>>,
     news: Arc<News>,
+    /// Held while a topic goes, and its queues with it.
+    topic_goes: Mutex<()>,
 }
 
 /// A slave that has heard everything.
@@ -39,7 +42,13 @@ struct Held {
 impl Feed {
     /// Nobody waits. `session` differs from start to start.
     pub fn new(session: i64, news: Arc<News>) -> Self {
-        Self { session, held: Mutex::default(), news }
+        Self { session, held: Mutex::default(), news, topic_goes: Mutex::default() }
+    }
+
+    /// Runs `remove`, by which a topic and its queues go: no slave is told in between.
+    pub fn while_topic_goes<R>(&self, remove: impl FnOnce() -> R) -> R {
+        let _nobody_is_told = lock(&self.topic_goes);
+        remove()
     }
 
     /// Slaves that follow the tables at the moment.
@@ -136,13 +145,29 @@ fn timer_part(timer: &TimerService) -> TimerPart {
     TimerPart { queue_offset, done_ms, number: changes as i64, metrics: timer.metrics().encode() }
 }
 
+/// The topics, if they are others than the slave knows, and those that have queues but no place among
+/// them.
+fn topics(broker: &Broker, asked: &Asked) -> (Option<TopicConfigTable>, Vec<String>) {
+    let _all_of_a_topic_is_here_or_gone = lock(&broker.feed.topic_goes);
+    let table = broker.topics.snapshot();
+    if table.data_version == asked.topics {
+        return (None, Vec::new());
+    }
+    let with_queues = broker.store.topics().into_keys();
+    let unlisted = with_queues.filter(|topic| !table.topic_config_table.contains_key(topic));
+    let unlisted = unlisted.collect();
+    (Some(table), unlisted)
+}
+
 /// What a slave does not know.
 fn tell(broker: &Broker, asked: &Asked) -> Command {
     let delay = broker.delay.changes();
     let filters = broker.consumer_filters.changes();
+    let (topics, unlisted) = topics(broker, asked);
     let mut told = Told {
         session: broker.feed.session,
-        topics: Some(broker.topics.snapshot()).filter(|table| table.data_version != asked.topics),
+        topics,
+        unlisted,
         groups: Some(broker.subscription_groups.snapshot())
             .filter(|table| table.data_version != asked.groups),
         offsets: broker.consumer_offsets.changed_since(asked.offsets),
@@ -153,7 +178,8 @@ fn tell(broker: &Broker, asked: &Asked) -> Command {
         timer: broker.timer.as_ref().map(|timer| timer_part(timer)),
         log_end: 0,
     };
-    // Last: what the offsets above came about by is in the log up to there.
-    told.log_end = broker.store.commit_log_max_offset();
+    // Last: what the offsets above came about by is in the log up to there, or in a write buffer that
+    // will be.
+    told.log_end = broker.store.commit_log_wrote_offset();
     Command::response(code::SUCCESS).with_body(told.to_json().write(Style::Fastjson))
 }

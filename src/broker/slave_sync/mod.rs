@@ -88,9 +88,10 @@ pub struct SyncStatus {
 /// table, and has messages of topics that the master made since it told, also of one that was gone when
 /// it told. So only what the log had before the master was asked is surely of a topic that is gone.
 ///
-/// What a Java master does not tell need not be gone: as a slave it learned of topics every ten
-/// seconds (every minute since 5.x) and may have become the master in between, with all the messages. So
-/// only a topic that it has told before is gone.
+/// What a master does not know need not be gone: as a slave it learned of topics after the messages, and
+/// may have become the master in between. One of ours says so ([`Told::unlisted`]). A Java slave asks
+/// every ten seconds (every minute since 5.x), so of a Java master only a topic that it has told before is
+/// gone.
 #[derive(Default)]
 struct GoneTopics {
     /// Name to the end of the master's log when it was told that the topic is gone.
@@ -100,9 +101,10 @@ struct GoneTopics {
 }
 
 impl GoneTopics {
-    /// Takes over a table of topics.
-    fn take(&mut self, broker: &Broker, table: TopicConfigTable) {
-        let gone = broker.topics.replace_by(table);
+    /// Takes over a table of topics. Those of which the master has messages all the same are not gone.
+    fn take(&mut self, broker: &Broker, table: TopicConfigTable, unlisted: &[String]) {
+        let mut gone = broker.topics.replace_by(table);
+        gone.retain(|topic| !unlisted.contains(topic));
         self.names.extend(gone.into_iter().map(|topic| (topic, i64::MAX)));
     }
 
@@ -397,7 +399,7 @@ impl Link {
             offsets.renumber();
         }
         if let Some(table) = told.topics {
-            self.gone.take(broker, table);
+            self.gone.take(broker, table, &told.unlisted);
         }
         self.gone.remove_queues(broker, self.own_end, told.log_end);
         if let Some(table) = told.groups {
@@ -595,7 +597,7 @@ mod tests {
         let mut gone = GoneTopics::default();
         // The master has told its topics, made another one since then, and its message is here.
         broker.topics.replace_by(without("New"));
-        gone.take(broker, without("Gone"));
+        gone.take(broker, without("Gone"), &[]);
         gone.remove_queues(broker, 0, end);
         assert_eq!(ends(), [1, 1, 1], "it may have been made again before its message came");
         gone.remove_queues(broker, end, end);
@@ -641,7 +643,7 @@ mod tests {
         table.topic_config_table.remove("T");
         table.data_version.next();
         let mut gone = GoneTopics::default();
-        gone.take(broker, table);
+        gone.take(broker, table, &[]);
         gone.remove_queues(broker, 0, 0);
         test.make_topic("T", "1");
         gone.remove_queues(broker, i64::MAX, i64::MAX);

@@ -53,6 +53,9 @@ json_body! {
         pub timer: Option<TimerPart> => "timer",
         /// Topics.
         pub topics: Option<TopicConfigTable> => "topics",
+        /// With topics: those of which there are messages, although they are not in the table. Who
+        /// became the master before it heard of a topic may have its messages.
+        pub unlisted: Vec<String> => "unlisted",
     }
 }
 
@@ -120,6 +123,7 @@ mod tests {
                 number: 4,
                 queue_offset: 6,
             }),
+            unlisted: vec!["Young".to_owned()],
             ..Told::default()
         };
         let text = told.to_json().write(Style::Fastjson);
@@ -129,6 +133,7 @@ mod tests {
             r#""logEnd":1000"#,
             r#""session":3"#,
             r#""timer":{"doneMs":17,"metrics":"{}","number":4,"queueOffset":6}"#,
+            r#""unlisted":["Young"]"#,
         ];
         for part in parts {
             assert!(text.contains(part), "{part}: {text}");

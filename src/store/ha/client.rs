@@ -20,6 +20,7 @@ use crate::store::config::StoreConfig;
 use crate::store::dispatch::ReputMessageService;
 use crate::store::flush::FlushService;
 use crate::store::message_store::StoreError;
+use crate::store::recovery::find_record;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
@@ -76,6 +77,9 @@ struct Memory {
     search: Option<Search>,
     /// The difference that was found last: the byte that showed it, and the first record.
     known: Option<(i64, i64)>,
+    /// An end of the master's before the own last records, and the first record that it has not got, as
+    /// far as is known; while there is a search, it is for that one.
+    short: Option<(i64, i64)>,
     /// Where the master's log begins, as the master told.
     begins: Option<i64>,
     /// A damaged record, and how often it came.
@@ -364,6 +368,43 @@ impl HaClient {
         if let Some(begin) = begin.filter(|begin| *begin > master_end) {
             return self.begins_later(master, plan, begin, memory);
         }
+        // Nothing of what the master has was asked for, so nothing was compared.
+        if let Plan::Follow(stretch) = plan
+            && !nothing
+            && stretch.from > master_end
+        {
+            return self.look_before(master, master_end, stretch.from, memory);
+        }
+        self.refuse_end(master, master_end, nothing, memory)
+    }
+
+    /// The master ends before the own log's last records: looks for where the two logs part.
+    fn look_before(&self, master: &str, master_end: i64, from: i64, memory: &mut Memory) -> Next {
+        if let Some((_, first)) = memory.short.filter(|(end, _)| *end == master_end) {
+            return self.refuse_short(master, master_end, first, memory);
+        }
+        let files = self.log.files().snapshot();
+        let lacks = find_record(&files, master_end - 1).unwrap_or(from);
+        memory.short = Some((master_end, lacks));
+        memory.search = Some(Search::new(self.log.min_offset().max(0), lacks));
+        self.after_probe(master, memory)
+    }
+
+    /// `first` is the first record that the master has not got.
+    fn refuse_short(&self, master: &str, end: i64, first: i64, memory: &mut Memory) -> Next {
+        if first < end {
+            return self.refuse_difference(master, first, memory);
+        }
+        self.refuse_end(master, end, false, memory)
+    }
+
+    fn refuse_end(
+        &self,
+        master: &str,
+        master_end: i64,
+        nothing: bool,
+        memory: &mut Memory,
+    ) -> Next {
         let end = self.log.max_offset();
         let text = format!(
             "the own log ends at {end}, the master's at {master_end}: the master has lost its end, \
@@ -397,7 +438,7 @@ impl HaClient {
         if let Some((_, first)) = memory.known.filter(|(at, _)| *at == offset) {
             return self.refuse_difference(master, first, memory);
         }
-        memory.known = Some((offset, record));
+        (memory.known, memory.short) = (Some((offset, record)), None);
         if record > stretch.from || record <= min {
             return self.refuse_difference(master, record, memory);
         }
@@ -409,6 +450,11 @@ impl HaClient {
         let step = memory.search.as_ref().map(|search| search.step(&self.log));
         if let Some(Step::Found(first)) = step {
             memory.search = None;
+            if let Some((end, lacks)) = &mut memory.short {
+                *lacks = first;
+                let end = *end;
+                return self.refuse_short(master, end, first, memory);
+            }
             if let Some((_, record)) = &mut memory.known {
                 *record = first;
             }

@@ -36,6 +36,7 @@
 //! |---|---|---|
 //! | the same up to *E*, *E* ≤ *e* | its last records, then more | follows |
 //! | *E* > *e*, the same up to *e* | a heartbeat before its own end | stops: [`RefusalKind::Ahead`] |
+//! | *E* > *e*, they differ before *e* | the same, or other bytes | looks for the place, stops: [`RefusalKind::Different`] |
 //! | they differ somewhere | other bytes in the overlap | looks for the place, stops: [`RefusalKind::Different`] |
 //! | *E* < *b* | a frame from *b*, or nothing (Java) | stops: [`RefusalKind::Gap`] |
 //! | files of different sizes | a record or a file that ends elsewhere | stops: [`RefusalKind::FileSize`] |
