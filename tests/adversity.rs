@@ -17,7 +17,7 @@ use support::{TempDir, may_open_files, until};
 
 const LONG: Duration = Duration::from_secs(60);
 /// What others may wait for their answers meanwhile. Generous: the machine may be busy.
-const PROMPT: Duration = Duration::from_secs(20);
+const PROMPT: Duration = Duration::from_secs(45);
 
 /// A send and a pull of somebody who has nothing to do with it all.
 fn assert_others_are_served(site: &Site, meanwhile: &str) {

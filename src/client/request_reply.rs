@@ -144,7 +144,8 @@ impl Producer {
     /// # let names = site.name_servers();
     ///
     /// let producer = ProducerOptions::new("asking").name_servers(names).start()?;
-    /// let (question, limit) = (Message::new("Orders", "how many?"), Duration::from_millis(300));
+    /// let (question, limit) = (Message::new("Orders", "how many?"), Duration::from_secs(2));
+    /// # producer.send(&question)?; // Connected: of the limit, nearly all is left for the reply.
     /// // What belongs to one customer is asked in one queue. Nobody answers here.
     /// let error = producer.request_to(&question, Target::Key("customer-5"), limit).unwrap_err();
     /// assert!(matches!(error, ClientError::RequestTimeout { .. }));
@@ -186,7 +187,8 @@ impl Producer {
     /// # let producer = ProducerOptions::new("asking").name_servers(names).start()?;
     /// # let (to, told) = channel();
     /// let question = Message::new("Questions", "?");
-    /// producer.request_async(&question, Duration::from_millis(100), move |result| {
+    /// # producer.send(&question)?; // Connected: of the limit, nearly all is left for the reply.
+    /// producer.request_async(&question, Duration::from_secs(2), move |result| {
     ///     match result {
     ///         Ok(reply) => println!("{:?}", reply.body()),
     ///         Err(error) => println!("nobody answered: {error}"),

@@ -193,7 +193,7 @@ fn the_first_report_may_come_within_the_housekeeping_interval() {
         let interval = interval.to_string();
         let master = site.master(0, "ASYNC_MASTER", &[("haHousekeepingInterval", &interval)]);
         let mut slave = connect(&site);
-        let _ = slave.set_read_timeout(Some(Duration::from_secs(8)));
+        let _ = slave.set_read_timeout(Some(Duration::from_secs(40)));
         if let Some(silence) = silence {
             std::thread::sleep(silence);
             let _ = slave.write_all(&0_i64.to_be_bytes());

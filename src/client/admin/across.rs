@@ -17,6 +17,7 @@ use crate::remoting::protocol::heartbeat::ConsumeType;
 /// use rocketmq::client::{Message, ProducerOptions};
 /// use rocketmq::client::admin::{AdminClient, MessageTrack};
 /// # let site = rocketmq::Standalone::temporary()?;
+/// # site.create_topic("Orders", 2)?;
 /// # let names = site.name_servers();
 ///
 /// let producer = ProducerOptions::new("shop").name_servers(names.as_str()).start()?;
@@ -61,6 +62,7 @@ impl MessageTrack {
 /// use rocketmq::client::{Message, ProducerOptions};
 /// use rocketmq::client::admin::AdminClient;
 /// # let site = rocketmq::Standalone::temporary()?;
+/// # site.create_topic("Orders", 2)?;
 /// # let names = site.name_servers();
 ///
 /// let producer = ProducerOptions::new("shop").name_servers(names.as_str()).start()?;
@@ -159,6 +161,7 @@ impl AdminClient {
     /// use rocketmq::client::{Message, ProducerOptions};
     /// use rocketmq::client::admin::AdminClient;
     /// # let site = rocketmq::Standalone::temporary()?;
+    /// # site.create_topic("Orders", 2)?;
     /// # let names = site.name_servers();
     ///
     /// let producer = ProducerOptions::new("shop").name_servers(names.as_str()).start()?;

@@ -121,7 +121,7 @@ impl AdminClient {
     ///     offset: sent.queue_offset,
     ///     max_messages: 32,
     ///     expression: "*",
-    ///     hold: Duration::from_secs(5),
+    ///     hold: Duration::from_secs(30),
     /// };
     /// let pulled = admin.pull(broker, &from)?;
     /// assert_eq!((pulled.status, pulled.messages.len()), (PullStatus::Found, 1));
