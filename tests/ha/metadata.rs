@@ -141,12 +141,10 @@ fn a_delivery_that_was_in_a_write_buffer_is_made_by_the_next_master() {
     let mut wire = master.wire();
     // Acknowledged when it was committed, and delivered right after that: it was due before.
     wire.must(code::SEND, &borrowed(&fields), b"later");
+    // Time to tell the slave of it, too early; nothing else shows that it was made.
     std::thread::sleep(Duration::from_millis(1500));
-    let delivered_before = wire.max_offset(LOAD.topic, 0);
     master.process.kill();
     slave.process.stop(SOON);
-    let delivered = std::fs::read_to_string(slave.home.join("store/config/delayOffset.json"));
-    eprintln!("{delivered_before} visible, the slave knows {delivered:?}");
     let master = site.master(1, "ASYNC_MASTER", &[]);
     let mut wire = master.wire();
     until("it is delivered", SOON, || (wire.max_offset(LOAD.topic, 0) > 0).then_some(()));
