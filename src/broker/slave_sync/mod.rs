@@ -191,6 +191,8 @@ struct Link {
     /// What waits for the log, oldest first.
     ready: Option<Waiting>,
     next: Option<Waiting>,
+    /// Which start of the master that is of.
+    waiting_of: i64,
     synchronized_ms: i64,
     problem: Option<String>,
     warned_at: Option<Instant>,
@@ -228,6 +230,7 @@ impl Link {
             java_rounds: 0,
             ready: None,
             next: None,
+            waiting_of: 0,
             synchronized_ms: 0,
             problem: None,
             warned_at: None,
@@ -422,6 +425,10 @@ impl Link {
         }
         if let Some(timer) = &told.timer {
             self.known.timer = timer.number;
+        }
+        if told.session != self.waiting_of {
+            // The log of then may have lost its end, and never come so far again with the same in it.
+            (self.ready, self.next, self.waiting_of) = (None, None, told.session);
         }
         let Told { log_end, delay, timer, .. } = told;
         let waiting = Waiting { log_end, delay, timer, transactions };
@@ -630,6 +637,22 @@ mod tests {
         assert_eq!(told(false), (false, 1), "it has not heard of the topic, but has its messages");
         assert_eq!(told(true), (true, 1));
         assert_eq!(told(false), (false, 0), "now it was deleted");
+    }
+
+    #[test]
+    fn what_a_master_told_before_its_log_lost_its_end_is_forgotten() {
+        let test = TestBroker::start();
+        let broker = &test.running.broker;
+        let mut link = Link::to("master".to_owned());
+        let mut takes = |session: i64, log_end: i64, offset: i64| {
+            let table = BTreeMap::from([(3, offset)]);
+            let delay = Some(DelayPart { number: 1, table });
+            link.take(broker, Told { session, log_end, delay, ..Told::default() });
+            link.apply_waiting(broker);
+            broker.delay.offsets().get(&3).copied()
+        };
+        assert_eq!(takes(1, i64::MAX, 9), None, "the log has not come so far");
+        assert_eq!(takes(2, 0, 4), Some(4));
     }
 
     #[test]
