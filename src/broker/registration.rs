@@ -465,16 +465,23 @@ mod tests {
             let route = server.route("T").expect("registered before the answer");
             assert_eq!(route.queue_datas[0].write_queue_nums, 3);
         }
-        broker.send("by-itself", "0", "x");
-        for server in [&one, &two] {
-            assert!(server.route("by-itself").is_some(), "known before the send is answered");
-        }
+        let mut topics = (1..).map(|number| format!("by-itself-{number}"));
+        wait_until("a topic is known before the send that made it is answered", || {
+            let (topic, began) = (topics.next().unwrap(), Instant::now());
+            broker.send(&topic, "0", "x");
+            // On a busy machine one or another may have waited in vain.
+            let in_vain = began.elapsed() >= NEWS_LIMIT;
+            let known = [&one, &two].iter().all(|server| server.route(&topic).is_some());
+            assert!(known || in_vain, "{topic}: known before the send is answered");
+            known && !in_vain
+        });
         broker.ask(25, &[], "brokerPermission=4");
         wait_until("the broker's permission is told", || {
             one.route("T").is_some_and(|route| route.queue_datas[0].perm == 4)
         });
         drop(broker);
-        assert!(one.route("T").is_none() && two.route("T").is_none());
+        // A broker that stops waits three seconds for it.
+        wait_until("it is forgotten", || [&one, &two].iter().all(|s| s.route("T").is_none()));
     }
 
     #[test]
@@ -485,13 +492,13 @@ mod tests {
         let addrs = format!("127.0.0.1:1;{};{}", silent.local_addr().unwrap(), good.addr());
         let broker = broker_that_waits(&addrs, 500);
         wait_until("the good one knows it", || good.route("broker-a").is_some());
-        broker.running.broker.settings.update("registerBrokerTimeoutMills=10000").unwrap();
+        broker.running.broker.settings.update("registerBrokerTimeoutMills=60000").unwrap();
         broker.running.broker.registration.trigger(true);
         for topic in ["first", "second"] {
             let began = Instant::now();
             broker.send(topic, "0", "x");
             wait_until("the topic is known", || good.route(topic).is_some());
-            assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+            assert!(began.elapsed() < Duration::from_secs(50), "{:?}", began.elapsed());
         }
     }
 

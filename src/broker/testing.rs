@@ -231,7 +231,7 @@ impl Drop for TestBroker {
 pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits for a condition.
-pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
     while !condition() {
         assert!(Instant::now() < deadline, "not within {LIMIT:?}: {what}");
