@@ -163,7 +163,7 @@ pub fn waker(late: Arc<OnceLock<Weak<Broker>>>) -> Wake<Suspended> {
         {
             run_again(&broker, held);
         } else if let Err(task) = pool.submit(Box::new(EndedPull { broker, held })) {
-            task.shed(Shed::Refused, Duration::ZERO, pool.queue_len());
+            task.shed(pool.refusal(), Duration::ZERO, pool.queue_len());
         }
     })
 }
@@ -565,4 +565,22 @@ fn note_offset_moved(
         wait_store: false,
     };
     broker.store.put(&message);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::TestBroker;
+
+    /// Producers of 4.9 try another broker after this code, but not after "busy".
+    #[test]
+    fn a_stopping_broker_does_not_call_itself_busy() {
+        let test = TestBroker::start();
+        test.make_topic("T", "1");
+        test.running.broker.pools.send.stop(Duration::from_secs(10));
+        let fields = [("a", "p"), ("b", "T"), ("c", "TBW102"), ("d", "4"), ("e", "0"), ("f", "0")];
+        let more = [("g", "1700000000000"), ("h", "0")];
+        let answer = test.call(310, &[fields.as_slice(), &more].concat(), "x");
+        assert_eq!(answer.code, code::SYSTEM_ERROR, "{:?}", answer.remark);
+    }
 }
