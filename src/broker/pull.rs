@@ -31,9 +31,10 @@ use crate::store::{GetMessageResult, GetMessageStatus, MessageFilter};
 /// Longest time a pull is held, whatever its sender asks for.
 const MAX_SUSPENSION: Duration = Duration::from_secs(24 * 3600);
 
-/// Longest time a slave holds a pull of what it does not have yet. It is on its way, mostly; if not,
-/// the client is told to ask the master, and without one it asks again at once.
-const AHEAD_OF_SLAVE: Duration = Duration::from_secs(1);
+/// Longest time a pull of what is not there yet is held. On a slave it is on its way, mostly; if not,
+/// the client is told to ask the master, and without one it asks again at once. On a master it may be
+/// in the log and not in its queue yet; if it is still so, the client asks again.
+const AHEAD: Duration = Duration::from_secs(1);
 
 /// The header of a pull, borrowed from the request: the same fields as
 /// [`PullMessageRequestHeader`](crate::remoting::protocol::headers::PullMessageRequestHeader), read
@@ -120,16 +121,28 @@ pub struct Suspended {
     request: Command,
     /// Where the answer goes.
     pub reply: ReplyTo,
+    /// End of the log when it came, if its offset was beyond a queue that was behind the log; else 0.
+    log_end: i64,
+}
+
+/// Where a held pull goes on.
+#[derive(Clone, Copy)]
+struct Resumed {
+    /// Offset it has come to.
+    offset: i64,
+    /// [`Suspended::log_end`].
+    log_end: i64,
 }
 
 /// Executes a held pull again, from the offset it has come to. It is answered whatever it finds,
 /// and commits no offset a second time.
 pub fn run_again(broker: &Arc<Broker>, held: HeldPull<Suspended>) {
-    let Suspended { request, reply } = held.request;
+    let Suspended { request, reply, log_end } = held.request;
     if reply.connection().is_closed() {
         return;
     }
-    match execute(broker, reply.clone(), request, Some(held.offset)) {
+    let resumed = Resumed { offset: held.offset, log_end };
+    match execute(broker, reply.clone(), request, Some(resumed)) {
         Ok(Some(response)) => reply.send(response),
         Ok(None) => {}
         Err(error) => reply.send(Command::failure(code::SYSTEM_ERROR, error.to_string())),
@@ -148,7 +161,7 @@ pub fn waker(late: Arc<OnceLock<Weak<Broker>>>) -> Wake<Suspended> {
         {
             run_again(&broker, held);
         } else if let Err(task) = pool.submit(Box::new(EndedPull { broker, held })) {
-            task.shed(Shed::Refused, Duration::ZERO, pool.queue_len());
+            task.shed(pool.refusal(), Duration::ZERO, pool.queue_len());
         }
     })
 }
@@ -189,11 +202,12 @@ fn execute(
     broker: &Arc<Broker>,
     reply: ReplyTo,
     request: Command,
-    resumed_at: Option<i64>,
+    resumed: Option<Resumed>,
 ) -> Answer {
     let began = Instant::now();
     let config = broker.config.of_thread();
     let header = PullHeader::read(&request.fields)?;
+    let resumed_at = resumed.map(|resumed| resumed.offset);
     let plan = match check(broker, &config, &header) {
         Ok(plan) => plan,
         Err(refusal) => return Ok(Some(refusal.response())),
@@ -237,16 +251,21 @@ fn execute(
     if passed && found.status == GetMessageStatus::OffsetOverflowOne {
         found.status = GetMessageStatus::NoMatchedMessage;
     }
-    let answer = response_code(found.status, offset);
+    let mut answer = response_code(found.status, offset);
     let wanted = suspension(&config, header.suspend_timeout_ms);
-    let held_for = match answer {
-        code::PULL_NOT_FOUND => Some(wanted),
-        code::PULL_OFFSET_MOVED
-            if is_slave && !store.offset_check_in_slave && offset > found.max_offset =>
-        {
-            Some(wanted.min(AHEAD_OF_SLAVE))
-        }
-        _ => None,
+    let is_ahead = answer == code::PULL_OFFSET_MOVED && offset > found.max_offset;
+    let mut log_end = 0;
+    let held_for = if is_ahead && is_slave {
+        (!store.offset_check_in_slave).then(|| wanted.min(AHEAD))
+    } else if is_ahead && header.has(PULL_SUSPEND) {
+        log_end = resumed.map_or_else(|| broker.store.commit_log_max_offset(), |was| was.log_end);
+        end_is_late(broker, &header, offset, log_end).then(|| {
+            answer = code::PULL_NOT_FOUND;
+            found.next_begin_offset = offset;
+            wanted.min(AHEAD)
+        })
+    } else {
+        (answer == code::PULL_NOT_FOUND).then_some(wanted)
     };
     if let Some(held_for) = held_for.filter(|_| resumed_at.is_none() && header.has(PULL_SUSPEND)) {
         let held = HeldPull {
@@ -255,11 +274,21 @@ fn execute(
             offset,
             filter: plan.filter,
             deadline: began + held_for,
-            request: Suspended { request, reply },
+            request: Suspended { request, reply, log_end },
         };
         return hold(broker, held);
     }
     Ok(Some(respond(broker, &config, &header, &plan, found, answer, began)))
+}
+
+/// Whether an offset beyond the end of its queue may be a good one: not all that the log had when the
+/// pull came was in the queues when it looked. A slave may have it in its own before, and whoever got
+/// it there asks its master for what follows.
+fn end_is_late(broker: &Broker, header: &PullHeader<'_>, offset: i64, log_end: i64) -> bool {
+    let store = &broker.store;
+    // In this order: what was late at the look may be there by now.
+    let dispatched = store.commit_log_max_offset() - store.dispatch_behind_bytes();
+    dispatched < log_end || store.max_offset(header.topic, header.queue_id) >= offset
 }
 
 /// Holds a pull; executes it at once if its queue has grown meanwhile.
@@ -268,8 +297,8 @@ fn hold(broker: &Arc<Broker>, held: HeldPull<Suspended>) -> Answer {
     match broker.held_pulls.hold(held, || broker.store.max_offset(&topic, queue_id)) {
         Hold::Held => Ok(None),
         Hold::Grown(held) => {
-            let Suspended { request, reply } = held.request;
-            execute(broker, reply, request, Some(held.offset))
+            let Suspended { request, reply, log_end } = held.request;
+            execute(broker, reply, request, Some(Resumed { offset: held.offset, log_end }))
         }
         Hold::Refused(_) => Ok(Some(Command::failure(
             code::SYSTEM_BUSY,
@@ -550,4 +579,77 @@ fn note_offset_moved(
         wait_store: false,
     };
     broker.store.put(&message);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::{TestBroker, wait_until};
+    use crate::store::fault::{Operation, inject};
+
+    const WAKEABLE: Duration = Duration::from_millis(900);
+
+    fn pull(test: &TestBroker, offset: &str) -> Command {
+        let fields = [
+            ("consumerGroup", "g"),
+            ("topic", "T"),
+            ("queueId", "0"),
+            ("queueOffset", offset),
+            ("maxMsgNums", "32"),
+            ("commitOffset", "0"),
+            ("suspendTimeoutMillis", "15000"),
+            ("subscription", "*"),
+            ("subVersion", "0"),
+            ("sysFlag", "6"),
+        ];
+        test.call(11, &fields, "")
+    }
+
+    /// A slave has a message in its queue before the master has it in its own; whoever got it there
+    /// asks the master for what follows.
+    #[test]
+    fn a_pull_ahead_of_the_queue_waits_for_what_is_in_the_log() {
+        let test = TestBroker::start();
+        test.make_topic("T", "1");
+        let store = &test.running.broker.store;
+        let queues = store.commit_log().folder().with_file_name("consumequeue");
+        let late = inject(Operation::Allocate, &queues, libc::ENOSPC);
+        test.send("T", "0", "first");
+        wait_until("the message is in no queue", || store.dispatch_behind_bytes() > 0);
+        let began = Instant::now();
+        let answer = std::thread::scope(|scope| {
+            let pulling = scope.spawn(|| pull(&test, "1"));
+            let held = || test.running.broker.held_pulls.len() == 1;
+            wait_until("the pull is held", || held() || pulling.is_finished());
+            drop(late);
+            test.settle();
+            test.send("T", "0", "second");
+            pulling.join().unwrap()
+        });
+        let took = began.elapsed();
+        assert_ne!(answer.code, code::PULL_OFFSET_MOVED, "after {took:?}");
+        if took < WAKEABLE {
+            let next = answer.fields.get("nextBeginOffset");
+            assert_eq!((answer.code, next), (code::SUCCESS, Some("2")));
+        }
+        // One that is beyond all that there is waits for nothing.
+        test.settle();
+        let began = Instant::now();
+        let answer = pull(&test, "7");
+        assert_eq!(answer.code, code::PULL_OFFSET_MOVED);
+        assert_eq!(answer.fields.get("nextBeginOffset"), Some("2"));
+        assert!(began.elapsed() < AHEAD, "{:?}", began.elapsed());
+    }
+
+    /// Producers of 4.9 try another broker after this code, but not after "busy".
+    #[test]
+    fn a_stopping_broker_does_not_call_itself_busy() {
+        let test = TestBroker::start();
+        test.make_topic("T", "1");
+        test.running.broker.pools.send.stop(Duration::from_secs(10));
+        let fields = [("a", "p"), ("b", "T"), ("c", "TBW102"), ("d", "4"), ("e", "0"), ("f", "0")];
+        let more = [("g", "1700000000000"), ("h", "0")];
+        let answer = test.call(310, &[fields.as_slice(), &more].concat(), "x");
+        assert_eq!(answer.code, code::SYSTEM_ERROR, "{:?}", answer.remark);
+    }
 }

@@ -52,7 +52,7 @@ pub enum Shed {
     /// The page cache is busy: `[PCBUSY_CLEAN_QUEUE]`.
     PageCacheBusy,
     /// The queue is full: `[OVERLOAD]`. For whoever gets its task back from
-    /// [`ThreadPool::submit`]; the pool itself never says it.
+    /// [`ThreadPool::submit`] ([`ThreadPool::refusal`]); the pool itself never says it.
     Refused,
     /// The pool stops.
     Stopping,
@@ -200,6 +200,11 @@ impl ThreadPool {
         shared.note_queue(&state, waiting + requests);
         shared.call_threads(state);
         Ok(())
+    }
+
+    /// Why [`submit`](Self::submit) gave a task back.
+    pub fn refusal(&self) -> Shed {
+        if self.shared.stopping.load(Ordering::Relaxed) { Shed::Stopping } else { Shed::Refused }
     }
 
     /// A permit when fewer than `readers` tasks run and nothing waits. Costs two atomic operations.

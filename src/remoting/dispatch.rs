@@ -315,7 +315,7 @@ impl<'a> Round<'a> {
         }
         let batch = Box::new(Batch { connection: Arc::clone(self.connection), works });
         if let Err(batch) = pool.submit(batch) {
-            batch.shed(Shed::Refused, Duration::ZERO, pool.queue_len());
+            batch.shed(pool.refusal(), Duration::ZERO, pool.queue_len());
         }
     }
 
