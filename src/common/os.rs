@@ -561,8 +561,8 @@ mod tests {
         let own = || {
             // The 19th word; the second is a name in parentheses.
             let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-            let words = stat.rsplit_once(')').unwrap().1.split_whitespace();
-            words.skip(16).next().unwrap().parse::<i32>().unwrap()
+            let mut words = stat.rsplit_once(')').unwrap().1.split_whitespace();
+            words.nth(16).unwrap().parse::<i32>().unwrap()
         };
         let before = own();
         let lower = std::thread::spawn(move || {
