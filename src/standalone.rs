@@ -17,6 +17,8 @@ use crate::remoting::protocol::bodies::TopicConfig;
 const SMALL_LOG_BYTES: i32 = 16 << 20;
 /// Consume-queue files of a temporary store, bytes: whole units of 20.
 const SMALL_QUEUE_BYTES: i32 = 20 * 3000;
+/// How long a temporary broker lets a send take before it refuses others, milliseconds.
+const PATIENCE_MS: u16 = 60_000;
 /// How long a new topic may take to be known by the name server.
 const ROUTE_LIMIT: Duration = Duration::from_secs(20);
 
@@ -75,7 +77,9 @@ impl Standalone {
         Ok(Self { broker, namesrv, temporary: None })
     }
 
-    /// The same on free ports of this machine only, with a small store that is removed at the end.
+    /// The same on free ports of this machine only, with a small store that is removed at the end,
+    /// and without the refusals by which a broker protects itself from more than it can do
+    /// (`brokerFastFailureEnable`).
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -95,6 +99,11 @@ impl Standalone {
         store.store_path_root_dir = folder.join("store").to_string_lossy().into_owned();
         store.mapped_file_size_commit_log = SMALL_LOG_BYTES.into();
         store.mapped_file_size_consume_queue = SMALL_QUEUE_BYTES.into();
+        // On a machine that is busy a send may be late, and is not refused for it.
+        configuration.broker.broker_fast_failure_enable = false;
+        let store = &mut configuration.store;
+        store.os_page_cache_busy_time_out_mills = PATIENCE_MS.into();
+        store.sync_flush_timeout = PATIENCE_MS.into();
         let mut site = Self::start(configuration)?;
         site.temporary = Some(folder);
         Ok(site)
@@ -142,5 +151,20 @@ impl Drop for Standalone {
         {
             log::warn!("{} is left behind: {error}", folder.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A topic that is made is told to the name server first; sends that wait behind that are stored.
+    #[test]
+    fn a_temporary_broker_refuses_no_send_for_being_late() {
+        let site = Standalone::temporary().unwrap();
+        let config = site.broker.broker.config.get();
+        assert!(!config.broker_fast_failure_enable);
+        let store = site.broker.broker.store.config();
+        assert_eq!(store.os_page_cache_busy_time_out_mills, i64::from(PATIENCE_MS));
     }
 }

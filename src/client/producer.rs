@@ -203,7 +203,9 @@ impl Producer {
     /// # site.create_topic("Orders", 2)?;
     /// # let names = site.name_servers();
     ///
-    /// let producer = ProducerOptions::new("shop").name_servers(names).start()?;
+    /// let options = ProducerOptions::new("shop").name_servers(names);
+    /// # let options = options.send_timeout(Duration::from_secs(60));
+    /// let producer = options.start()?;
     /// let batch = ["one", "two"].map(|body| Message::new("Orders", body));
     /// let result = producer.send_batch_to(&batch, Target::Key("customer-5"))?;
     /// let queue = Target::Queue(&result.queue);
@@ -280,7 +282,9 @@ impl Producer {
     /// # let site = rocketmq::Standalone::temporary()?;
     /// # let names = site.name_servers();
     ///
-    /// let producer = ProducerOptions::new("shop").name_servers(names).start()?;
+    /// let options = ProducerOptions::new("shop").name_servers(names);
+    /// # let options = options.send_timeout(std::time::Duration::from_secs(60));
+    /// let producer = options.start()?;
     /// let (to, outcomes) = channel();
     /// for number in 0..100 {
     ///     let to = to.clone();
@@ -309,7 +313,9 @@ impl Producer {
     /// # site.create_topic("Orders", 2)?;
     /// # let names = site.name_servers();
     ///
-    /// let producer = ProducerOptions::new("shop").name_servers(names).start()?;
+    /// let options = ProducerOptions::new("shop").name_servers(names);
+    /// # let options = options.send_timeout(Duration::from_secs(60));
+    /// let producer = options.start()?;
     /// # let (to, outcomes) = std::sync::mpsc::channel();
     /// # let told = to.clone();
     /// let message = Message::new("Orders", "one book");

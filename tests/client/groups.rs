@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rocketmq::client::{ConsumeResult, OrderlyResult, PushConsumer, Target};
 use rocketmq::common::message::Message;
 
-use crate::site::{Ledger, SOON, Site};
+use crate::site::{Ledger, SOON, Site, wait_for_file};
 use crate::support::java_peer::Servers;
 use crate::support::{free_port, until};
 
@@ -20,6 +20,7 @@ fn sends_go_to_the_broker_that_is_left() {
     let more = [("brokerName", "broker-b")];
     let folder = site.dir.join("second");
     let second = Servers::from_env().broker_at(&folder, free_port(), Some(&names), &more);
+    wait_for_file(&second);
     second.wire().create_topic("Twice", 4);
     // Only failures count: the machine may be busy.
     let penalties = vec![(Duration::from_secs(30), Duration::from_secs(600))];
@@ -117,6 +118,15 @@ fn churn(start: &(dyn Fn(usize) -> PushConsumer + Sync), stop: &AtomicBool) -> V
     members
 }
 
+/// Ends the churn, also when the test fails: who waits for the threads of a failed test would wait for ever.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[test]
 fn members_that_come_and_go_lose_nothing_and_never_share_an_ordered_queue() {
     const FOR: Duration = Duration::from_secs(4);
@@ -157,6 +167,7 @@ fn members_that_come_and_go_lose_nothing_and_never_share_an_ordered_queue() {
     let stop = AtomicBool::new(false);
     let mut sent = BTreeSet::new();
     std::thread::scope(|scope| {
+        let stopping = StopAtEnd(&stop);
         let some = scope.spawn(|| churn(&start_concurrent, &stop));
         let others = scope.spawn(|| churn(&start_orderly, &stop));
         let began = Instant::now();
@@ -165,7 +176,7 @@ fn members_that_come_and_go_lose_nothing_and_never_share_an_ordered_queue() {
             let message = Message::new("Churn", key.as_str());
             sent.insert(producer.send_to(&message, Target::Key(&key)).unwrap().message_id);
         }
-        stop.store(true, Ordering::Release);
+        drop(stopping);
         let members = (some.join().unwrap(), others.join().unwrap());
         for (ledger, what) in [(&concurrent, "concurrent"), (&ordered, "orderly")] {
             until(&format!("{what}: {} messages", sent.len()), SOON, || {

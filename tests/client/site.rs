@@ -12,6 +12,7 @@ use rocketmq::remoting::RemotingError;
 
 use crate::support::java_peer::Servers;
 use crate::support::servers::{Server, wait_for_route};
+use crate::support::wire::{borrowed, code, send_fields};
 use crate::support::{TempDir, free_port, until};
 
 /// Longest wait for something that should happen soon. Generous: the machine may be busy.
@@ -39,6 +40,7 @@ impl Site {
         let make = Servers::from_env();
         let namesrv = make.namesrv(dir.path());
         let broker = make.broker_at(dir.path(), free_port(), Some(&namesrv.addr()), more);
+        wait_for_file(&broker);
         let site = Self { dir, namesrv, broker };
         site.create_topic(topic, queues);
         site
@@ -87,6 +89,17 @@ impl Site {
             .consume_from(ConsumeFromWhere::FirstOffset)
             .offset_directory(self.dir.join("offsets"))
     }
+}
+
+/// Waits until a new broker has a file to write to: it refuses a message after five seconds, and a busy
+/// disk may take longer.
+pub fn wait_for_file(broker: &Server) {
+    let mut wire = broker.wire();
+    wire.create_topic("First", 1);
+    let fields = send_fields("First", 0, "first");
+    until("a file to write to", SOON, || {
+        (wire.call(code::SEND, &borrowed(&fields), b"first").code() == 0).then_some(())
+    });
 }
 
 /// A commit: a client waits two seconds for it, in which a busy machine may not get to it.
