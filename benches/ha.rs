@@ -5,7 +5,7 @@
 //! cargo bench --bench ha                 everything, the median of three rounds
 //! cargo bench --bench ha -- --rounds 1   quicker
 //! cargo bench --bench ha -- --only ours  without the Java brokers (or `--only java`)
-//! cargo bench --bench ha -- --part lag   no more of it than this needs
+//! cargo bench --bench ha -- --part lag   no more of it than this needs (or `--part sustained`)
 //! ```
 //!
 //! All brokers have their default configuration but for ports, folders and roles, and that they do not
@@ -38,6 +38,8 @@ const WARM_UP: u64 = 200_000;
 const JAVA_HEAP: &str = "-Xms512m -Xmx1g -XX:+UseG1GC -XX:MaxDirectMemorySize=1g";
 /// A piece of work ends after so long, whatever it has done.
 const LIMIT: Duration = Duration::from_secs(15);
+/// How long is sent for the rates that last: long enough that nothing is left to be done later.
+const SUSTAINED: Duration = Duration::from_secs(10);
 /// How long the lag is looked at.
 const LAG_SECONDS: u64 = 5;
 /// Messages a second that are read at the slave.
@@ -55,8 +57,8 @@ const OPTIONS: [OptionSpec; 4] = [
     OptionSpec {
         short: 'p',
         long: "part",
-        value: Some("lag"),
-        what: "Only how far a slave is behind",
+        value: Some("lag|sustained"),
+        what: "Only how far a slave is behind, or rates that last",
     },
 ];
 
@@ -71,10 +73,13 @@ fn main() {
     if only.is_some_and(|only| !["java", "ours"].contains(&only)) {
         give_up("--only takes java or ours");
     }
-    if given.value("part").is_some_and(|part| part.trim() != "lag") {
-        give_up("--part takes lag");
-    }
-    let table = measure(rounds, only, given.has("part")).unwrap_or_else(|why| give_up(&why));
+    let figures: fn(&Servers) -> Result<Vec<Row>, String> = match given.value("part") {
+        None => figures,
+        Some(part) if part.trim() == "lag" => lag_alone,
+        Some(part) if part.trim() == "sustained" => sustained,
+        Some(_) => give_up("--part takes lag or sustained"),
+    };
+    let table = measure(rounds, only, figures).unwrap_or_else(|why| give_up(&why));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     println!(
         "`cargo bench --bench ha -- --rounds {rounds}`, {cores} cores, bodies of {BODY} bytes\n"
@@ -82,8 +87,11 @@ fn main() {
     print!("{}", table.markdown());
 }
 
-fn measure(rounds: usize, only: Option<&str>, only_lag: bool) -> Result<Table, String> {
-    let figures = if only_lag { lag_alone } else { figures };
+fn measure(
+    rounds: usize,
+    only: Option<&str>,
+    figures: impl Fn(&Servers) -> Result<Vec<Row>, String>,
+) -> Result<Table, String> {
     let mut table = Table::default();
     for round in 0..rounds {
         eprintln!("round {} of {rounds}", round + 1);
@@ -164,6 +172,33 @@ fn figures(make: &Servers) -> Result<Vec<Row>, String> {
     let (rate, took) = lonely.catch_up()?;
     row("an empty slave fills", BYTES, rate / 1e6);
     row("an empty slave is there, after its start", SECONDS, took.as_secs_f64());
+    drop(lonely);
+    rows.extend(sustained(make)?);
+    Ok(rows)
+}
+
+/// Rates that last: the asynchronous slave has to keep up, or falls behind for as long as is sent.
+fn sustained(make: &Servers) -> Result<Vec<Row>, String> {
+    let pairs = [Pair::start(make, "ASYNC_MASTER"), Pair::start(make, "SYNC_MASTER")];
+    for pair in &pairs {
+        pair.send(8, 32, WARM_UP)?;
+    }
+    let seconds = SUSTAINED.as_secs();
+    let mut rows = Vec::new();
+    for (connections, window) in [(64, 1), (4, 64)] {
+        let mut rates = Vec::new();
+        for (pair, name) in pairs.iter().zip(["asynchronous", "synchronous double write"]) {
+            let rate = pair.send_for(SUSTAINED, connections, window)?.per_second();
+            let name = format!("{name}, {connections} × {window}, {seconds} s: messages");
+            rows.push(Row { name, unit: RATE, figure: rate });
+            rates.push(rate);
+        }
+        rows.push(Row {
+            name: format!("double write of asynchronous, {connections} × {window}, {seconds} s"),
+            unit: SHARE,
+            figure: 100.0 * rates[1] / rates[0],
+        });
+    }
     Ok(rows)
 }
 
@@ -227,14 +262,28 @@ impl Pair {
 
     /// Sends, and waits until the slave has it, so that nothing is left for what follows.
     fn send(&self, connections: usize, window: usize, messages: u64) -> Result<Outcome, String> {
-        let load = Load {
-            connections,
-            window,
-            body_bytes: BODY,
-            messages,
-            limit: LIMIT,
-            properties: Properties::default(),
-        };
+        self.send_load(connections, window, messages, LIMIT)
+    }
+
+    /// The same for so long.
+    fn send_for(
+        &self,
+        limit: Duration,
+        connections: usize,
+        window: usize,
+    ) -> Result<Outcome, String> {
+        self.send_load(connections, window, 0, limit)
+    }
+
+    fn send_load(
+        &self,
+        connections: usize,
+        window: usize,
+        messages: u64,
+        limit: Duration,
+    ) -> Result<Outcome, String> {
+        let properties = Properties::default();
+        let load = Load { connections, window, body_bytes: BODY, messages, limit, properties };
         let outcome = produce::run(&self.target, &load, &produce::Tally::default());
         if outcome.failed > 0 {
             return Err(format!("{} sends to {} failed", outcome.failed, self.target.broker));

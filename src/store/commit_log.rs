@@ -25,7 +25,8 @@ use crate::common::sys_flag;
 
 /// Bytes that stay free at the end of a file for the blank record that closes it.
 pub const END_OF_FILE_BYTES: usize = 8;
-/// Replicated bytes are written in blocks when so many come together, and not through the map.
+/// Replicated bytes are written in blocks when so many come together where no page is ready, and not
+/// through the map.
 const BLOCK_BYTES: usize = 64 * 1024;
 /// Smallest record: no body, no topic, no properties.
 pub const MIN_RECORD_BYTES: usize = 91;
@@ -434,7 +435,10 @@ impl CommitLog {
             let failed =
                 |error: io::Error| StoreError(format!("replicated bytes not appended: {error}"));
             let waited_for = self.config.get().is_flush_waited_for();
-            let in_blocks = now.len() >= BLOCK_BYTES && !waited_for;
+            // A page that is ready needs no system call, and no lock that whoever readies the next
+            // ones holds most of the time.
+            let is_large = now.len() >= BLOCK_BYTES && !appender.is_reserved(now.len());
+            let in_blocks = is_large && !waited_for;
             let at = match (waited_for, in_blocks) {
                 (true, _) => appender.write(now),
                 (false, true) => appender.append_block(now),

@@ -547,6 +547,12 @@ impl Appender {
         self.file.size - self.file.wrote.load(Ordering::Relaxed)
     }
 
+    /// Whether the next `bytes` are [reserved](MappedFile::reserve) already.
+    pub fn is_reserved(&self, bytes: usize) -> bool {
+        let end = self.file.wrote.load(Ordering::Relaxed) + bytes;
+        end <= self.file.reserved.load(Ordering::Acquire)
+    }
+
     /// Appends all of `bytes` and publishes them; returns their position in the file.
     ///
     /// # Errors
