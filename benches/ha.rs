@@ -40,6 +40,10 @@ const JAVA_HEAP: &str = "-Xms512m -Xmx1g -XX:+UseG1GC -XX:MaxDirectMemorySize=1g
 const LIMIT: Duration = Duration::from_secs(15);
 /// How long is sent for the rates that last: long enough that nothing is left to be done later.
 const SUSTAINED: Duration = Duration::from_secs(10);
+/// Brokers that take a tenth of a processor for so long have settled.
+const SETTLE_STEP: Duration = Duration::from_millis(500);
+/// They are measured all the same after so long.
+const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 /// How long the lag is looked at.
 const LAG_SECONDS: u64 = 5;
 /// Messages a second that are read at the slave.
@@ -76,7 +80,7 @@ fn main() {
     let figures: fn(&Servers) -> Result<Vec<Row>, String> = match given.value("part") {
         None => figures,
         Some(part) if part.trim() == "lag" => lag_alone,
-        Some(part) if part.trim() == "sustained" => sustained,
+        Some(part) if part.trim() == "sustained" => |make| Ok(sustained(make)?.rows),
         Some(_) => give_up("--part takes lag or sustained"),
     };
     let table = measure(rounds, only, figures).unwrap_or_else(|why| give_up(&why));
@@ -118,6 +122,7 @@ struct Row {
 
 /// All that is measured of one maker's pairs.
 fn figures(make: &Servers) -> Result<Vec<Row>, String> {
+    let lasting = sustained(make)?;
     let mut rows = Vec::new();
     let mut row = |name: &str, unit: Unit, figure: f64| {
         rows.push(Row { name: name.to_owned(), unit, figure });
@@ -126,10 +131,10 @@ fn figures(make: &Servers) -> Result<Vec<Row>, String> {
     for pair in &pairs {
         pair.send(8, 32, WARM_UP)?;
     }
-    let mut fastest = 0.0;
     for (connections, window, messages) in [(64, 1, 200_000), (4, 64, 400_000)] {
         let mut rates = Vec::new();
         for (pair, name) in pairs.iter().zip(["asynchronous", "synchronous double write"]) {
+            settle(&pairs);
             let before = pair.costs();
             let outcome = pair.send(connections, window, messages)?;
             let cpu: f64 = before
@@ -147,10 +152,12 @@ fn figures(make: &Servers) -> Result<Vec<Row>, String> {
         }
         let share = 100.0 * rates[1] / rates[0];
         row(&format!("double write of asynchronous, {connections} × {window}"), SHARE, share);
-        fastest = rates[0];
     }
+    let fastest = lasting.fastest;
+    lasting.rows.into_iter().for_each(|last| row(&last.name, last.unit, last.figure));
     let mut p50s = Vec::new();
     for (pair, name) in pairs.iter().zip(["asynchronous", "synchronous double write"]) {
+        settle(&pairs);
         let p50 = pair.send(1, 1, 30_000)?.latency.quantile_us(0.5) as f64;
         row(&format!("{name}, 1 × 1: p50"), MICROSECONDS, p50);
         p50s.push(p50);
@@ -172,22 +179,28 @@ fn figures(make: &Servers) -> Result<Vec<Row>, String> {
     let (rate, took) = lonely.catch_up()?;
     row("an empty slave fills", BYTES, rate / 1e6);
     row("an empty slave is there, after its start", SECONDS, took.as_secs_f64());
-    drop(lonely);
-    rows.extend(sustained(make)?);
     Ok(rows)
 }
 
-/// Rates that last: the asynchronous slave has to keep up, or falls behind for as long as is sent.
-fn sustained(make: &Servers) -> Result<Vec<Row>, String> {
+/// Rates that last.
+struct Sustained {
+    rows: Vec<Row>,
+    /// Messages a second, asynchronous, with the most in flight.
+    fastest: f64,
+}
+
+/// Sends for so long that what is left to be done later has to be done, too.
+fn sustained(make: &Servers) -> Result<Sustained, String> {
     let pairs = [Pair::start(make, "ASYNC_MASTER"), Pair::start(make, "SYNC_MASTER")];
     for pair in &pairs {
         pair.send(8, 32, WARM_UP)?;
     }
     let seconds = SUSTAINED.as_secs();
-    let mut rows = Vec::new();
+    let (mut rows, mut fastest) = (Vec::new(), 0.0);
     for (connections, window) in [(64, 1), (4, 64)] {
         let mut rates = Vec::new();
         for (pair, name) in pairs.iter().zip(["asynchronous", "synchronous double write"]) {
+            settle(&pairs);
             let rate = pair.send_for(SUSTAINED, connections, window)?.per_second();
             let name = format!("{name}, {connections} × {window}, {seconds} s: messages");
             rows.push(Row { name, unit: RATE, figure: rate });
@@ -198,15 +211,33 @@ fn sustained(make: &Servers) -> Result<Vec<Row>, String> {
             unit: SHARE,
             figure: 100.0 * rates[1] / rates[0],
         });
+        fastest = rates[0];
     }
-    Ok(rows)
+    Ok(Sustained { rows, fastest })
 }
 
-/// How far a slave is behind, and nothing else.
+/// Waits until the brokers have done what the work before left to be done later: the one that is measured
+/// next has the machine for itself.
+fn settle(pairs: &[Pair]) {
+    let taken = || -> Duration { pairs.iter().flat_map(Pair::costs).map(|cost| cost.cpu).sum() };
+    let deadline = Instant::now() + SETTLE_LIMIT;
+    let mut before = taken();
+    while Instant::now() < deadline {
+        std::thread::sleep(SETTLE_STEP);
+        let now = taken();
+        if now.saturating_sub(before) < SETTLE_STEP / 10 {
+            return;
+        }
+        before = now;
+    }
+    eprintln!("the brokers did not settle within {} s", SETTLE_LIMIT.as_secs());
+}
+
+/// How far a slave is behind, at half of the rate that lasts, and nothing else.
 fn lag_alone(make: &Servers) -> Result<Vec<Row>, String> {
     let pair = Pair::start(make, "ASYNC_MASTER");
     pair.send(8, 32, WARM_UP)?;
-    let rate = pair.send(4, 64, 400_000)?.per_second();
+    let rate = pair.send_for(SUSTAINED, 4, 64)?.per_second();
     pair.without_slave().lag_at_half(rate)
 }
 
@@ -341,7 +372,7 @@ impl Pair {
         for (from, histogram) in [("answer", since_answer), ("send", since_send)] {
             for (what, share) in [("p50", 0.5), ("p99", 0.99)] {
                 rows.push(Row {
-                    name: format!("lag at half of the rate: {what} from the {from}"),
+                    name: format!("lag at half of the lasting rate: {what} from the {from}"),
                     unit: MICROSECONDS,
                     figure: histogram.quantile_us(share) as f64,
                 });
