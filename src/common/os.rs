@@ -414,6 +414,12 @@ pub fn is_in_memory(address: usize, length: usize) -> bool {
     failed == 0 && pages.iter().all(|page| page & 1 == 1)
 }
 
+/// The [priority](set_priority) of threads for which many peers wait: who flushes for a group of puts, who
+/// reads the acknowledgement of a slave, who answers then. On a machine that is busy everybody waits while
+/// they wait for a processor (a seventh more puts with 64 in flight, clients and both brokers on four
+/// processors).
+pub const WAITED_FOR: i32 = -10;
+
 /// Gives this thread another share of the processors than the process's main thread has, while all of
 /// them are wanted: `nice` 5 is a third of it, 19, the most, hardly anything, −10 nine times as much.
 /// What is less than zero only root may have, or a process with the capability `CAP_SYS_NICE` or a limit

@@ -26,8 +26,6 @@ use crate::common::together;
 const SHARED_FROM: usize = 8;
 /// Most threads that take a share.
 const MOST_WRITERS: usize = 2;
-/// Their priority, that of the threads which have the answers.
-const NICE: i32 = -10;
 
 /// What one connection is sent.
 struct Write {
@@ -91,7 +89,7 @@ impl<W: Send + 'static> Writers<W> {
         let start = |shares: Receiver<Vec<W>>| {
             let work = work.clone();
             thread::Builder::new().name("SendAnswer".to_owned()).spawn(move || {
-                os::set_priority(NICE);
+                os::set_priority(os::WAITED_FOR);
                 for share in shares {
                     catch_panic("SendAnswer", || work(share));
                 }

@@ -32,9 +32,6 @@ const GROUP_COMMIT_IDLE: Duration = Duration::from_millis(500);
 const MANY_ANSWERS: usize = 100;
 /// Groups that wait to be answered at most; the next flush waits then.
 const MAX_UNANSWERED: usize = 16;
-/// The priority of the group commit and who answers for it: everybody waits while it waits for a
-/// processor.
-const NICE: i32 = -10;
 /// How long stopping waits for a thread.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// A flush that takes longer is told in the log.
@@ -276,18 +273,14 @@ impl FlushService {
 
     /// Commits and flushes everything, then stops the threads.
     pub fn stop(&self) {
-        if let Err(error) = self.log.commit(0) {
-            log::error!("what the transient store pool holds cannot be committed: {error}");
-        }
+        self.commit(0);
         self.flush(0);
         // Last started, first stopped: the committer before the flusher, the watcher before the
         // group commit.
         for thread in lock(&self.threads).drain(..).rev() {
             thread.stop(STOP_LIMIT);
         }
-        if let Err(error) = self.log.commit(0) {
-            log::error!("what the transient store pool holds cannot be committed: {error}");
-        }
+        self.commit(0);
         self.flush(0);
         // Who still waits is told that it is not known; so is who comes later.
         let left = {
@@ -342,16 +335,22 @@ impl FlushService {
 
     /// Moves what the write buffers hold into the files now. Returns whether that worked.
     pub(super) fn commit_now(&self) -> bool {
-        match self.log.commit(0) {
-            Ok(false) => true,
-            Ok(true) => {
-                self.flush_signal.wakeup();
-                (self.after_flush)();
-                true
+        self.commit(0).is_some()
+    }
+
+    /// Commits; whether something was moved. `None`: it failed, which is told.
+    fn commit(&self, least_pages: usize) -> Option<bool> {
+        match self.log.commit(least_pages) {
+            Ok(moved) => {
+                if moved {
+                    self.flush_signal.wakeup();
+                    (self.after_flush)();
+                }
+                Some(moved)
             }
             Err(error) => {
                 log::error!("what the transient store pool holds cannot be committed: {error}");
-                false
+                None
             }
         }
     }
@@ -419,16 +418,8 @@ impl FlushService {
             if last_commit.elapsed() >= thorough {
                 pages = 0;
             }
-            match self.log.commit(pages) {
-                Ok(true) => {
-                    last_commit = Instant::now();
-                    self.flush_signal.wakeup();
-                    (self.after_flush)();
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    log::error!("what the transient store pool holds cannot be committed: {error}");
-                }
+            if self.commit(pages) == Some(true) {
+                last_commit = Instant::now();
             }
             let interval = Duration::from_millis(config.commit_interval_commit_log.max(1) as u64);
             if !signal.wait(interval) {
@@ -439,7 +430,7 @@ impl FlushService {
 
     /// One flush for all that wait; those who come meanwhile are served by the next one.
     fn run_group_commit(&self, signal: &Signal) {
-        os::set_priority(NICE);
+        os::set_priority(os::WAITED_FOR);
         let mut gathering =
             Gathering { wanted: 0, flush: Duration::ZERO, share: Gathering::LIMITS.1 };
         // Many answers take about as long as a flush: another thread gives them meanwhile.
@@ -447,7 +438,7 @@ impl FlushService {
         thread::scope(|scope| {
             let answering = thread::Builder::new().name("GroupAnswer".to_owned());
             let answering = answering.spawn_scoped(scope, move || {
-                os::set_priority(NICE);
+                os::set_priority(os::WAITED_FOR);
                 for served in served {
                     catch_panic("GroupAnswer", || served.answer());
                 }

@@ -34,10 +34,6 @@ const BODY_BYTES: (usize, usize) = (1024, 4 * 1024 * 1024 - HEADER_BYTES);
 const HOLD_BYTES: i64 = 64 * 1024;
 /// So long at most: who acknowledges late is sent the log all the same.
 const HOLD_LIMIT: Duration = Duration::from_millis(1);
-/// The priority of a thread that reads reports. On a machine that is busy everybody waits while it
-/// waits for a processor (a seventh more puts with 64 in flight, clients and both brokers on four
-/// processors).
-const NICE: i32 = -10;
 /// How long ending waits for the writer.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// What has not happened yet.
@@ -237,7 +233,7 @@ impl SlaveConnection {
             }
             if is_first {
                 // Puts of many wait for it; its writer, which has just begun, is as the others.
-                os::set_priority(NICE);
+                os::set_priority(os::WAITED_FOR);
                 if self.limit_reads(silence).is_err() {
                     return too_long();
                 }
