@@ -21,7 +21,7 @@ use rocketmq::common::os;
 
 use support::java_peer::Servers;
 use support::servers::{Server, wait_for_route};
-use support::{TempDir, free_port, until};
+use support::{StopAtEnd, TempDir, free_port, until};
 
 const TOPIC: &str = "Soak";
 /// Longest wait for what was sent to come.
@@ -224,6 +224,7 @@ fn nothing_is_lost_and_nothing_grows() {
     let (mut samples, mut round, mut settled) = (Vec::new(), 0u64, 0);
     std::thread::scope(|scope| {
         scope.spawn(|| send_until(&stop, &producer, &accounts));
+        let stopping = StopAtEnd(&stop);
         let began = Instant::now();
         let step = (length / 12).clamp(Duration::from_millis(800), Duration::from_secs(10));
         // Twice everything, on the slowest disk.
@@ -251,7 +252,7 @@ fn nothing_is_lost_and_nothing_grows() {
             accounts[1].settle();
             samples.push((os::anonymous_memory().unwrap_or(0), held()));
         }
-        stop.store(true, Ordering::Release);
+        drop(stopping);
     });
     for account in &accounts {
         until("everything that was acknowledged", SETTLE, || {

@@ -17,8 +17,8 @@ use rocketmq::common::clock::now_ms;
 use rocketmq::common::message::Message;
 
 use crate::site::{Ledger, SOON, Site};
-use crate::support::until;
 use crate::support::wire::{borrowed, code, send_fields};
+use crate::support::{StopAtEnd, until};
 
 const QUERY_CONSUMER_OFFSET: i32 = 14;
 
@@ -385,6 +385,7 @@ fn a_broker_that_crashes_and_comes_back_loses_nobody() {
                 }
             }
         });
+        let stopping = StopAtEnd(&stop);
         let more = |count: usize| {
             let before = acknowledged.lock().unwrap().len();
             until("more acknowledged sends", SOON, || {
@@ -397,7 +398,7 @@ fn a_broker_that_crashes_and_comes_back_loses_nobody() {
             site.restart_broker();
             more(200);
         }
-        stop.store(true, Ordering::Release);
+        drop(stopping);
     });
     for ledger in [&ledger, &ordered] {
         until("everything acknowledged", SOON, || {

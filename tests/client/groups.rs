@@ -11,7 +11,7 @@ use rocketmq::common::message::Message;
 
 use crate::site::{Ledger, SOON, Site, wait_for_file};
 use crate::support::java_peer::Servers;
-use crate::support::{free_port, until};
+use crate::support::{StopAtEnd, free_port, until};
 
 #[test]
 fn sends_go_to_the_broker_that_is_left() {
@@ -116,15 +116,6 @@ fn churn(start: &(dyn Fn(usize) -> PushConsumer + Sync), stop: &AtomicBool) -> V
     }
     members.truncate(2);
     members
-}
-
-/// Ends the churn, also when the test fails: who waits for the threads of a failed test would wait for ever.
-struct StopAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rocketmq::common::os::lock_bytes;
@@ -129,4 +129,14 @@ pub fn free_port() -> u16 {
         }
     }
     panic!("no free block of ports between 10000 and 20000");
+}
+
+/// Tells other threads of a test to stop, also when it fails: who waits for the threads of a failed test would
+/// wait for ever.
+pub struct StopAtEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
