@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Both brokers run all the time, one of them idle; each piece of work is done with one and then
-//! with the other before the next. Both have their default configuration but for ports and folders.
+//! with the other before the next, and not before both have done what the work before left to be done
+//! later. Both have their default configuration but for ports and folders.
 //! The Java broker is warmed up with 300,000 messages. A figure says something only beside the
 //! other one of its row.
 
@@ -37,6 +38,8 @@ const WARM_UP: u64 = 300_000;
 const JAVA_HEAP: &str = "-Xms1g -Xmx2g -XX:+UseG1GC -XX:MaxDirectMemorySize=1g";
 /// A piece of work ends after so long, whatever it has done.
 const LIMIT: Duration = Duration::from_secs(15);
+/// How long is sent for the rates that last.
+const LASTING: Duration = Duration::from_secs(10);
 /// End-to-end: messages a second, and for how long.
 const PACE: u64 = 10_000;
 const PACED_SECONDS: u64 = 10;
@@ -84,6 +87,7 @@ fn compare(rounds: usize) -> Result<Table, String> {
                 special_sends(&mut table, &sides)?;
                 reading(&mut table, &sides)?;
                 end_to_end(&mut table, &sides)?;
+                lasting(&mut table, &sides)?;
             }
         }
         if async_flush {
@@ -93,12 +97,14 @@ fn compare(rounds: usize) -> Result<Table, String> {
     Ok(table)
 }
 
-/// Does the same with one broker and then with the other.
-fn both<T>(
-    [java, ours]: &[Side; 2],
-    work: impl Fn(&Side) -> Result<T, String>,
-) -> Result<[T; 2], String> {
-    Ok([work(java)?, work(ours)?])
+/// Does the same with one broker and then with the other, when both have nothing else to do.
+fn both<T>(sides: &[Side; 2], work: impl Fn(&Side) -> Result<T, String>) -> Result<[T; 2], String> {
+    let settle = || cost::settle(sides.iter().map(|side| side.server.process.pid()));
+    let [java, ours] = sides;
+    settle();
+    let java = work(java)?;
+    settle();
+    Ok([java, work(ours)?])
 }
 
 /// A broker under comparison.
@@ -153,8 +159,17 @@ impl Side {
         messages: u64,
         properties: Properties,
     ) -> Result<(Outcome, f64), String> {
-        let load =
-            Load { connections, window, body_bytes: BODY, messages, limit: LIMIT, properties };
+        self.send_load(Load {
+            connections,
+            window,
+            body_bytes: BODY,
+            messages,
+            limit: LIMIT,
+            properties,
+        })
+    }
+
+    fn send_load(&self, load: Load) -> Result<(Outcome, f64), String> {
         let before = self.cost()?;
         let outcome = produce::run(&self.target, &load, &produce::Tally::default());
         if outcome.failed > 0 {
@@ -181,6 +196,27 @@ fn sending(table: &mut Table, sides: &[Side; 2], flush: &str) -> Result<(), Stri
         let p99 = figure(|o| o.0.latency.quantile_us(0.99) as f64);
         table.add(&format!("{name}: p99"), MICROSECONDS, p99);
         table.add(&format!("{name}: processor a message"), PROCESSOR, figure(|o| o.1));
+    }
+    Ok(())
+}
+
+/// The same for so long that nothing is left to be done later.
+fn lasting(table: &mut Table, sides: &[Side; 2]) -> Result<(), String> {
+    for (connections, window) in [(64, 1), (4, 64)] {
+        let outcomes = both(sides, |side| {
+            side.send_load(Load {
+                connections,
+                window,
+                body_bytes: BODY,
+                messages: 0,
+                limit: LASTING,
+                properties: Properties::default(),
+            })
+        })?;
+        let name = format!("ASYNC_FLUSH, {connections} × {window}, {} s", LASTING.as_secs());
+        let rates = outcomes.each_ref().map(|o| o.0.per_second());
+        table.add(&format!("{name}: messages"), RATE, rates);
+        table.add(&format!("{name}: processor a message"), PROCESSOR, outcomes.map(|o| o.1));
     }
     Ok(())
 }

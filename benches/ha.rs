@@ -40,10 +40,6 @@ const JAVA_HEAP: &str = "-Xms512m -Xmx1g -XX:+UseG1GC -XX:MaxDirectMemorySize=1g
 const LIMIT: Duration = Duration::from_secs(15);
 /// How long is sent for the rates that last: long enough that nothing is left to be done later.
 const SUSTAINED: Duration = Duration::from_secs(10);
-/// Brokers that take a tenth of a processor for so long have settled.
-const SETTLE_STEP: Duration = Duration::from_millis(500);
-/// They are measured all the same after so long.
-const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 /// How long the lag is looked at.
 const LAG_SECONDS: u64 = 5;
 /// Messages a second that are read at the slave.
@@ -216,21 +212,9 @@ fn sustained(make: &Servers) -> Result<Sustained, String> {
     Ok(Sustained { rows, fastest })
 }
 
-/// Waits until the brokers have done what the work before left to be done later: the one that is measured
-/// next has the machine for itself.
+/// Waits until all brokers have done what the work before left to be done later.
 fn settle(pairs: &[Pair]) {
-    let taken = || -> Duration { pairs.iter().flat_map(Pair::costs).map(|cost| cost.cpu).sum() };
-    let deadline = Instant::now() + SETTLE_LIMIT;
-    let mut before = taken();
-    while Instant::now() < deadline {
-        std::thread::sleep(SETTLE_STEP);
-        let now = taken();
-        if now.saturating_sub(before) < SETTLE_STEP / 10 {
-            return;
-        }
-        before = now;
-    }
-    eprintln!("the brokers did not settle within {} s", SETTLE_LIMIT.as_secs());
+    cost::settle(pairs.iter().flat_map(Pair::pids));
 }
 
 /// How far a slave is behind, at half of the rate that lasts, and nothing else.
@@ -282,8 +266,12 @@ impl Pair {
 
     /// What each of the two has taken from the machine.
     fn costs(&self) -> Vec<cost::Cost> {
+        self.pids().into_iter().filter_map(cost::of).collect()
+    }
+
+    fn pids(&self) -> Vec<u32> {
         let both = [Some(&self.master), self.slave.as_ref()];
-        both.into_iter().flatten().filter_map(|server| cost::of(server.process.pid())).collect()
+        both.into_iter().flatten().map(|server| server.process.pid()).collect()
     }
 
     fn without_slave(mut self) -> Self {

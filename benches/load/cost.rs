@@ -1,6 +1,11 @@
 //! What a process took from the machine, as the kernel tells it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Processes that take less than a tenth of a processor for so long have settled.
+const SETTLE_STEP: Duration = Duration::from_millis(500);
+/// They are measured all the same after so long.
+const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Processor time and memory of a process at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +26,25 @@ pub fn of(pid: u32) -> Option<Cost> {
     let line = status.lines().find(|line| line.starts_with("RssAnon"))?;
     let anonymous_kib = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(Cost { cpu: Duration::from_millis(ticks * 10), anonymous_kib })
+}
+
+/// Waits until processes have done what the work before left to be done later: the one that is measured next
+/// has the machine for itself.
+pub fn settle(pids: impl IntoIterator<Item = u32>) {
+    let pids: Vec<u32> = pids.into_iter().collect();
+    let taken =
+        || -> Duration { pids.iter().filter_map(|pid| of(*pid)).map(|cost| cost.cpu).sum() };
+    let deadline = Instant::now() + SETTLE_LIMIT;
+    let mut before = taken();
+    while Instant::now() < deadline {
+        std::thread::sleep(SETTLE_STEP);
+        let now = taken();
+        if now.saturating_sub(before) < SETTLE_STEP / 10 {
+            return;
+        }
+        before = now;
+    }
+    eprintln!("the brokers did not settle within {} s", SETTLE_LIMIT.as_secs());
 }
 
 /// Processor time for each message between two moments, microseconds.
