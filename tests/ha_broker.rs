@@ -816,7 +816,7 @@ fn a_topic_that_is_made_again_begins_anew_on_the_slave() {
 fn a_group_that_was_ahead_of_the_new_masters_log_misses_nothing() {
     let pair = Pair::new("ha-ahead");
     let master = pair.master();
-    make_topic(&master, "T", "1");
+    make_topic(&master, "T", "2");
     let slave = pair.slave();
     for body in ["one", "two"] {
         master.send("T", &[], body);
@@ -824,12 +824,14 @@ fn a_group_that_was_ahead_of_the_new_masters_log_misses_nothing() {
     until_copied(&master, &slave);
     // As if two messages more had been consumed there, and had not come here before it died.
     commit(&master, "consumers", 0, 4);
-    until_offset("the offset is on the slave", &slave, "consumers", &[(0, 4)]);
+    // And one message of a queue of which nothing has come.
+    commit(&master, "consumers", 1, 1);
+    until_offset("the offsets are on the slave", &slave, "consumers", &[(0, 4), (1, 1)]);
     drop((slave, master));
     let promoted = pair.slave_with(|configuration| {
         configuration.store.broker_role = BrokerRole::AsyncMaster;
     });
-    assert_eq!(offset(&promoted, "consumers", 0), Some(2));
+    assert_eq!([0, 1].map(|queue| offset(&promoted, "consumers", queue)), [Some(2), Some(0)]);
     promoted.send("T", &[], "three");
     let from = offset(&promoted, "consumers", 0).expect("an offset");
     let next = until("the group gets it", LONG, || {
@@ -837,6 +839,22 @@ fn a_group_that_was_ahead_of_the_new_masters_log_misses_nothing() {
         (answer.code == code::SUCCESS).then_some(answer)
     });
     assert_eq!(next.fields.get("nextBeginOffset"), Some("3"));
+}
+
+/// The disk of the log may not be mounted: what groups had read is not forgotten for that.
+#[test]
+fn a_master_without_any_log_keeps_the_offsets_of_groups() {
+    let pair = Pair::new("ha-nothing");
+    let master = pair.master();
+    make_topic(&master, "T", "1");
+    let slave = pair.slave();
+    commit(&master, "consumers", 0, 4);
+    until_offset("the offset is on the slave", &slave, "consumers", &[(0, 4)]);
+    drop((slave, master));
+    let promoted = pair.slave_with(|configuration| {
+        configuration.store.broker_role = BrokerRole::AsyncMaster;
+    });
+    assert_eq!(offset(&promoted, "consumers", 0), Some(4));
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn install(dir: &Path) {
         }
     }
     fs::create_dir_all(dir.join("libexec")).unwrap();
-    for name in ["mqnamesrv", "mqbroker", "mqadmin"] {
+    for name in ["mqnamesrv", "mqbroker", "mqadmin", "mqstore"] {
         let to = dir.join("libexec").join(name);
         if fs::hard_link(program(name), &to).is_err() {
             fs::copy(program(name), &to).unwrap();
@@ -95,6 +95,8 @@ fn the_quick_start_works_from_an_installed_tree() {
     }
     assert!(home.join("store/checkpoint").exists());
     assert!(!home.join("store/abort").exists(), "an orderly end");
+    let output = command(home.path(), "mqstore", &["--help"]).output().unwrap();
+    assert!(text(&output).contains("usage: mqstore COMMAND"), "{output:?}");
 }
 
 /// The sample files of two masters with a slave each, all on this machine.

@@ -322,7 +322,7 @@ impl ConsumerOffsets {
     }
 
     /// Brings offsets beyond the end of their queue back to it. `end` tells the end of a queue (topic,
-    /// queue); a queue that ends at 0 has nothing to tell.
+    /// queue); 0 if the log has nothing of it.
     ///
     /// A master whose log lost its end, or a slave that becomes the master before it has all of the
     /// log, would give the offsets in between to new messages, which the group then never saw.
@@ -331,7 +331,7 @@ impl ConsumerOffsets {
             let Some((topic, group)) = key.split_once('@') else { continue };
             for (queue_id, offset) in queues {
                 let end = end(topic, queue_id);
-                if end > 0 && offset > end {
+                if offset > end {
                     log::warn!(
                         "{group} was at {offset} of {topic}-{queue_id}, which ends at {end}: it goes on \
                          there"
@@ -605,12 +605,12 @@ mod tests {
     fn offsets_beyond_the_end_come_back() {
         let folder = Folder::new();
         let offsets = offsets(&folder, 100);
-        for (topic, offset) in [("T", 5), ("U", 12), ("new", 12)] {
+        for (topic, offset) in [("T", 5), ("U", 12), ("empty", 12)] {
             offsets.commit("g", topic, 0, offset);
         }
-        offsets.bring_back(|topic, _| if topic == "new" { 0 } else { 7 });
-        let now = ["T", "U", "new"].map(|topic| offsets.get("g", topic, 0));
-        assert_eq!(now, [Some(5), Some(7), Some(12)]);
+        offsets.bring_back(|topic, _| if topic == "empty" { 0 } else { 7 });
+        let now = ["T", "U", "empty"].map(|topic| offsets.get("g", topic, 0));
+        assert_eq!(now, [Some(5), Some(7), Some(0)]);
         assert_eq!(offsets.went_back(), 0);
     }
 

@@ -406,10 +406,10 @@ fn start_servers(
     }
     // After a clean stop of a broker that stood alone, the log is the one that groups committed to.
     let may_be_another = broker.store.had_crashed() || broker.consumer_offsets.has_stamps();
-    if may_be_another
-        && !broker.store.config().is_slave()
-        && broker.store.dispatch_behind_bytes() == 0
-    {
+    // Nothing at all may be what a disk has that is not mounted: that tells of no queue where it ends.
+    let tells =
+        broker.store.commit_log_max_offset() > 0 && broker.store.dispatch_behind_bytes() == 0;
+    if may_be_another && tells && !broker.store.config().is_slave() {
         broker.consumer_offsets.bring_back(|topic, queue| broker.store.max_offset(topic, queue));
     }
     Replication::start(broker).map_err(|error| StartError::Start(error.to_string()))?;

@@ -66,6 +66,9 @@ pub struct MappedFile {
     pub(super) blocks: Mutex<Blocks>,
     /// Whether the page cache may have it in large pages.
     pub(super) large_pages: AtomicBool,
+    /// Whether it was made by an earlier process, so that reading it may have brought what lies ahead of
+    /// its end into memory, in pages of any size.
+    pub(super) is_old: bool,
     has_appender: AtomicBool,
     read_only: bool,
     /// Whether a flush failed, and none has succeeded since.
@@ -167,7 +170,8 @@ impl MappedFile {
         })();
         match prepared {
             Ok(map) => {
-                let created = Self { map: OnceLock::from(map), ..Self::at(path, start, size, 0) };
+                let map = OnceLock::from(map);
+                let created = Self { map, is_old: false, ..Self::at(path, start, size, 0) };
                 created.reserved.store(first_page, Ordering::Release);
                 lock(&created.blocks).assured = first_page;
                 Ok(created)
@@ -193,6 +197,7 @@ impl MappedFile {
             reserved: AtomicUsize::new(position),
             blocks: Mutex::new(Blocks { assured: position, closed: false }),
             large_pages: AtomicBool::new(false),
+            is_old: true,
             has_appender: AtomicBool::new(false),
             read_only: false,
             flush_failed: AtomicBool::new(false),

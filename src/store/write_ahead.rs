@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 
 use memmap2::{Advice, MmapOptions};
 
+use super::disk;
 use super::fault::{self, Flushed, Operation};
 use super::mapped_file::{Blocks, MappedFile, PAGE_BYTES, open_file, reserve_blocks};
 use crate::common::os;
@@ -26,6 +27,8 @@ const AT_ONCE_BYTES: usize = 256 * 1024;
 const POPULATE_STEP_BYTES: usize = 128 * PAGE_BYTES;
 /// A large page of most machines. Where they are larger, files have none.
 const LARGE_PAGE_BYTES: usize = 512 * PAGE_BYTES;
+/// A disk with less left may not have the blocks of a large page any more when it is appended to.
+const SCARCE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Bytes of one read that brings pages into memory.
 const READ_BYTES: usize = 128 * 1024;
@@ -67,12 +70,22 @@ impl MappedFile {
         let ahead = at.clamp(RESERVE_BYTES.0, RESERVE_BYTES.1);
         let mut blocks = lock(&self.blocks);
         // Under the lock: who expects large pages assures the blocks of what is reserved by then.
-        let has_large_pages = self.large_pages.load(Ordering::Acquire);
-        let page = if has_large_pages { LARGE_PAGE_BYTES } else { PAGE_BYTES };
-        let to = (end + ahead).next_multiple_of(page).min(self.size());
+        let to = self.page_end(end + ahead);
         blocks.assure(self, to)?;
         self.reserved.fetch_max(to, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// End of the page that ends at or after `to`, as large as the page cache may have it.
+    ///
+    /// Recovery reads a file to its end, and the system reads ahead of that: in large pages, if it is
+    /// asked for much. The first append to such a page takes blocks for all of it, which is no harm
+    /// while the disk has some.
+    fn page_end(&self, to: usize) -> usize {
+        let is_scarce = || disk::free_bytes(self.path()).is_some_and(|free| free < SCARCE_BYTES);
+        let is_large = self.large_pages.load(Ordering::Acquire) || self.is_old && is_scarce();
+        let page = if is_large { LARGE_PAGE_BYTES } else { PAGE_BYTES };
+        to.next_multiple_of(page).min(self.size())
     }
 
     /// Assures blocks for all bytes below `to`, for later.
@@ -256,7 +269,7 @@ impl MappedFile {
                 return Ok(from);
             }
             let end = ((from / PIECE_BYTES + 1) * PIECE_BYTES).min(self.size());
-            blocks.assure(self, end)?;
+            blocks.assure(self, self.page_end(end))?;
             if wanted(&(from..end)) {
                 fault::check(Operation::WriteAhead, self.path())?;
                 file.write_all_at(&zeros[..end - from], from as u64)?;
@@ -273,6 +286,7 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use super::*;
+    use crate::common::os::DiskSpace;
     use crate::store::fault::inject;
     use crate::store::testing::TempFolder;
 
@@ -354,6 +368,33 @@ mod tests {
         });
         let blocks = file.path().metadata().unwrap().blocks() * 512;
         assert!(blocks >= LARGE_PAGE_BYTES as u64, "{blocks}");
+    }
+
+    /// Recovery has read it, and the system read ahead.
+    #[test]
+    fn an_old_file_is_reserved_in_large_pages_while_room_is_scarce() {
+        let folder = TempFolder::new("scarce");
+        let path = folder.path().join("file");
+        for (available, whole) in [(SCARCE_BYTES, false), (SCARCE_BYTES - 1, true)] {
+            drop(MappedFile::create(&path, 0, SIZE).unwrap());
+            let space = DiskSpace { total: 1 << 40, free: available, available };
+            let _scarce = fault::inject_space(folder.path(), space);
+            let mut appender = Arc::new(MappedFile::at(&path, 0, SIZE, 100)).appender().unwrap();
+            appender.append(&[1; 10_000]).unwrap();
+            let blocks = path.metadata().unwrap().blocks() * 512;
+            assert_eq!(blocks >= LARGE_PAGE_BYTES as u64, whole, "{blocks} with {available} left");
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+
+    /// Zeros are written in smaller pieces than pages may have.
+    #[test]
+    fn large_pages_are_reserved_whole_by_who_writes_zeros() {
+        let folder = TempFolder::new("large-zeros");
+        let file = file(&folder);
+        file.bring_into_memory(0, SIZE).unwrap();
+        file.write_ahead(LARGE_PAGE_BYTES + 1).unwrap();
+        assert!(file.path().metadata().unwrap().blocks() * 512 >= 2 * LARGE_PAGE_BYTES as u64);
     }
 
     #[test]
