@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 
 use super::fault::{self, Flushed, Operation};
+use super::write_ahead::LARGE_PAGE_BYTES;
 use crate::common::os;
 use crate::common::sync::lock;
 
@@ -831,9 +832,10 @@ impl WordFile {
         self.map.len()
     }
 
-    /// Assures blocks for all bytes below `to`, so that writing them cannot fail.
+    /// Assures blocks for all bytes below `to`, to the end of the last large page, so that writing them
+    /// cannot fail.
     pub fn reserve(&self, to: usize) -> io::Result<()> {
-        let to = to.min(self.size());
+        let to = to.next_multiple_of(LARGE_PAGE_BYTES).min(self.size());
         let from = self.reserved.load(Ordering::Acquire);
         if from < to {
             let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
@@ -910,6 +912,8 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
     use crate::store::testing::TempFolder;
 
@@ -1038,6 +1042,14 @@ mod tests {
         drop(appender);
         file.commit().unwrap();
         assert_eq!((file.readable(), pool.available()), (4096, 1));
+    }
+
+    #[test]
+    fn words_have_their_blocks_in_large_pages() {
+        let folder = TempFolder::new("words-large");
+        let file = WordFile::open(&folder.path().join("file"), 3 * LARGE_PAGE_BYTES).unwrap();
+        file.reserve(LARGE_PAGE_BYTES + 1).unwrap();
+        assert!(file.path().metadata().unwrap().blocks() * 512 >= 2 * LARGE_PAGE_BYTES as u64);
     }
 
     #[test]

@@ -26,7 +26,7 @@ const AT_ONCE_BYTES: usize = 256 * 1024;
 /// Pages made ready by one system call.
 const POPULATE_STEP_BYTES: usize = 128 * PAGE_BYTES;
 /// A large page of most machines. Where they are larger, files have none.
-const LARGE_PAGE_BYTES: usize = 512 * PAGE_BYTES;
+pub(super) const LARGE_PAGE_BYTES: usize = 512 * PAGE_BYTES;
 /// A disk with less left may not have the blocks of a large page any more when it is appended to.
 const SCARCE_BYTES: u64 = 64 * 1024 * 1024;
 
