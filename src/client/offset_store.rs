@@ -371,6 +371,7 @@ impl OffsetStore for BrokerOffsets {
 /// consumer.assign(queues.clone(), "*")?;
 /// consumer.commit_offsets([(queues[0].clone(), 0)])?;
 /// assert!(std::fs::read_to_string(&path)?.contains("offsetTable"));
+/// # drop(consumer); // it writes its offsets once more
 /// # std::fs::remove_dir_all(folder)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

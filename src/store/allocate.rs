@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use super::config::StoreConfig;
 use super::disk;
-use super::mapped_file::{MappedFile, PAGE_BYTES, TransientStorePool, flush_folder, make_folder};
+use super::folder::{flush_folder, make_folder};
+use super::mapped_file::{MappedFile, PAGE_BYTES, TransientStorePool};
 use super::mapped_file_queue::file_name;
 use super::pauses::Pauses;
 use crate::common::config::Live;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::checkpoint::StoreCheckpoint;
 use super::config::StoreConfig;
 use super::consume_queue::ConsumeQueue;
-use super::mapped_file::flush_file_system;
+use super::folder::flush_file_system;
 use super::queue_table::QueueTable;
 use crate::common::config::Live;
 use crate::common::service_thread::{ServiceThread, Signal};

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::checkpoint::StoreCheckpoint;
 use super::config::StoreConfig;
-use super::mapped_file::{Word, WordFile, flush_folder, make_folder};
+use super::folder::{flush_folder, make_folder};
+use super::mapped_file::{Word, WordFile};
 use super::message_store::StoreError;
 use crate::common::checksum::{java_hash, java_hash_on};
 use crate::common::clock::now_ms;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::mapped_file::{MappedFile, flush_folder};
+use super::folder::flush_folder;
+use super::mapped_file::MappedFile;
 use super::message_store::StoreError;
 
 /// A sequence of [`MappedFile`]s.

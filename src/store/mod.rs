@@ -89,6 +89,7 @@ pub mod dispatch;
 pub mod fault;
 pub mod flush;
 pub mod flush_queues;
+pub mod folder;
 pub mod ha;
 pub mod index;
 pub mod inspect;

@@ -3,8 +3,8 @@
 
 use std::ops::ControlFlow;
 
+use super::folder::flush_file_system;
 use super::inspect::{LogItem, StoreFolder};
-use super::mapped_file::flush_file_system;
 use super::mapped_file_queue::MappedFileQueue;
 use super::message_store::StoreError;
 

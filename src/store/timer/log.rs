@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use crate::common::sync::lock;
-use crate::store::mapped_file::{Appender, flush_folder};
+use crate::store::folder::flush_folder;
+use crate::store::mapped_file::Appender;
 use crate::store::mapped_file_queue::MappedFileQueue;
 use crate::store::message_store::StoreError;
 
