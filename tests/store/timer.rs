@@ -265,6 +265,40 @@ fn a_crash_loses_nothing_and_delivers_nothing_early() {
 }
 
 #[test]
+fn another_precision_waits_until_nothing_waits() {
+    for (first, then) in [("1000", "100"), ("100", "1000"), ("500", "200")] {
+        let folder = Folder::new("timer-precision");
+        let open = |width, now| Timed::open(folder.path(), &[("timerPrecisionMs", width)], now);
+        let timed = open(first, START);
+        // Slots that are empty soon, and must not be asked later.
+        (0..40).for_each(|number| timed.put("soon", START + 100 * number, ""));
+        assert_eq!(timed.at(START + 4_000).len(), 40);
+        for (body, due) in [("a", 5_001), ("b", 5_350), ("c", 5_900), ("d", 2 * DAY + 1_234)] {
+            timed.put(body, START + due, "");
+        }
+        assert_eq!(timed.at(START + 5_300).len(), 41);
+        timed.stop();
+        let width = |timed: &Timed| timed.timer.scale().precision_ms.to_string();
+        let timed = open(then, START + 5_310);
+        assert_eq!(width(&timed), first);
+        assert_eq!(timed.turn(START + 5_349), START + 5_350);
+        assert_eq!(timed.at(START + 5_899)[40..], ["a", "b"]);
+        timed.put("new", START + 7_777, "");
+        assert_eq!(timed.at(START + 7_777)[40..], ["a", "b", "c", "new"]);
+        assert_eq!(timed.at(START + 2 * DAY + 1_233).len(), 44);
+        assert_eq!(timed.at(START + 2 * DAY + 1_234).last().unwrap(), "d");
+        timed.turn(START + 2 * DAY + 9_999);
+        timed.stop();
+        let timed = open(then, START + 2 * DAY + 10_000);
+        assert_eq!(width(&timed), then);
+        timed.put("last", START + 2 * DAY + 10_123, "");
+        assert_eq!(timed.at(START + 2 * DAY + 10_122).len(), 45);
+        assert_eq!(timed.at(START + 2 * DAY + 10_123).last().unwrap(), "last");
+        timed.stop();
+    }
+}
+
+#[test]
 fn what_fell_due_during_a_long_stop_is_delivered_first() {
     let folder = Folder::new("timer-long-stop");
     let timed = Timed::open(folder.path(), &[], START);

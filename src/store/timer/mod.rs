@@ -32,6 +32,9 @@
 //! the record decides. A record that says nothing exact is delivered at the slot's end, as 5.x does.
 //! Nothing is early, ever: a message goes out when the clock shows its time, not before.
 //!
+//! So `timerPrecisionMs` decides how much is read at once, and nothing else. While something waits in
+//! slots of another width, that width stays: 5.x looks for it in the wrong slots then, and loses it.
+//!
 //! # Threads
 //!
 //! | thread | duty | sleeps until |
@@ -65,6 +68,8 @@ use crate::common::properties::{TIMER_DELIVER_MS, TIMER_OUT_MS, find};
 
 /// Slots of a week; the wheel has twice as many.
 pub const SLOTS_TOTAL: i64 = 7 * 86_400;
+/// The precisions that there are, ms.
+const PRECISIONS_MS: [i64; 4] = [COARSEST_PRECISION_MS, 500, 200, 100];
 /// The coarsest precision, ms.
 const COARSEST_PRECISION_MS: i64 = 1000;
 /// Slots that a roll window leaves free.
@@ -87,12 +92,13 @@ impl Scale {
     /// most two thirds of what the commit log keeps: a message must be rolled before its file
     /// expires. (5.x trusts the configuration to be so: 48 of 72 hours are its defaults.)
     pub fn of(config: &StoreConfig) -> Self {
-        let precision_ms = match config.timer_precision_ms {
-            ms if ms >= 1000 => COARSEST_PRECISION_MS,
-            ms if ms >= 500 => 500,
-            ms if ms >= 200 => 200,
-            _ => 100,
-        };
+        let wished = i64::from(config.timer_precision_ms);
+        let known = PRECISIONS_MS.into_iter().find(|precision_ms| *precision_ms <= wished);
+        Self::with_precision(config, known.unwrap_or(100))
+    }
+
+    /// The scale of a configuration, but for the precision.
+    fn with_precision(config: &StoreConfig, precision_ms: i64) -> Self {
         let most = SLOTS_TOTAL - ROLL_MARGIN_SLOTS;
         let wished = i64::from(config.timer_roll_window_slot);
         let wished = if (2..=most).contains(&wished) { wished } else { most };

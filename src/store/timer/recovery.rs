@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::log::TimerLog;
 use super::wheel::{Slot, Wheel};
-use super::{Scale, checkpoint::Position};
+use super::{PRECISIONS_MS, Scale, checkpoint::Position};
 use crate::store::message_store::StoreError;
 
 /// What the timer log says.
@@ -57,6 +57,26 @@ pub fn recover(
         mend(log, wheel, scale, found.end).map_err(failed)?;
     }
     Ok(found)
+}
+
+/// Width of the slots in which something waits that is due at `read_ms` or later, ms; `None` if nothing
+/// waits. The files do not say it, but a slot has its begin in these units, and its last message in ms.
+pub fn precision_in_use(
+    log: &TimerLog,
+    wheel: &Wheel,
+    read_ms: i64,
+) -> std::io::Result<Option<i64>> {
+    let mut latest = None;
+    wheel.for_each(|slot| {
+        let number = slot.time_ms / wheel.precision_ms();
+        let moment = log.unit(slot.last).map(|unit| unit.moment()).filter(|ms| *ms >= read_ms);
+        let is_width = |width: &i64| moment.is_some_and(|ms| ms.div_euclid(*width) == number);
+        if let Some(width) = PRECISIONS_MS.into_iter().find(is_width) {
+            // Slots that were emptied long ago may be of any width.
+            latest = latest.max(Some((slot.last, width)));
+        }
+    })?;
+    Ok(latest.map(|(_, width)| width))
 }
 
 /// Begin of the earliest slot that has a unit of the log; `None` without units.

@@ -122,18 +122,34 @@ impl TimerService {
     /// it is called when a message is visible in [`TIMER_TOPIC`].
     pub fn open(store: Arc<MessageStore>, signal: Arc<Signal>) -> Result<Self, StoreError> {
         let config = store.config();
-        let scale = Scale::of(&config);
         let root = config.root();
         let folder = root.join("config");
         std::fs::create_dir_all(&folder)
             .map_err(|error| StoreError::io("create", &folder, &error))?;
         let file_size = usize::try_from(config.mapped_file_size_timer_log).unwrap_or(0);
+        let log = TimerLog::open(&root.join("timerlog"), file_size)?;
+        let checkpoint = TimerCheckpoint::open(&folder.join("timercheck"))?;
+        let mut scale = Scale::of(&config);
+        let mut wheel = Wheel::open(&root.join("timerwheel"), scale.precision_ms)?;
+        if log.end() > 0 {
+            let in_use = recovery::precision_in_use(&log, &wheel, checkpoint.position().read_ms)
+                .map_err(|error| StoreError::io("read", wheel.path(), &error))?;
+            if let Some(width) = in_use.filter(|width| *width != scale.precision_ms) {
+                log::warn!(
+                    "timerPrecisionMs={} comes into force at a start when no timed message waits: \
+                     those that wait are in slots of {width} ms",
+                    config.timer_precision_ms
+                );
+                scale = Scale::with_precision(&config, width);
+                wheel = wheel.with_precision(width);
+            }
+        }
         let now = Instant::now();
         Ok(Self {
             scale,
-            wheel: Wheel::open(&root.join("timerwheel"), scale.precision_ms)?,
-            log: TimerLog::open(&root.join("timerlog"), file_size)?,
-            checkpoint: TimerCheckpoint::open(&folder.join("timercheck"))?,
+            wheel,
+            log,
+            checkpoint,
             metrics: TimerMetrics::load(&folder.join("timermetrics"))?,
             followed: config.is_slave().then(Mutex::default),
             store,

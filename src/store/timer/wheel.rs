@@ -130,6 +130,16 @@ impl Wheel {
         &self.path
     }
 
+    /// Width of a slot, ms.
+    pub fn precision_ms(&self) -> i64 {
+        self.precision_ms
+    }
+
+    /// The same slots, taken as of another width.
+    pub fn with_precision(self, precision_ms: i64) -> Self {
+        Self { precision_ms, ..self }
+    }
+
     fn place(&self, time_ms: i64) -> u64 {
         let index = time_ms.div_euclid(self.precision_ms).rem_euclid(SLOTS);
         index as u64 * Slot::BYTES as u64
