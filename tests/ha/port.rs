@@ -9,7 +9,7 @@ use crate::site::{
     LOAD, PATIENT, SLAVE_NOT_AVAILABLE, SOON, Site, assert_equal, log_of, probe, send,
     wait_for_acknowledgement,
 };
-use crate::support::ledger::{Book, Sending};
+use crate::support::ledger::{Book, Load, Sending};
 use crate::support::pair::log_range;
 use crate::support::servers::Server;
 use crate::support::{may_open_files, until};
@@ -73,7 +73,9 @@ impl AtRest {
 /// Runs `abuse` while the pair is under load: every message is acknowledged.
 fn unimpressed(site: &Site, pair: &[Server; 2], book: &mut Book, abuse: impl FnOnce(&Site)) {
     let round = book.rounds();
-    let sending = Sending::start(&pair[0].addr(), LOAD, round);
+    // However long the abuse takes, the load is not over before it.
+    let load = Load { messages: u32::MAX, ..LOAD };
+    let sending = Sending::start(&pair[0].addr(), load, round);
     sending.wait_for(50, SOON);
     abuse(site);
     sending.wait_for(sending.acknowledged() + 200, SOON);

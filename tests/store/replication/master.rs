@@ -187,6 +187,7 @@ fn as_many_slaves_as_were_asked_for() {
     assert_eq!(both.wait().status, PutStatus::FlushSlaveTimeout);
 }
 
+    assert!(status.slaves[0].lag_ms >= 500, "the oldest that it lacks waited so long in vain");
 /// A slave that was cut off connects again, and its master has not heard of the end of its old connection.
 #[test]
 fn a_slave_with_two_connections_counts_once() {
