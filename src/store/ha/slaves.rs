@@ -175,7 +175,7 @@ impl Slaves {
     pub fn standing(&self, end: i64) -> Standing {
         let config = self.config.get();
         let near = i64::from(config.ha_slave_fallbehind_max);
-        let needed = usize::try_from(config.in_sync_replicas - 1).unwrap_or(0).max(1);
+        let needed = usize::try_from(config.in_sync_replicas.saturating_sub(1)).unwrap_or(0).max(1);
         let following = self.following.read().unwrap_or_else(PoisonError::into_inner);
         let in_sync = following.iter().filter_map(|slave| slave.acked());
         let in_sync = in_sync.filter(|acked| end - acked < near).count();

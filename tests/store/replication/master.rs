@@ -199,6 +199,14 @@ fn a_slave_with_two_connections_counts_once() {
     other.report(master.end());
     wait_until("two count", || master.status().in_sync == 2);
     let put = put_later(&master, 10);
+    // Less than one is one.
+    master.set("inSyncReplicas", &i32::MIN.to_string());
+    let put = put_later(&master, 10);
+    let end = master.end();
+    wait_until("sent", || master.status().slaves[0].sent == end);
+    slaves[0].report(end);
+    assert_eq!(put.wait().status, PutStatus::PutOk);
+    master.set("inSyncReplicas", "3");
     let end = master.end();
     wait_until("sent", || master.status().slaves.iter().all(|slave| slave.sent == end));
     cut_off.report(end);
