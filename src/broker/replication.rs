@@ -12,7 +12,7 @@
 //! A name server says nothing while the master is not registered. The last known address is kept
 //! then: it is where the master is expected back.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ impl Replication {
             .map_err(|_| StoreError(format!("haListenPort is {}", config.ha_listen_port)))?;
         let its_broker = Arc::downgrade(broker);
         let options = HaOptions {
-            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
             master: pinned(&config).map(str::to_owned).filter(|_| config.is_slave()),
             master_begin: Some(Box::new(move || first_offset_of_master(&*its_broker.upgrade()?))),
         };
