@@ -411,7 +411,7 @@ impl HaClient {
              or is another one{}. If the master is right, cut this log with the broker stopped: \
              mqstore truncate {} -p {master_end} -y",
             if nothing { " (or has deleted what it had)" } else { "" },
-            self.config.get().root().display()
+            self.config.get().mqstore_words()
         );
         self.refuse(master, RefusalKind::Ahead, master_end, text, memory)
     }
@@ -426,7 +426,7 @@ impl HaClient {
         let text = format!(
             "the master's log begins at {begin}, the own one ends at {end}: what lies between is \
              gone. Let this slave begin anew, with the broker stopped: mqstore truncate {} -p 0 -y",
-            self.config.get().root().display()
+            self.config.get().mqstore_words()
         );
         self.refuse(master, RefusalKind::Gap, begin, text, memory)
     }
@@ -470,7 +470,7 @@ impl HaClient {
             "the own log (it ends at {end}) and the master's (beyond {master_end}) differ from the \
              record at {first} on. If the master is right, cut this log with the broker stopped: \
              mqstore truncate {} -p {first} -y",
-            self.config.get().root().display()
+            self.config.get().mqstore_words()
         );
         let kind = RefusalKind::Different { first_differing: first };
         self.refuse(master, kind, first, text, memory)
