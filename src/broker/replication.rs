@@ -85,7 +85,7 @@ impl Replication {
         let options = HaOptions {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
             master: pinned(&config).map(str::to_owned).filter(|_| config.is_slave()),
-            master_begin: Some(Box::new(move || first_offset_of_master(&*its_broker.upgrade()?))),
+            master_range: Some(Box::new(move || range_of_master(&*its_broker.upgrade()?))),
         };
         let ha = HaService::start(&broker.store, options)?;
         let _ = broker.replication.ha.set(ha);
@@ -160,11 +160,13 @@ impl Replication {
     }
 }
 
-/// The first offset of the master's log, which it tells in its runtime info.
-fn first_offset_of_master(broker: &Broker) -> Option<i64> {
+/// Begin and end of the master's log, which it tells in its runtime info.
+fn range_of_master(broker: &Broker) -> Option<(i64, i64)> {
     let master = broker.replication.master_addr(broker)?;
     let request = Command::request(request_code::GET_BROKER_RUNTIME_INFO);
     let answer = broker.registration.client().call(&master, request, LIMIT).ok()?;
     let json = Json::parse(answer.body.as_bytes()).ok()?;
-    KvTable::from_json(&json).ok()?.table.get("commitLogMinOffset")?.parse().ok()
+    let table = KvTable::from_json(&json).ok()?.table;
+    let number = |key: &str| table.get(key)?.parse().ok();
+    Some((number("commitLogMinOffset")?, number("commitLogMaxOffset")?))
 }
