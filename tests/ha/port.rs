@@ -185,6 +185,32 @@ fn silent_connections_do_not_lock_the_slave_out() {
     assert_equal(&master, &slave, &mut book);
 }
 
+/// So it does while as many ask for the log and do not take it.
+#[test]
+fn deaf_connections_do_not_lock_the_slave_out() {
+    let site = Site::new("ha-locked-out-by-followers");
+    // Longer than this test waits for it: nobody leaves because of the time.
+    let [master, mut slave] = site.pair_with(&[("haHousekeepingInterval", "300000")], &[]);
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    send(&master, &mut book, 0, 200);
+    for report in [0, 1, log_range(&mut master.wire()).unwrap_or_default().1] {
+        slave.process.stop(SOON);
+        let held: Vec<TcpStream> = std::iter::repeat_with(|| {
+            let mut socket = connect(&site);
+            let _ = socket.write_all(&report.to_be_bytes());
+            socket
+        })
+        .take(300)
+        .collect();
+        slave = site.slave(1, &[]);
+        let took = wait_for_acknowledgement(&master, SOON);
+        eprintln!("report {report}: the slave was back after {took:.1?}");
+        drop(held);
+    }
+    send(&master, &mut book, 1, 200);
+    assert_equal(&master, &slave, &mut book);
+}
+
 /// A Java slave says where it stands as long after it connected as it is told to by its
 /// `haSendHeartbeatInterval`. It has the master's `haHousekeepingInterval` for that, no more and no
 /// less.

@@ -68,8 +68,9 @@
 //!   after `slaveTimeout`; SLAVE_NOT_AVAILABLE at once when not so many are within
 //!   `haSlaveFallbehindMax`. When the last slave leaves, those who wait go on waiting to their
 //!   deadline: it may be back by then.
-//! * A report is believed up to what was sent on its connection, the first one up to the log's end.
-//!   An empty slave's 0 says nothing. Who has not reported does not count. Where several are needed,
+//! * A report is believed up to what was sent on its connection. The first one asks for something, up
+//!   to the log's end, and tells how far behind the slave may be; it acknowledges nothing: the slave's
+//!   log may be another one. Who has not reported does not count. Where several are needed,
 //!   nor does what was said on an older connection from the address of a new one, until more is said on
 //!   it: the slave may be the same, and has not closed it.
 //! * A slave reports whole, checked records that are in its log; with `slaveAckAfterFlush`, on its
