@@ -361,6 +361,25 @@ fn a_master_that_moves_is_followed() {
     assert_eq!(slave.broker.broker.replication.sync_status().master, master.addr);
 }
 
+/// Where a broker serves by IPv6, its slaves find it by that too.
+#[test]
+fn a_master_is_followed_by_ipv6() {
+    if let Err(error) = std::net::TcpListener::bind("[::1]:0") {
+        return support::skipped("replication by IPv6", &error.to_string());
+    }
+    let pair = Pair::new("ha-ipv6");
+    let master = pair.master_with(|configuration| {
+        configuration.broker.broker_ip1 = "::1".to_owned();
+        configuration.broker.broker_ip2 = "::1".to_owned();
+    });
+    let slave = pair.slave();
+    master.send("T", &[], "one");
+    until_copied(&master, &slave);
+    assert!(slave.broker.broker.store.commit_log_max_offset() > 0);
+    let status = master.broker.broker.replication.status().expect("it has started");
+    assert!(status.slaves.iter().all(|slave| slave.address.is_ipv6()), "{:?}", status.slaves);
+}
+
 /// A master that knows Java's requests only.
 #[derive(Default)]
 struct JavaMaster {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rocketmq::common::clock::now_ms;
 use rocketmq::common::command_line::{Arguments, OptionSpec, usage};
-use rocketmq::common::config::{Live, PropertyFile, apply_entries};
+use rocketmq::common::config::{Entry, Live, PropertyFile, apply_entries};
 use rocketmq::common::json::{Json, Style};
 use rocketmq::common::os::LocalTime;
 use rocketmq::common::properties;
@@ -54,6 +54,7 @@ commands:
   rebuild  consume queues and index from the log: -y, -c
   truncate cut the end of the log off, from the record at -p on: -p, -y
 Nobody else may use the store: a broker's lock is respected. Without STORE_FOLDER, -c must name one.
+What lies elsewhere is named by -c, or by keys of the broker: storePathCommitLog=FOLDER.
 ";
 
 /// What ends the program.
@@ -101,20 +102,22 @@ fn main() {
 fn run(out: &mut dyn Write) -> Result<i32, Failure> {
     let arguments = Arguments::parse(OPTIONS, std::env::args_os().skip(1))?;
     let configured = arguments.value("config");
-    let (command, folder) = match arguments.words.as_slice() {
+    let (command, folder, settings) = match arguments.words.as_slice() {
         _ if arguments.has("help") => return help(out, 0),
-        [command, folder] => (command, Some(folder.as_str())),
-        [command] if configured.is_some() => (command, None),
+        [command, folder, settings @ ..] if settings.iter().all(|word| word.contains('=')) => {
+            (command, Some(folder.as_str()), settings)
+        }
+        [command] if configured.is_some() => (command, None, &[][..]),
         _ => return help(out, 1),
     };
-    let config = configuration(configured, folder)?;
+    let config = configuration(configured, folder, settings)?;
     let store = StoreFolder::configured(&config)?;
     if store.log_begin() < 0 {
         let folders: Vec<_> =
             store.log_folders().iter().map(|folder| folder.display().to_string()).collect();
         return Err(format!(
             "there is no commit log in {}; if storePathCommitLog puts it elsewhere, name the \
-             broker's configuration file with --config",
+             broker's configuration file with --config, or say storePathCommitLog=FOLDER",
             folders.join(", ")
         )
         .into());
@@ -137,13 +140,18 @@ fn run(out: &mut dyn Write) -> Result<i32, Failure> {
 }
 
 fn help(out: &mut dyn Write, code: i32) -> Result<i32, Failure> {
-    let text = usage("mqstore COMMAND STORE_FOLDER [options]", OPTIONS);
+    let text = usage("mqstore COMMAND STORE_FOLDER [key=value ...] [options]", OPTIONS);
     write!(out, "{text}\n{COMMANDS}")?;
     Ok(code)
 }
 
-/// What the broker's file says about the store, in the folder that the command line names.
-fn configuration(file: Option<&str>, folder: Option<&str>) -> Result<StoreConfig, Failure> {
+/// What the broker's file and the command line's `key=value` words say about the store, in the folder
+/// that the command line names.
+fn configuration(
+    file: Option<&str>,
+    folder: Option<&str>,
+    settings: &[String],
+) -> Result<StoreConfig, Failure> {
     let mut config = StoreConfig::default();
     if let Some(file) = file {
         let path = PathBuf::from(file);
@@ -153,6 +161,14 @@ fn configuration(file: Option<&str>, folder: Option<&str>) -> Result<StoreConfig
     }
     if let Some(folder) = folder {
         folder.clone_into(&mut config.store_path_root_dir);
+    }
+    let words = settings.iter().filter_map(|word| word.split_once('='));
+    let words =
+        words.map(|(key, value)| Entry { key: key.to_owned(), value: value.to_owned(), line: 0 });
+    let unknown = apply_entries("command line", &words.collect::<Vec<_>>(), &mut [&mut config])
+        .map_err(|error| error.to_string())?;
+    if let Some(unknown) = unknown.into_iter().next() {
+        return Err(unknown.into());
     }
     Ok(config)
 }

@@ -12,7 +12,7 @@
 //! A name server says nothing while the master is not registered. The last known address is kept
 //! then: it is where the master is expected back.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -83,9 +83,9 @@ impl Replication {
             .map_err(|_| StoreError(format!("haListenPort is {}", config.ha_listen_port)))?;
         let its_broker = Arc::downgrade(broker);
         let options = HaOptions {
-            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
             master: pinned(&config).map(str::to_owned).filter(|_| config.is_slave()),
-            master_begin: Some(Box::new(move || first_offset_of_master(&*its_broker.upgrade()?))),
+            master_range: Some(Box::new(move || range_of_master(&*its_broker.upgrade()?))),
         };
         let ha = HaService::start(&broker.store, options)?;
         let _ = broker.replication.ha.set(ha);
@@ -160,11 +160,13 @@ impl Replication {
     }
 }
 
-/// The first offset of the master's log, which it tells in its runtime info.
-fn first_offset_of_master(broker: &Broker) -> Option<i64> {
+/// Begin and end of the master's log, which it tells in its runtime info.
+fn range_of_master(broker: &Broker) -> Option<(i64, i64)> {
     let master = broker.replication.master_addr(broker)?;
     let request = Command::request(request_code::GET_BROKER_RUNTIME_INFO);
     let answer = broker.registration.client().call(&master, request, LIMIT).ok()?;
     let json = Json::parse(answer.body.as_bytes()).ok()?;
-    KvTable::from_json(&json).ok()?.table.get("commitLogMinOffset")?.parse().ok()
+    let table = KvTable::from_json(&json).ok()?.table;
+    let number = |key: &str| table.get(key)?.parse().ok();
+    Some((number("commitLogMinOffset")?, number("commitLogMaxOffset")?))
 }

@@ -316,6 +316,25 @@ impl StoreConfig {
         folders(&self.read_only_commit_log_store_paths)
     }
 
+    /// The words by which `mqstore` finds this store, as a shell takes them: its folder, and what
+    /// is said about the commit log's if that lies elsewhere.
+    pub fn mqstore_words(&self) -> String {
+        let root = std::path::absolute(self.root()).unwrap_or_else(|_| self.root());
+        let mut words = shell_word(&root.to_string_lossy());
+        if self.all_commit_log_folders() == [self.root().join("commitlog")] {
+            return words;
+        }
+        for (key, folders) in [
+            ("storePathCommitLog", &self.store_path_commit_log),
+            ("readOnlyCommitLogStorePaths", &self.read_only_commit_log_store_paths),
+        ] {
+            if !folders.is_empty() {
+                words += &format!(" {}", shell_word(&format!("{key}={folders}")));
+            }
+        }
+        words
+    }
+
     /// Whether every acknowledged message is on the disk.
     pub fn is_sync_flush(&self) -> bool {
         self.flush_disk_type == FlushDiskType::SyncFlush
@@ -336,4 +355,13 @@ impl StoreConfig {
     pub fn uses_transient_pool(&self) -> bool {
         self.transient_store_pool_enable && !self.is_sync_flush() && !self.is_slave()
     }
+}
+
+/// Text as one word of a shell: as it is, or in single quotes.
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -301,14 +301,13 @@ impl Recovery<'_> {
             log::error!("{what}; truncateDamagedLog=true: what follows the damage is given up");
             return Ok(());
         }
-        let root = self.config.root();
         Err(StoreError(format!(
             "{what}. Put the file back from a slave or a backup; or give up everything from offset \
              {offset} on with `mqstore truncate {root} -p {offset}`, which tells how many messages that \
              is before it does it (truncateDamagedLog=true does the same at the start); \
              `mqstore cat {root} -p {later}` shows what would be lost",
             offset = end.offset,
-            root = root.display()
+            root = self.config.mqstore_words()
         )))
     }
 

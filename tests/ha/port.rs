@@ -9,7 +9,7 @@ use crate::site::{
     LOAD, PATIENT, SLAVE_NOT_AVAILABLE, SOON, Site, assert_equal, log_of, probe, send,
     wait_for_acknowledgement,
 };
-use crate::support::ledger::{Book, Sending};
+use crate::support::ledger::{Book, Load, Sending};
 use crate::support::pair::log_range;
 use crate::support::servers::Server;
 use crate::support::{may_open_files, until};
@@ -73,7 +73,9 @@ impl AtRest {
 /// Runs `abuse` while the pair is under load: every message is acknowledged.
 fn unimpressed(site: &Site, pair: &[Server; 2], book: &mut Book, abuse: impl FnOnce(&Site)) {
     let round = book.rounds();
-    let sending = Sending::start(&pair[0].addr(), LOAD, round);
+    // However long the abuse takes, the load is not over before it.
+    let load = Load { messages: u32::MAX, ..LOAD };
+    let sending = Sending::start(&pair[0].addr(), load, round);
     sending.wait_for(50, SOON);
     abuse(site);
     sending.wait_for(sending.acknowledged() + 200, SOON);
@@ -179,6 +181,32 @@ fn silent_connections_do_not_lock_the_slave_out() {
     let took = wait_for_acknowledgement(&master, SOON);
     eprintln!("the slave was back after {took:.1?}");
     drop(held);
+    send(&master, &mut book, 1, 200);
+    assert_equal(&master, &slave, &mut book);
+}
+
+/// So it does while as many ask for the log and do not take it.
+#[test]
+fn deaf_connections_do_not_lock_the_slave_out() {
+    let site = Site::new("ha-locked-out-by-followers");
+    // Longer than this test waits for it: nobody leaves because of the time.
+    let [master, mut slave] = site.pair_with(&[("haHousekeepingInterval", "300000")], &[]);
+    let mut book = Book::new(LOAD.topic, LOAD.queues);
+    send(&master, &mut book, 0, 200);
+    for report in [0, 1, log_range(&mut master.wire()).unwrap_or_default().1] {
+        slave.process.stop(SOON);
+        let held: Vec<TcpStream> = std::iter::repeat_with(|| {
+            let mut socket = connect(&site);
+            let _ = socket.write_all(&report.to_be_bytes());
+            socket
+        })
+        .take(300)
+        .collect();
+        slave = site.slave(1, &[]);
+        let took = wait_for_acknowledgement(&master, SOON);
+        eprintln!("report {report}: the slave was back after {took:.1?}");
+        drop(held);
+    }
     send(&master, &mut book, 1, 200);
     assert_equal(&master, &slave, &mut book);
 }

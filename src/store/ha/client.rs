@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::MasterBegin;
+use super::MasterRange;
 use super::assembler::NotTaken;
 use super::compare::{Search, Step, Stretch, last_records, record_holding};
 use super::complaints::Complaints;
@@ -62,7 +62,7 @@ pub struct HaClient {
     reput: Arc<ReputMessageService>,
     /// Slaves of this slave.
     slaves: Arc<Slaves>,
-    master_begin: Option<MasterBegin>,
+    master_range: Option<MasterRange>,
     shared: Mutex<Shared>,
     tail: Mutex<Tail>,
     signal: Arc<Signal>,
@@ -102,7 +102,7 @@ impl HaClient {
         reput: Arc<ReputMessageService>,
         slaves: Arc<Slaves>,
         master: Option<String>,
-        master_begin: Option<MasterBegin>,
+        master_range: Option<MasterRange>,
     ) -> Self {
         let shared = Shared {
             master,
@@ -118,7 +118,7 @@ impl HaClient {
             flush,
             reput,
             slaves,
-            master_begin,
+            master_range,
             shared: Mutex::new(shared),
             tail: Mutex::default(),
             signal: Arc::default(),
@@ -256,8 +256,7 @@ impl HaClient {
         if self.config.get().sync_from_last_file {
             return Plan::Anywhere;
         }
-        let ask = || self.master_begin.as_ref().and_then(|ask| ask());
-        match memory.begins.or_else(ask) {
+        match memory.begins.or_else(|| Some(self.ask_range()?.0)) {
             // An empty master: any file will do.
             Some(begin) if begin < 0 => Plan::Anywhere,
             begin => Plan::BeginAt(begin.unwrap_or(0)),
@@ -364,10 +363,22 @@ impl HaClient {
             memory.begins = Some(-1);
             return Next::AtOnce;
         }
-        let begin = if nothing { self.master_begin.as_ref().and_then(|ask| ask()) } else { None };
-        if let Some(begin) = begin.filter(|begin| *begin > master_end) {
-            return self.begins_later(master, plan, begin, memory);
-        }
+        // One that does not tell, Java's, is asked.
+        let (master_end, nothing) = match nothing.then(|| self.ask_range()).flatten() {
+            Some((begin, _)) if begin > master_end => {
+                return self.begins_later(master, plan, begin, memory);
+            }
+            Some((_, end)) if end < self.log.max_offset() => {
+                self.master_shows(end);
+                (end, false)
+            }
+            // It has it, and has only said yet that it is there.
+            Some(_) => {
+                let what = format!("it sent nothing of its log from {master_end} on");
+                return self.lost(master, &what, memory);
+            }
+            None => (master_end, nothing),
+        };
         // Nothing of what the master has was asked for, so nothing was compared.
         if let Plan::Follow(stretch) = plan
             && !nothing
@@ -376,6 +387,10 @@ impl HaClient {
             return self.look_before(master, master_end, stretch.from, memory);
         }
         self.refuse_end(master, master_end, nothing, memory)
+    }
+
+    fn ask_range(&self) -> Option<(i64, i64)> {
+        self.master_range.as_ref().and_then(|ask| ask())
     }
 
     /// The master ends before the own log's last records: looks for where the two logs part.
@@ -411,7 +426,7 @@ impl HaClient {
              or is another one{}. If the master is right, cut this log with the broker stopped: \
              mqstore truncate {} -p {master_end} -y",
             if nothing { " (or has deleted what it had)" } else { "" },
-            self.config.get().root().display()
+            self.config.get().mqstore_words()
         );
         self.refuse(master, RefusalKind::Ahead, master_end, text, memory)
     }
@@ -426,7 +441,7 @@ impl HaClient {
         let text = format!(
             "the master's log begins at {begin}, the own one ends at {end}: what lies between is \
              gone. Let this slave begin anew, with the broker stopped: mqstore truncate {} -p 0 -y",
-            self.config.get().root().display()
+            self.config.get().mqstore_words()
         );
         self.refuse(master, RefusalKind::Gap, begin, text, memory)
     }
@@ -470,7 +485,7 @@ impl HaClient {
             "the own log (it ends at {end}) and the master's (beyond {master_end}) differ from the \
              record at {first} on. If the master is right, cut this log with the broker stopped: \
              mqstore truncate {} -p {first} -y",
-            self.config.get().root().display()
+            self.config.get().mqstore_words()
         );
         let kind = RefusalKind::Different { first_differing: first };
         self.refuse(master, kind, first, text, memory)

@@ -56,6 +56,8 @@ pub struct SlaveConnection {
     signal: Arc<Signal>,
     /// What the first report asked for.
     requested: AtomicI64,
+    /// Where the log was begun to be sent from.
+    begin: AtomicI64,
     acked: AtomicI64,
     /// Whether its slave may be the one that has connected anew since its last report.
     doubted: AtomicBool,
@@ -90,6 +92,7 @@ impl SlaveConnection {
             socket,
             signal: Arc::default(),
             requested: AtomicI64::new(NONE),
+            begin: AtomicI64::new(NONE),
             acked: AtomicI64::new(NONE),
             doubted: AtomicBool::new(false),
             sent: AtomicI64::new(NONE),
@@ -108,6 +111,12 @@ impl SlaveConnection {
     /// slave's first report says nothing.)
     pub fn acked(&self) -> Option<i64> {
         Some(self.acked.load(Ordering::Acquire)).filter(|acked| *acked != NONE)
+    }
+
+    /// The same, once it has taken something that it was sent. Where it asked to begin, it need not
+    /// have the log: its own may be another one, which only what follows shows.
+    pub fn confirmed(&self) -> Option<i64> {
+        self.acked().filter(|acked| *acked > self.begin.load(Ordering::Acquire))
     }
 
     /// Whether it may be left over from a slave that another connection is now.
@@ -268,6 +277,7 @@ impl SlaveConnection {
             self.acked.store(report, Ordering::Release);
         }
         lock(&self.sending).next = begin;
+        self.begin.store(begin, Ordering::Release);
         self.sent.store(begin, Ordering::SeqCst);
         self.requested.store(report, Ordering::Release);
         slaves.joined(self);

@@ -27,7 +27,7 @@
 //! * *The end, told at once.* Our master sends a heartbeat as soon as a slave has everything, not
 //!   only after 5 s; and to a slave that asks for what it has not got, a heartbeat with its own end
 //!   or begin before it hangs up. (A Java slave logs both offsets then; Java's master lets it wait
-//!   for ever.)
+//!   for ever, and where its log ends is asked of its broker.)
 //! * *Reports at once*, after connecting (Java's slave waits 5 s) and after every append.
 //!
 //! How a connect ends, from the slave's side, with own end *E*, master's log *b..e*:
@@ -68,8 +68,9 @@
 //!   after `slaveTimeout`; SLAVE_NOT_AVAILABLE at once when not so many are within
 //!   `haSlaveFallbehindMax`. When the last slave leaves, those who wait go on waiting to their
 //!   deadline: it may be back by then.
-//! * A report is believed up to what was sent on its connection, the first one up to the log's end.
-//!   An empty slave's 0 says nothing. Who has not reported does not count. Where several are needed,
+//! * A report is believed up to what was sent on its connection. The first one asks for something, up
+//!   to the log's end, and tells how far behind the slave may be; it acknowledges nothing: the slave's
+//!   log may be another one. Who has not reported does not count. Where several are needed,
 //!   nor does what was said on an older connection from the address of a new one, until more is said on
 //!   it: the slave may be the same, and has not closed it.
 //! * A slave reports whole, checked records that are in its log; with `slaveAckAfterFlush`, on its
@@ -112,9 +113,9 @@ use crate::common::sync::lock;
 /// How long stopping waits for all threads together.
 const STOP_LIMIT: Duration = Duration::from_secs(7);
 
-/// Asks the master of that replication address for the first offset of its commit log (its broker
-/// tells it in its runtime info; −1: the log is empty). `None`: it does not answer.
-pub type MasterBegin = Box<dyn Fn() -> Option<i64> + Send + Sync>;
+/// Asks the master for the first offset of its commit log (−1: the log is empty) and its end, which its
+/// broker tells in its runtime info. `None`: it does not answer.
+pub type MasterRange = Box<dyn Fn() -> Option<(i64, i64)> + Send + Sync>;
 
 /// What the replication is started with, besides the store's own configuration.
 pub struct HaOptions {
@@ -122,9 +123,10 @@ pub struct HaOptions {
     pub listen: SocketAddr,
     /// A slave's master, `host:port` of its replication port; `None`: told later.
     pub master: Option<String>,
-    /// For an empty slave with `syncFromLastFile=false` behind a Java master that has deleted
-    /// files: only this way the first offset is known. Called on the HA client's thread.
-    pub master_begin: Option<MasterBegin>,
+    /// Where the log of a Java master begins, for an empty slave with `syncFromLastFile=false`, and
+    /// where it ends, for one that is ahead: only this way that is known. Called on the HA client's
+    /// thread.
+    pub master_range: Option<MasterRange>,
 }
 
 /// Replication of a store's commit log, as master, as slave, or as both: a slave may have slaves.
@@ -158,7 +160,7 @@ impl HaService {
                 Arc::clone(&store.reput),
                 Arc::clone(&slaves),
                 options.master,
-                options.master_begin,
+                options.master_range,
             ))
         });
         let failed = |error: std::io::Error| {

@@ -275,13 +275,18 @@ impl<'a> Session<'a> {
             let reason = "a frame of the master is not within one of our files".to_owned();
             return Err(End::NotALog(NotTaken::FileSize { offset, reason }));
         }
-        self.client.master_shows(offset + bytes);
         if let Phase::Comparing { stretch, at, .. } = self.phase
             && size == 0
             && at < stretch.to
         {
-            return Err(End::TooShort { master_end: offset, nothing: at == self.request });
+            // Java's says so of whatever it was asked for: that is no end that it shows.
+            let nothing = at == self.request;
+            if !nothing {
+                self.client.master_shows(offset);
+            }
+            return Err(End::TooShort { master_end: offset, nothing });
         }
+        self.client.master_shows(offset + bytes);
         if let Phase::Transferring(assembled @ None) = &mut self.phase
             && size > 0
         {

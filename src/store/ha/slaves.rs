@@ -30,8 +30,8 @@ const DRAIN_STEP: Duration = Duration::from_millis(2);
 ///
 /// The port is open to everybody, so a connection counts for nothing before it has sent a report
 /// that is possible. When [`MAX_CONNECTIONS`] are open, a newcomer takes the place of the oldest of
-/// those that have said nothing, from the address that has most of them: a real slave reports soon
-/// and stays.
+/// those that have said nothing, from the address that has most of them; or else of those that have
+/// acknowledged nothing of what they were sent. A real slave does soon, and stays.
 pub struct Slaves {
     pub(super) log: Arc<CommitLog>,
     pub(super) config: Arc<Live<StoreConfig>>,
@@ -103,7 +103,8 @@ impl Slaves {
                     self.complaints.tell(log::Level::Warn, "refused", peer.ip(), &what);
                     return;
                 };
-                all.remove(victim).close("it said nothing, and others want to connect");
+                let victim = all.remove(victim);
+                victim.close("it acknowledged nothing, and others want to connect");
             }
             all.push(Arc::clone(&connection));
         }
@@ -175,13 +176,13 @@ impl Slaves {
     pub fn standing(&self, end: i64) -> Standing {
         let config = self.config.get();
         let near = i64::from(config.ha_slave_fallbehind_max);
-        let needed = usize::try_from(config.in_sync_replicas - 1).unwrap_or(0).max(1);
+        let needed = usize::try_from(config.in_sync_replicas.saturating_sub(1)).unwrap_or(0).max(1);
         let following = self.following.read().unwrap_or_else(PoisonError::into_inner);
         let in_sync = following.iter().filter_map(|slave| slave.acked());
         let in_sync = in_sync.filter(|acked| end - acked < near).count();
         // Of a slave that has two connections, one counts.
         let counts = |slave: &&Arc<SlaveConnection>| needed == 1 || !slave.is_doubted();
-        let acked = following.iter().filter(counts).filter_map(|slave| slave.acked());
+        let acked = following.iter().filter(counts).filter_map(|slave| slave.confirmed());
         let mut acked: Vec<i64> = acked.collect();
         drop(following);
         acked.sort_unstable_by(|one, other| other.cmp(one));
@@ -259,15 +260,16 @@ impl Slaves {
     }
 }
 
-/// Of those that have said nothing, the oldest one from the address that has most of them.
+/// Of those that have said nothing, or else acknowledged nothing, the oldest one from the address that
+/// has most of them.
 fn least_wanted(all: &[Arc<SlaveConnection>]) -> Option<usize> {
-    let silent: Vec<(usize, IpAddr)> = all
-        .iter()
-        .enumerate()
-        .filter(|(_, connection)| !connection.follows())
-        .map(|(index, connection)| (index, connection.peer.ip()))
-        .collect();
-    let count = |ip: IpAddr| silent.iter().filter(|(_, other)| *other == ip).count();
-    // `max_by_key` takes the last of equals: so go through them from the youngest.
-    silent.iter().rev().max_by_key(|(_, ip)| count(*ip)).map(|(index, _)| *index)
+    let oldest = |is_unwanted: fn(&SlaveConnection) -> bool| {
+        let unwanted = all.iter().enumerate().filter(|(_, connection)| is_unwanted(connection));
+        let unwanted: Vec<(usize, IpAddr)> =
+            unwanted.map(|(index, connection)| (index, connection.peer.ip())).collect();
+        let count = |ip: IpAddr| unwanted.iter().filter(|(_, other)| *other == ip).count();
+        // `max_by_key` takes the last of equals: so go through them from the youngest.
+        unwanted.iter().rev().max_by_key(|(_, ip)| count(*ip)).map(|(index, _)| *index)
+    };
+    oldest(|one| !one.follows()).or_else(|| oldest(|one| one.confirmed().is_none()))
 }

@@ -130,6 +130,69 @@ fn a_java_master_that_is_different_is_told_apart() {
     assert_eq!(slave.end(), end);
 }
 
+/// What Java's master does with a slave that asks for what it has not got: heartbeats, as if it had sent
+/// all before. Where its log ends, its broker tells.
+#[test]
+fn a_java_master_that_ends_far_before_the_slave_is_asked_for_its_end() {
+    const MORE: usize = 400;
+    // The master went on by itself after the common part, or not.
+    for differs in [false, true] {
+        let (master, folder) = pair(50);
+        let common = master.end();
+        (0..usize::from(differs) * 3).for_each(|_| drop(master.put(600)));
+        let (log, end) = (log_bytes(&master, 0), master.end());
+        let folder = goes_on_alone(folder, MORE);
+        let java = RawMaster::listen();
+        let told = move || Some((0, end));
+        let slave = Node::slave_told(folder, java.address(), Box::new(told));
+        assert!(slave.end() > end + 100_000, "so far ahead that no last record is common");
+        let sender = std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = java.0.accept() {
+                let mut report = [0; 8];
+                if stream.read_exact(&mut report).is_err() {
+                    return;
+                }
+                let request = i64::from_be_bytes(report);
+                if request < end {
+                    send_frame(&mut stream, request, &log[request as usize..]);
+                }
+                send_frame(&mut stream, request.max(end), &[]);
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
+        });
+        let refusal = slave.wait_for_refusal();
+        let (kind, offset) = match differs {
+            true => (RefusalKind::Different { first_differing: common }, common),
+            false => (RefusalKind::Ahead, end),
+        };
+        assert_eq!((refusal.kind, refusal.master_offset), (kind, offset), "{}", refusal.text);
+        assert!(refusal.text.contains(&format!("-p {offset} -y")), "{}", refusal.text);
+        let following = slave.status().following.unwrap();
+        assert_eq!(following.master_end, end, "what it never had it has not shown");
+        drop(slave);
+        drop(TcpStream::connect(following.master));
+        sender.join().unwrap();
+    }
+}
+
+/// It has all that the slave has, and its first word is a heartbeat: so Java's does if the report came late.
+#[test]
+fn a_java_master_that_begins_with_a_heartbeat_is_no_shorter_one() {
+    let (master, folder) = pair(50);
+    let (log, end) = (log_bytes(&master, 0), master.end());
+    let java = RawMaster::listen();
+    let slave = Node::slave_told(folder, java.address(), Box::new(move || Some((0, end))));
+    let mut stream = java.accept();
+    let request = read_report(&mut stream);
+    send_frame(&mut stream, request, &[]);
+    let mut stream = java.accept();
+    assert!(!matches!(slave.state(), FollowState::Refused(_)), "{:?}", slave.state());
+    let request = read_report(&mut stream);
+    send_frame(&mut stream, request, &log[request as usize..]);
+    assert_eq!(read_report(&mut stream), end);
+    assert_eq!(slave.state(), FollowState::Transferring);
+}
+
 /// Whoever puts it right is followed, without anybody being restarted.
 #[test]
 fn a_refusal_ends_when_the_logs_go_together() {

@@ -137,6 +137,32 @@ fn invented_reports_are_not_believed() {
     assert_eq!(master.put(1000).status, PutStatus::SlaveNotAvailable);
 }
 
+/// Where a slave asks to begin it need not have the log, not even if that is the end of it: its own may be
+/// another one of that length. What it takes of what it is sent, it has.
+#[test]
+fn what_a_slave_asks_for_acknowledges_nothing() {
+    let master = Node::master(&[SYNC, PATIENT]);
+    master.put(10);
+    let mut stalled = RawSlave::connect(&master);
+    stalled.report(master.end());
+    wait_until("it is waited for", || master.status().in_sync == 1);
+    let put = put_later(&master, 10);
+    let begin = master.end();
+    let mut other = RawSlave::connect(&master);
+    other.report(begin);
+    assert_eq!(other.frame(), (begin, Vec::new()), "a heartbeat: it has been heard");
+    assert_eq!(master.status().in_sync, 2);
+    // Said again, it is no more than said.
+    other.report(begin);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(master.status().waiting, 1, "acknowledged by one that was sent nothing");
+    let next = put_later(&master, 10);
+    other.data();
+    other.report(master.end());
+    assert_eq!([put, next].map(|put| put.wait().status), [PutStatus::PutOk; 2]);
+    drop(stalled);
+}
+
 /// What a slave acknowledged that has left says nothing about those that stay.
 #[test]
 fn acknowledgements_are_those_of_connected_slaves() {
@@ -161,6 +187,7 @@ fn acknowledgements_are_those_of_connected_slaves() {
     assert_eq!(master.put(2000).status, PutStatus::SlaveNotAvailable);
     let status = master.status();
     assert!(!status.slaves[0].in_sync && status.slaves[0].lag_bytes > 5000);
+    assert!(status.slaves[0].lag_ms >= 500, "the oldest that it lacks waited so long in vain");
     drop(stalled);
 }
 
@@ -172,6 +199,14 @@ fn as_many_slaves_as_were_asked_for() {
     slaves[0].report(master.end());
     wait_until("one counts", || master.status().in_sync == 1);
     assert_eq!(master.put(10).status, PutStatus::SlaveNotAvailable);
+    // Less than one is one.
+    master.set("inSyncReplicas", &i32::MIN.to_string());
+    let put = put_later(&master, 10);
+    let end = master.end();
+    wait_until("sent", || master.status().slaves[0].sent == end);
+    slaves[0].report(end);
+    assert_eq!(put.wait().status, PutStatus::PutOk);
+    master.set("inSyncReplicas", "3");
     slaves[1].report(master.end());
     wait_until("two count", || master.status().in_sync == 2);
     let one = put_later(&master, 10);
@@ -197,16 +232,20 @@ fn a_slave_with_two_connections_counts_once() {
     let mut other = RawSlave::connect(&master);
     other.report(master.end());
     wait_until("two count", || master.status().in_sync == 2);
+    let begin = master.end();
     let put = put_later(&master, 10);
     let end = master.end();
     wait_until("sent", || master.status().slaves.iter().all(|slave| slave.sent == end));
     cut_off.report(end);
     wait_until("heard", || master.status().slaves.iter().any(|slave| slave.acked == Some(end)));
     let mut again = RawSlave::connect(&master);
+    again.report(begin);
+    again.data();
     again.report(end);
-    // The answer to a report comes when what it completes is complete.
-    assert_eq!(again.frame(), (end, Vec::new()));
-    again.report(end);
+    wait_until("heard", || {
+        let slaves = master.status().slaves;
+        slaves.iter().filter(|slave| slave.acked == Some(end)).count() == 2
+    });
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(master.status().waiting, 1, "only one slave has it");
     other.report(end);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rocketmq::common::config::{ConfigStruct, Live};
-use rocketmq::store::ha::{FollowState, HaOptions, HaService, HaStatus, Refusal};
+use rocketmq::store::ha::{FollowState, HaOptions, HaService, HaStatus, MasterRange, Refusal};
 use rocketmq::store::{PutOutcome, PutResult, StoreConfig};
 
 use crate::folder::*;
@@ -44,15 +44,26 @@ impl Drop for Node {
 
 pub fn options(port: u16, master: Option<String>) -> HaOptions {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    HaOptions { listen, master, master_begin: None }
+    HaOptions { listen, master, master_range: None }
 }
 
 impl Node {
     pub fn open(folder: Folder, keys: &[(&str, &str)], master: Option<String>) -> Self {
+        Self::with(folder, keys, options(0, master))
+    }
+
+    fn with(folder: Folder, keys: &[(&str, &str)], options: HaOptions) -> Self {
         let live = Arc::new(Live::new(config(folder.path(), keys)));
         let test = TestStore::open_live(&live).unwrap();
-        let ha = HaService::start(&test.store, options(0, master)).unwrap();
+        let ha = HaService::start(&test.store, options).unwrap();
         Self { live, test, ha, folder }
+    }
+
+    /// A slave whose master's broker tells where its log begins and ends.
+    pub fn slave_told(folder: Folder, address: String, range: MasterRange) -> Self {
+        let keys = [("brokerRole", "SLAVE"), ("syncFromLastFile", "false")];
+        let options = HaOptions { master_range: Some(range), ..options(0, Some(address)) };
+        Self::with(folder, &keys, options)
     }
 
     /// Changes a key while it runs.
