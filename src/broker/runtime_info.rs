@@ -10,6 +10,7 @@ use super::{Broker, ha_info};
 use crate::common::clock::now_ms;
 use crate::common::os;
 use crate::common::thread_pool::ThreadPool;
+use crate::common::topic::SCHEDULE_TOPIC;
 use crate::remoting::command::VERSION;
 
 /// Name of the release whose protocol this broker speaks.
@@ -67,6 +68,7 @@ pub fn table(broker: &Broker) -> BTreeMap<String, String> {
     broker.daily_totals.put.describe("Put", broker.store.put_total(), &mut table);
     broker.daily_totals.get.describe("Get", broker.store.get_total(), &mut table);
     describe_pools(broker, &mut table);
+    describe_delays(broker, &mut table);
     describe_files(broker, &mut table);
     ha_info::describe(broker, &mut table);
     let behind = broker.store.dispatch_behind_bytes();
@@ -94,6 +96,19 @@ fn describe_warnings(broker: &Broker, table: &mut BTreeMap<String, String>) {
         put("timerOffsetBehind", timer.behind_messages().max(0).to_string());
     }
     put("heldPulls", broker.held_pulls.len().to_string());
+}
+
+/// How far every delay level is delivered, and how far it goes; those that nobody ever used are left
+/// out.
+fn describe_delays(broker: &Broker, table: &mut BTreeMap<String, String>) {
+    let delivered = broker.delay.offsets();
+    for level in 1..=broker.delay.levels().max_level() {
+        let next = delivered.get(&level).copied().unwrap_or(0);
+        let end = broker.store.max_offset(SCHEDULE_TOPIC, level - 1);
+        if next.max(end) > 0 {
+            table.insert(format!("scheduleMessageOffset_{level}"), format!("{next},{end}"));
+        }
+    }
 }
 
 fn describe_files(broker: &Broker, table: &mut BTreeMap<String, String>) {
@@ -176,6 +191,37 @@ fn describe_pools(broker: &Broker, table: &mut BTreeMap<String, String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::testing::{TestBroker, wait_until};
+
+    #[test]
+    fn delay_levels_in_use_are_told() {
+        let test = TestBroker::start_with(|configuration| {
+            configuration.store.message_delay_level = "1h 1s 2h".to_owned();
+        });
+        test.make_topic("T", "1");
+        for level in ["1", "2", "2"] {
+            let properties = format!("DELAY\u{1}{level}\u{2}");
+            let fields = [
+                ("a", "p"),
+                ("b", "T"),
+                ("c", "TBW102"),
+                ("d", "1"),
+                ("e", "0"),
+                ("f", "0"),
+                ("g", "1700000000000"),
+                ("h", "0"),
+                ("i", properties.as_str()),
+            ];
+            test.ask(310, &fields, "x");
+        }
+        let told = |level: i32, value: &str| {
+            let entry = format!("\"scheduleMessageOffset_{level}\":\"{value}\"");
+            test.ask(28, &[], "").contains(&entry)
+        };
+        wait_until("level 2 is delivered", || told(2, "2,2"));
+        assert!(told(1, "0,1"));
+        assert!(!test.ask(28, &[], "").contains("scheduleMessageOffset_3"));
+    }
 
     #[test]
     fn sizes_are_written_as_java_writes_them() {
