@@ -380,6 +380,26 @@ fn a_master_is_followed_by_ipv6() {
     assert!(status.slaves.iter().all(|slave| slave.address.is_ipv6()), "{:?}", status.slaves);
 }
 
+/// A name server that has not heard of a change of roles says so, or a configuration does.
+#[test]
+fn a_slave_does_not_follow_itself() {
+    let pair = Pair::new("ha-itself");
+    let master = pair.master();
+    let slave = pair.slave();
+    let its = &slave.broker.broker;
+    let text = format!("haMasterAddress={}", its.ha_address());
+    slave.must(request::UPDATE_BROKER_CONFIG, &[], text.as_bytes());
+    let following = || its.replication.status().and_then(|status| status.following);
+    until("it says whom it was told to follow", LONG, || match following()?.state {
+        FollowState::Connecting(why) if why.contains("own replication port") => Some(()),
+        _ => None,
+    });
+    assert!(its.replication.status().expect("it has started").slaves.is_empty());
+    slave.must(request::UPDATE_BROKER_CONFIG, &[], b"haMasterAddress=");
+    master.send("T", &[], "one");
+    until_copied(&master, &slave);
+}
+
 /// A master that knows Java's requests only.
 #[derive(Default)]
 struct JavaMaster {

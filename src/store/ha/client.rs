@@ -220,6 +220,9 @@ impl HaClient {
                     continue;
                 }
             };
+            if self.is_own(&stream) {
+                return Err("it is this broker's own replication port".to_owned());
+            }
             let kept =
                 stream.set_write_timeout(Some(WRITE_LIMIT)).and_then(|()| stream.try_clone());
             let kept = kept.map_err(|error| error.to_string())?;
@@ -232,6 +235,13 @@ impl HaClient {
             return Ok(stream);
         }
         Err(reason)
+    }
+
+    /// Whether the other end is the port that this broker's own slaves connect to: then it would follow
+    /// itself, and lack nothing.
+    fn is_own(&self, stream: &TcpStream) -> bool {
+        let (Ok(here), Ok(there)) = (stream.local_addr(), stream.peer_addr()) else { return false };
+        here.ip() == there.ip() && i32::from(there.port()) == self.config.get().ha_listen_port
     }
 
     /// Forgets the connection. Returns how often the master has changed by now.
