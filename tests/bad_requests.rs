@@ -305,7 +305,15 @@ type Row = (i32, &'static [Field], Changes, &'static str, i32, &'static [&'stati
 const ROWS: &[Row] = &[
     // Sends.
     (310, SEND, &[("b", "none")], "x", 17, &["topic[none] not exist, apply first"]),
-    (10, SEND_V1, &[("topic", "none")], "x", 17, &["topic[none] not exist"]),
+    (
+        10,
+        SEND_V1,
+        &[("topic", "none"), ("defaultTopicQueueNums", "4")],
+        "x",
+        17,
+        &["topic[none] not exist"],
+    ),
+    (10, SEND_V1, &[("topic", "none")], "x", 1, &["how to make it", "defaultTopicQueueNums"]),
     (310, SEND, &[("b", "-")], "x", 1, &["blank"]),
     (310, SEND, &[("b", "a b")], "x", 1, &["illegal characters, allowing only"]),
     (310, SEND, &[("b", "SCHEDULE_TOPIC_XXXX")], "x", 16, &["is forbidden"]),

@@ -30,9 +30,10 @@ const GROUP_MAX_LENGTH: usize = 255;
 pub fn heartbeat(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Command) -> Answer {
     let json = Json::parse(request.body.as_bytes())?;
     let data = HeartbeatData::from_json(&json)?;
-    if let Some(problem) = heartbeat_problem(&json, &data) {
+    if let Some(problem) = consumers_problem(&json, &data) {
         return Ok(Some(Command::failure(code::SYSTEM_ERROR, problem)));
     }
+    let problem = producers_problem(&json, &data);
     let client = ClientChannel::new(
         Arc::clone(connection),
         data.client_id.unwrap_or_default(),
@@ -43,38 +44,49 @@ pub fn heartbeat(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Co
     for consumer in &data.consumer_data_set {
         register_consumer(broker, consumer, &client);
     }
+    // As in Java, where the consumers are in their groups before anybody looks at the producers: some
+    // client may write null for no producers, and not mind the answer.
     let groups = data.producer_data_set.iter().filter_map(|data| data.group_name.as_deref());
-    for group in groups.filter(|group| usable_group(group, &client)) {
+    for group in groups.filter(|group| problem.is_none() && usable_group(group, &client)) {
         broker.producers.register(group, &client);
     }
     if connection.is_closed() {
         // Its end was told while it was made a member of something.
         connection_closed(broker, connection);
     }
-    Ok(Some(Command::response(code::SUCCESS)))
+    Ok(Some(match problem {
+        Some(problem) => Command::failure(code::SYSTEM_ERROR, problem),
+        None => Command::response(code::SUCCESS),
+    }))
 }
 
-/// What Java's handler stumbles over: sets that are there but null, groups and subscriptions of
+/// What Java's handler stumbles over among the consumers: a set that is there but null, groups of
 /// nothing.
-fn heartbeat_problem(json: &Json, data: &HeartbeatData) -> Option<String> {
+fn consumers_problem(json: &Json, data: &HeartbeatData) -> Option<String> {
     if *json == Json::Null {
         return Some("the heartbeat is null, expected an object".to_owned());
     }
-    let null_set = ["consumerDataSet", "producerDataSet"]
-        .into_iter()
-        .find(|name| json.get(name) == Some(&Json::Null));
-    if let Some(name) = null_set {
-        return Some(format!("the heartbeat's {name} is null, expected an array"));
+    let nameless = data.consumer_data_set.iter().any(|consumer| consumer.group_name.is_none());
+    set_problem(json, "consumerDataSet", nameless)
+}
+
+/// The same of the producers, which need a client id besides.
+fn producers_problem(json: &Json, data: &HeartbeatData) -> Option<String> {
+    let nameless = data.producer_data_set.iter().any(|producer| producer.group_name.is_none());
+    set_problem(json, "producerDataSet", nameless).or_else(|| {
+        let is_anonymous = data.client_id.is_none() && !data.producer_data_set.is_empty();
+        is_anonymous.then(|| "the heartbeat has no clientID".to_owned())
+    })
+}
+
+fn set_problem(json: &Json, set: &str, nameless: bool) -> Option<String> {
+    match json.get(set) {
+        Some(Json::Null) => Some(format!("the heartbeat's {set} is null, expected an array")),
+        Some(Json::Array(items)) if items.contains(&Json::Null) => {
+            Some(format!("the heartbeat's {set} contains null"))
+        }
+        _ => nameless.then(|| "the heartbeat has a group without groupName".to_owned()),
     }
-    let nameless = data.consumer_data_set.iter().any(|consumer| consumer.group_name.is_none())
-        || data.producer_data_set.iter().any(|producer| producer.group_name.is_none());
-    if nameless {
-        return Some("the heartbeat has a group without groupName".to_owned());
-    }
-    if data.client_id.is_none() && !data.producer_data_set.is_empty() {
-        return Some("the heartbeat has no clientID".to_owned());
-    }
-    None
 }
 
 fn usable_group(group: &str, client: &ClientChannel) -> bool {

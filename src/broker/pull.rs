@@ -20,7 +20,9 @@ use crate::common::thread_pool::{Shed, Task};
 use crate::common::topic::{OFFSET_MOVED_EVENT, PERM_READ, RETRY_PREFIX};
 use crate::remoting::connection::ReplyTo;
 use crate::remoting::header::{FieldType, HeaderError};
-use crate::remoting::protocol::bodies::{MessageQueue, OffsetMovedEvent, SubscriptionGroupConfig};
+use crate::remoting::protocol::bodies::{
+    MessageQueue, OffsetMovedEvent, SubscriptionGroupConfig, TopicConfig,
+};
 use crate::remoting::protocol::heartbeat::MessageModel;
 use crate::remoting::protocol::response_code as code;
 use crate::remoting::{Body, Command, Connection, Fields};
@@ -206,7 +208,10 @@ fn execute(
 ) -> Answer {
     let began = Instant::now();
     let config = broker.config.of_thread();
-    let header = PullHeader::read(&request.fields)?;
+    let header = match PullHeader::read(&request.fields) {
+        Ok(header) => header,
+        Err(error) => return malformed(broker, &config, &request.fields, error),
+    };
     let resumed_at = resumed.map(|resumed| resumed.offset);
     let plan = match check(broker, &config, &header) {
         Ok(plan) => plan,
@@ -312,39 +317,83 @@ fn suspension(config: &BrokerConfig, wanted_ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(MAX_SUSPENSION)
 }
 
-/// Refuses a pull, in the order of spec broker 5.1, or tells what it may get.
-fn check(broker: &Broker, config: &BrokerConfig, header: &PullHeader<'_>) -> Result<Plan, Refusal> {
+/// Answers a pull whose header is not what it should be. One that lacks a field is refused for the
+/// broker, its group or its topic first, as in Java.
+fn malformed(
+    broker: &Broker,
+    config: &BrokerConfig,
+    fields: &Fields,
+    error: HeaderError,
+) -> Answer {
+    if matches!(error, HeaderError::Missing(_)) {
+        let (group, topic) = (fields.get(NAMES[0]), fields.get(NAMES[1]));
+        // Nobody gets as far as the topic without the flags.
+        let topic = topic.filter(|_| fields.get(NAMES[5]).is_some());
+        let checked = match group {
+            Some(group) => check_group(broker, config, group)
+                .and_then(|_| topic.map_or(Ok(()), |topic| check_topic(broker, topic).map(drop))),
+            None => check_broker(config),
+        };
+        if let Err(refusal) = checked {
+            return Ok(Some(refusal.response()));
+        }
+    }
+    Err(error.into())
+}
+
+fn check_broker(config: &BrokerConfig) -> Result<(), Refusal> {
     if config.broker_permission & PERM_READ == 0 {
         return Err(Refusal::new(
             code::NO_PERMISSION,
             format!("the broker[{}] pulling message is forbidden", config.broker_ip1),
         ));
     }
-    let group =
-        broker.subscription_groups.find_or_create(config, header.group).ok_or_else(|| {
-            Refusal::new(
-                code::SUBSCRIPTION_GROUP_NOT_EXIST,
-                format!("subscription group [{}] does not exist, {FAQ}", header.group),
-            )
-        })?;
+    Ok(())
+}
+
+/// The group of a pull, if it may consume here.
+fn check_group(
+    broker: &Broker,
+    config: &BrokerConfig,
+    name: &str,
+) -> Result<Arc<SubscriptionGroupConfig>, Refusal> {
+    check_broker(config)?;
+    let group = broker.subscription_groups.find_or_create(config, name).ok_or_else(|| {
+        Refusal::new(
+            code::SUBSCRIPTION_GROUP_NOT_EXIST,
+            format!("subscription group [{name}] does not exist, {FAQ}"),
+        )
+    })?;
     if !group.consume_enable {
         return Err(Refusal::new(
             code::NO_PERMISSION,
-            format!("subscription group no permission, {}", header.group),
+            format!("subscription group no permission, {name}"),
         ));
     }
-    let topic = broker.topics.get(header.topic).ok_or_else(|| {
+    Ok(group)
+}
+
+/// The topic of a pull, if it may be read.
+fn check_topic(broker: &Broker, name: &str) -> Result<Arc<TopicConfig>, Refusal> {
+    let topic = broker.topics.get(name).ok_or_else(|| {
         Refusal::new(
             code::TOPIC_NOT_EXIST,
-            format!("topic[{}] not exist, apply first please! {FAQ}", header.topic),
+            format!("topic[{name}] not exist, apply first please! {FAQ}"),
         )
     })?;
     if topic.perm & PERM_READ == 0 {
         return Err(Refusal::new(
             code::NO_PERMISSION,
-            format!("the topic[{}] pulling message is forbidden", header.topic),
+            format!("the topic[{name}] pulling message is forbidden"),
         ));
     }
+    Ok(topic)
+}
+
+/// Refuses a pull, in the order of spec broker 5.1, or tells what it may get.
+fn check(broker: &Broker, config: &BrokerConfig, header: &PullHeader<'_>) -> Result<Plan, Refusal> {
+    let group = check_group(broker, config, header.group)?;
+    let topic = check_topic(broker, header.topic)?;
     if !(0..topic.read_queue_nums).contains(&header.queue_id) {
         return Err(Refusal::new(
             code::SYSTEM_ERROR,

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::timed::{Due, TimedWishes};
+use crate::common::digits;
 use crate::common::properties::{
     CLUSTER, DELAY, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, REAL_QUEUE_ID, REAL_TOPIC, Segment,
     TIMER_DELAY_MS, TIMER_DELAY_SEC, TIMER_DELIVER_MS, TIMER_OUT_MS, TRANSACTION_PREPARED, WAIT,
@@ -75,8 +76,8 @@ impl<'a> Wishes<'a> {
     /// The delay level, 0 for none. The error says what would be right.
     pub fn delay_level(&self) -> Result<i32, String> {
         self.delay.map_or(Ok(0), |text| {
-            text.parse()
-                .map_err(|_| format!("the property {DELAY} is \"{text}\", expected an integer"))
+            digits::parse(text)
+                .ok_or_else(|| format!("the property {DELAY} is \"{text}\", expected an integer"))
         })
     }
 }
@@ -226,6 +227,8 @@ pub fn place<'a>(
     waiting: Waiting,
 ) -> Result<Placement<'a>, String> {
     if wishes.is_half() {
+        // It counts later, and then nobody could be told.
+        wishes.delay_level()?;
         let queue_id = queue_id.to_string();
         let add = [(CLUSTER, cluster), (REAL_TOPIC, topic), (REAL_QUEUE_ID, &queue_id)];
         return Ok(Placement {

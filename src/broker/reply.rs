@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use super::config::BrokerConfig;
 use super::put_message::{self, Wishes};
-use super::send::{is_stored, new_response, offset_message_ids, random_queue, writable_topic};
-use super::{Answer, Broker, Refusal, timed};
+use super::send::{
+    Failure, is_stored, new_response, offset_message_ids, random_queue, writable_topic,
+};
+use super::{Answer, Broker, timed};
 use crate::common::clock::now_ms;
 use crate::common::properties::{PUSH_REPLY_TIME, REPLY_TO_CLIENT, find as find_property};
 use crate::common::record::RecordFields;
@@ -31,11 +33,12 @@ pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Comm
     let header = SendHeader::read(&request)?;
     let queue_id = match check(broker, &config, &header, connection) {
         Ok(queue_id) => queue_id,
-        Err(refusal) => {
+        Err(Failure::Refused(refusal)) => {
             let mut response = new_response(&config);
             refusal.write(&mut response);
             return Ok(Some(response));
         }
+        Err(Failure::Malformed(problem)) => return Err(problem.into()),
     };
     let born_host = connection.peer_addr();
     let push = push_request(broker, &request, &header, queue_id, born_host);
@@ -79,13 +82,13 @@ fn check(
     config: &BrokerConfig,
     header: &SendHeader<'_>,
     connection: &Connection,
-) -> Result<i32, Refusal> {
+) -> Result<i32, Failure> {
     let rules = writable_topic(broker, config, header, connection)?;
     if header.queue_id >= 0 {
         return Ok(header.queue_id);
     }
     random_queue(rules.write_queues)
-        .ok_or_else(|| Refusal::new(code::SYSTEM_ERROR, "the topic has no queue to write to"))
+        .ok_or_else(|| Failure::Malformed("the topic has no queue to write to".to_owned()))
 }
 
 /// The client that waits, and the request that brings it the reply; or why there is none.
@@ -108,8 +111,8 @@ fn push_request(
     let pushed = ReplyMessageRequestHeader {
         producer_group: header.producer_group.to_owned(),
         topic: header.topic.to_owned(),
-        default_topic: header.default_topic.to_owned(),
-        default_topic_queue_nums: header.default_topic_queue_nums,
+        default_topic: header.default_topic.unwrap_or_default().to_owned(),
+        default_topic_queue_nums: header.default_topic_queue_nums.unwrap_or(0),
         queue_id,
         sys_flag: header.sys_flag,
         born_timestamp: header.born_timestamp,

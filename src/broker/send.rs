@@ -18,6 +18,7 @@ use crate::common::clock::now_ms;
 use crate::common::message_id::MessageId;
 use crate::common::properties::{self, CLUSTER, UNIQUE_KEY};
 use crate::common::record::RecordFields;
+use crate::common::sys_flag::TRANSACTION_MASK;
 use crate::common::topic::{
     DLQ_PREFIX, PERM_READ, PERM_WRITE, RETRY_PREFIX, SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC,
     dlq_topic, is_written_by_broker_only, validate_topic,
@@ -103,7 +104,7 @@ impl Sent<'_> {
 
 /// Why a send is not stored.
 #[derive(Debug)]
-enum Failure {
+pub enum Failure {
     /// Answered with the refusal's code, and what every answer to a send carries.
     Refused(Refusal),
     /// Answered as a request that cannot be understood.
@@ -154,7 +155,11 @@ fn put<'a>(
         return Ok((Sent { topic, stored_queue_id: queue_id, queue_id, recall: None }, outcome));
     }
     let (topic, target_queue) = match dead_letter(broker, config, header, request.version)? {
-        Some(dead_letter_topic) => (Cow::Owned(dead_letter_topic), 0),
+        Some(dead_letter_topic) => {
+            let rules = broker.topics.send_rules(&dead_letter_topic);
+            message.record.sys_flag = header.sys_flag | rules.map_or(0, |rules| rules.sys_flag);
+            (Cow::Owned(dead_letter_topic), 0)
+        }
         None => (Cow::Borrowed(header.topic), queue_id),
     };
     let wishes = Wishes::of(header.properties);
@@ -219,7 +224,8 @@ fn put_batch(
     record: RecordFields<'_>,
 ) -> Result<PutOutcome, Failure> {
     let wishes = Wishes::of(record.properties);
-    if wishes.delay_level()? > 0 {
+    // One with a transaction's bits is refused by the store, whatever else is wrong.
+    if record.sys_flag & TRANSACTION_MASK == 0 && wishes.delay_level()? > 0 {
         let problem = "a batch cannot be delayed; put the delay level on single messages";
         return Err(Refusal::new(code::MESSAGE_ILLEGAL, problem).into());
     }
@@ -257,6 +263,7 @@ fn put_batch(
 /// | illegal name | 1 |
 /// | a system topic that the broker alone writes | 16 |
 /// | unknown and not to be made | 17 |
+/// | unknown, and no word of its template or its queues | 1, as what cannot be understood |
 /// | queue beyond the topic's | 1 |
 ///
 /// A topic's own permission is not looked at: clients see it in the route.
@@ -265,13 +272,14 @@ pub fn writable_topic(
     config: &BrokerConfig,
     header: &SendHeader<'_>,
     connection: &Connection,
-) -> Result<SendRules, Refusal> {
+) -> Result<SendRules, Failure> {
     let start = config.start_accept_send_request_time_stamp;
     if start > 0 && now_ms() < start {
         return Err(Refusal::new(
             code::SYSTEM_ERROR,
             format!("broker unable to service, until {start} ms since 1970"),
-        ));
+        )
+        .into());
     }
     let topic = header.topic;
     let known = broker.topics.send_rules(topic);
@@ -279,14 +287,15 @@ pub fn writable_topic(
         return Err(Refusal::new(
             code::NO_PERMISSION,
             format!("the broker[{}] sending message is forbidden", config.broker_ip1),
-        ));
+        )
+        .into());
     }
     if !known.is_some_and(|rules| rules.is_open) {
         check_name(topic)?;
     }
     let rules = match known {
         Some(rules) => rules,
-        None => make_topic(broker, config, header).ok_or_else(|| {
+        None => make_topic(broker, config, header)?.ok_or_else(|| {
             Refusal::new(
                 code::TOPIC_NOT_EXIST,
                 format!("topic[{topic}] not exist, apply first please!{FAQ}"),
@@ -302,7 +311,8 @@ pub fn writable_topic(
                 rules.queues - 1,
                 connection.peer_addr()
             ),
-        ));
+        )
+        .into());
     }
     Ok(rules)
 }
@@ -323,27 +333,26 @@ fn make_topic(
     broker: &Broker,
     config: &BrokerConfig,
     header: &SendHeader<'_>,
-) -> Option<SendRules> {
+) -> Result<Option<SendRules>, Failure> {
+    let (Some(template), Some(queues)) = (header.default_topic, header.default_topic_queue_nums)
+    else {
+        let problem = "the topic is not there, and the header does not say how to make it";
+        return Err(Failure::Malformed(format!("{problem}: defaultTopic, defaultTopicQueueNums")));
+    };
     let is_retry = header.topic.starts_with(RETRY_PREFIX);
     let sys_flag = match (header.unit_mode, is_retry) {
         (false, _) => 0,
         (true, false) => super::topics::SYS_FLAG_UNIT,
         (true, true) => super::topics::SYS_FLAG_UNIT_SUB,
     };
-    let made = broker.topics.create_on_send(
-        config,
-        header.topic,
-        header.default_topic,
-        header.default_topic_queue_nums,
-        sys_flag,
-    );
+    let made = broker.topics.create_on_send(config, header.topic, template, queues, sys_flag);
     let made = match made {
         None if is_retry => {
             broker.topics.get_or_create(header.topic, 1, PERM_READ | PERM_WRITE, sys_flag)
         }
         made => made,
     };
-    made.map(|topic| SendRules::of(&topic))
+    Ok(made.map(|topic| SendRules::of(&topic)))
 }
 
 /// The queue of a message: the producer's, or any of the topic's.
@@ -354,10 +363,11 @@ fn choose_queue(wanted: i32, write_queue_nums: i32) -> Result<i32, String> {
     random_queue(write_queue_nums).ok_or_else(|| "the topic has no queue to write to".to_owned())
 }
 
-/// Any queue of `queues`; `None` if there is none.
+/// Any queue of `queues`, a negative number of them being as good as a positive one; `None` if there
+/// is none.
 pub fn random_queue(queues: i32) -> Option<i32> {
     static STATE: AtomicU64 = AtomicU64::new(0);
-    let queues = u64::try_from(queues).ok().filter(|queues| *queues > 0)?;
+    let queues = Some(u64::from(queues.unsigned_abs())).filter(|queues| *queues > 0)?;
     // A counter, scattered by the finalizer of splitmix64: cheap, and no two threads wait.
     let mut x = STATE.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -489,6 +499,6 @@ mod tests {
             (0..200).map(|_| random_queue(8).unwrap()).collect();
         assert_eq!(drawn.into_iter().collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
         assert_eq!(random_queue(0), None);
-        assert_eq!(random_queue(-1), None);
+        assert_eq!(random_queue(-1), Some(0));
     }
 }

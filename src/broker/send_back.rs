@@ -17,6 +17,7 @@ use crate::common::properties::{
 use crate::common::record::{RecordFields, RecordView};
 use crate::common::topic::{PERM_READ, PERM_WRITE, SCHEDULE_TOPIC, TOPIC_MAX_LENGTH, retry_topic};
 use crate::remoting::connection::ReplyTo;
+use crate::remoting::header::FieldType;
 use crate::remoting::protocol::bodies::SubscriptionGroupConfig;
 use crate::remoting::protocol::headers::ConsumerSendMsgBackRequestHeader;
 use crate::remoting::protocol::response_code as code;
@@ -43,14 +44,14 @@ pub fn process(broker: &Arc<Broker>, connection: &Arc<Connection>, request: Comm
         Ok(retry) => retry,
         Err(refusal) => return Ok(Some(refusal.response())),
     };
-    let stored = broker.store.with_record(header.offset, |record| {
-        store_again(broker, &group, &header, retry, request.version, record)
+    // Only here, as in Java: a group that is refused is refused for that.
+    let offset = i64::read(request.fields.get("offset"), "offset")?;
+    let delay_level = i32::read(request.fields.get("delayLevel"), "delayLevel")?;
+    let stored = broker.store.with_record(offset, |record| {
+        store_again(broker, &group, (&header, delay_level), retry, request.version, record)
     });
     let stored = stored.unwrap_or_else(|| {
-        Err(Refusal::new(
-            code::SYSTEM_ERROR,
-            format!("look message by offset failed, {}", header.offset),
-        ))
+        Err(Refusal::new(code::SYSTEM_ERROR, format!("look message by offset failed, {offset}")))
     });
     match stored {
         Err(refusal) => Ok(Some(refusal.response())),
@@ -97,7 +98,7 @@ struct Again {
 fn store_again(
     broker: &Broker,
     group: &SubscriptionGroupConfig,
-    header: &ConsumerSendMsgBackRequestHeader,
+    (header, delay_level): (&ConsumerSendMsgBackRequestHeader, i32),
     (retry, retry_queue): (String, i32),
     version: i32,
     record: &RecordView<'_>,
@@ -106,12 +107,12 @@ fn store_again(
         .max_reconsume_times
         .filter(|_| version >= MAX_RECONSUME_TIMES_VERSION)
         .unwrap_or(group.retry_max_times);
-    let given_up = record.reconsume_times >= limit || header.delay_level < 0;
+    let given_up = record.reconsume_times >= limit || delay_level < 0;
     let (topic, queue_id, level) = if given_up {
         (dead_letter_topic(broker, &header.group)?, 0, 0)
     } else {
         let chosen = FIRST_DELAY_LEVEL.saturating_add(record.reconsume_times);
-        let level = if header.delay_level == 0 { chosen } else { header.delay_level };
+        let level = if delay_level == 0 { chosen } else { delay_level };
         (retry, retry_queue, level)
     };
     if topic.len() > TOPIC_MAX_LENGTH {

@@ -119,7 +119,11 @@ pub(crate) fn encode(
         batch.message_ids.push_str(own.get(properties::UNIQUE_KEY).unwrap_or_default());
         let text = own.encode();
         check_properties_length(&text)?;
-        let entry = BatchEntry { flag: message.flag, body: &message.body, properties: &text };
+        let entry = BatchEntry {
+            flag: message.flag,
+            body: &message.body,
+            properties: text.as_str().into(),
+        };
         encode_batch_entry(&entry, &mut batch.body);
     }
     if batch.body.len() > max_bytes {
@@ -162,7 +166,7 @@ mod tests {
         assert_eq!(entries.iter().map(|entry| entry.body.len()).collect::<Vec<_>>(), [3, 4]);
         let ids: Vec<_> = batch.message_ids.split(',').collect();
         assert_eq!(ids[0], "ID1");
-        assert_eq!(properties::find(entries[1].properties, properties::UNIQUE_KEY), Some(ids[1]));
+        assert_eq!(properties::find(&entries[1].properties, properties::UNIQUE_KEY), Some(ids[1]));
     }
 
     #[test]

@@ -227,9 +227,9 @@ impl Instance {
             self.master(message.broker_name(), &topic)?
         };
         let header = ConsumerSendMsgBackRequestHeader {
-            offset: facts.commit_log_offset,
+            offset: Some(facts.commit_log_offset),
             group: how.group.to_owned(),
-            delay_level: how.delay_level,
+            delay_level: Some(how.delay_level),
             origin_msg_id: Some(message.message_id()),
             origin_topic: Some(topic.into_owned()),
             unit_mode: Some(self.options.unit_mode),

@@ -15,6 +15,8 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::digits;
+
 mod parse;
 mod write;
 
@@ -85,8 +87,8 @@ impl Json {
         out
     }
 
-    /// The member `name`: exact, else without regard to case and underscores (as fastjson). Of
-    /// members of the same name it is the last.
+    /// The member `name`: exact, else without regard to case, underscores and dashes (as fastjson).
+    /// Of members of the same name it is the last.
     pub fn get(&self, name: &str) -> Option<&Json> {
         let Json::Object(members) = self else { return None };
         let find = |matches: &dyn Fn(&str) -> bool| {
@@ -96,6 +98,11 @@ impl Json {
             })
         };
         find(&|key| key == name).or_else(|| find(&|key| is_same_name(key, name)))
+    }
+
+    /// The member `name` that is true or false: the name may also begin with `is`.
+    pub fn flag(&self, name: &str) -> Option<&Json> {
+        self.get(name).or_else(|| self.get(&format!("is{name}")))
     }
 
     /// The object that this is, or that this text holds: fastjson reads a map key
@@ -139,6 +146,29 @@ pub trait FromJson: Sized {
     /// know, as fastjson does.
     fn optional(json: &Json) -> Result<Option<Self>, JsonError> {
         Self::from_json(json).map(Some)
+    }
+
+    /// Whether a member is as good as none: `null` is; so are some texts in place of numbers and
+    /// flags, and the empty one in place of an object.
+    fn is_absent(json: &Json) -> bool {
+        *json == Json::Null
+    }
+
+    /// The same of an item of an array.
+    fn is_absent_item(json: &Json) -> bool {
+        *json == Json::Null
+    }
+
+    /// Whether it is true or false, and nothing else.
+    const IS_FLAG: bool = false;
+}
+
+/// What fastjson takes for no number and no flag.
+fn is_absent_scalar(json: &Json) -> bool {
+    match json {
+        Json::Null => true,
+        Json::Text(text) => matches!(text.as_str(), "" | "null" | "NULL"),
+        _ => false,
     }
 }
 
@@ -187,8 +217,13 @@ macro_rules! json_body {
                 let mut value = Self::default();
                 let json = json.as_object()?;
                 $(
-                    if let Some(member) = json.get($json)
-                        && *member != $crate::common::json::Json::Null
+                    let member = if <$type as $crate::common::json::FromJson>::IS_FLAG {
+                        json.flag($json)
+                    } else {
+                        json.get($json)
+                    };
+                    if let Some(member) = member
+                        && !<$type as $crate::common::json::FromJson>::is_absent(member)
                     {
                         value.$field = $crate::common::json::FromJson::from_json(member)
                             .map_err(|error| error.within($json))?;
@@ -196,16 +231,22 @@ macro_rules! json_body {
                 )*
                 Ok(value)
             }
+
+            fn is_absent(json: &$crate::common::json::Json) -> bool {
+                use $crate::common::json::Json;
+                matches!(json, Json::Null) || matches!(json, Json::Text(text) if text.is_empty())
+            }
         }
     };
     (@default $type:ty, $default:expr) => { $default };
     (@default $type:ty) => { <$type as Default>::default() };
 }
 
-/// Whether two names are one for fastjson: case and underscores do not count.
-fn is_same_name(left: &str, right: &str) -> bool {
+/// Whether two names are one for fastjson: case, underscores and dashes do not count.
+pub fn is_same_name(left: &str, right: &str) -> bool {
     fn letters(name: &str) -> impl Iterator<Item = u8> {
-        name.bytes().filter(|byte| *byte != b'_').map(|byte| byte.to_ascii_lowercase())
+        let counts = |byte: &u8| !matches!(*byte, b'_' | b'-');
+        name.bytes().filter(counts).map(|byte| byte.to_ascii_lowercase())
     }
     letters(left).eq(letters(right))
 }
@@ -229,7 +270,7 @@ impl JsonError {
 }
 
 macro_rules! integers {
-    ($($type:ty),*) => { $(
+    ($($type:ty: $width:ident),*) => { $(
         impl ToJson for $type {
             fn to_json(&self) -> Json {
                 Json::Int(i64::from(*self))
@@ -239,21 +280,48 @@ macro_rules! integers {
         impl FromJson for $type {
             fn from_json(json: &Json) -> Result<Self, JsonError> {
                 let wrong = || JsonError::shape(json, "an integer in range");
-                integer(json).and_then(|number| number.try_into().ok()).ok_or_else(wrong)
+                let number = integer(json, Width::$width);
+                number.and_then(|number| number.try_into().ok()).ok_or_else(wrong)
+            }
+
+            fn is_absent(json: &Json) -> bool {
+                is_absent_scalar(json)
+            }
+
+            fn is_absent_item(json: &Json) -> bool {
+                is_absent_scalar(json)
             }
         }
     )* };
 }
-integers!(i32, i64, u32);
+integers!(i32: Int, i64: Long, u32: Int);
 
-/// The integer that a value stands for; a fraction is cut off, an empty text is 0, as in fastjson.
-fn integer(json: &Json) -> Option<i64> {
+/// For fastjson, what says an int is not always what says a long.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Width {
+    Int,
+    Long,
+}
+
+/// The integer that a value stands for, as in fastjson: a fraction is cut off, a text may have commas
+/// in it. One that is to be an int may also be true or false, and its text may end in `.0`; what says
+/// that there is none is 0 here.
+fn integer(json: &Json, width: Width) -> Option<i64> {
     match json {
         Json::Int(number) => Some(*number),
         Json::Float(number) if number.abs() < 9e18 => Some(*number as i64),
-        Json::Bool(value) => Some(i64::from(*value)),
-        Json::Text(text) if text.trim().is_empty() => Some(0),
-        Json::Text(text) => text.trim().parse().ok(),
+        Json::Bool(value) if width == Width::Int => Some(i64::from(*value)),
+        Json::Text(_) if is_absent_scalar(json) => Some(0),
+        Json::Text(text) => {
+            let text = text.replace(',', "");
+            let whole = match text.split_once('.') {
+                Some((whole, zeros)) if width == Width::Int && zeros.bytes().all(|b| b == b'0') => {
+                    whole
+                }
+                _ => &text,
+            };
+            digits::parse(whole)
+        }
         _ => None,
     }
 }
@@ -269,14 +337,24 @@ impl FromJson for bool {
         match json {
             Json::Bool(value) => Ok(*value),
             Json::Int(number) => Ok(*number == 1),
-            Json::Text(text) => match text.to_ascii_lowercase().as_str() {
-                "true" | "1" | "y" | "t" => Ok(true),
-                "false" | "0" | "n" | "f" | "" => Ok(false),
+            Json::Float(number) if number.abs() < 9e18 => Ok(number.trunc() == 1.0),
+            Json::Text(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+            Json::Text(text) if text.eq_ignore_ascii_case("false") => Ok(false),
+            Json::Text(text) => match text.as_str() {
+                "1" | "Y" | "y" | "T" => Ok(true),
+                "0" | "N" | "F" | "f" => Ok(false),
+                _ if is_absent_scalar(json) => Ok(false),
                 _ => Err(JsonError::shape(json, "true or false")),
             },
             other => Err(JsonError::shape(other, "true or false")),
         }
     }
+
+    fn is_absent(json: &Json) -> bool {
+        is_absent_scalar(json)
+    }
+
+    const IS_FLAG: bool = true;
 }
 
 impl ToJson for f64 {
@@ -290,7 +368,7 @@ impl FromJson for f64 {
         match json {
             Json::Float(number) => Ok(*number),
             Json::Text(text) => text.trim().parse().map_err(|_| JsonError::shape(json, "a number")),
-            other => integer(other)
+            other => integer(other, Width::Int)
                 .map(|number| number as f64)
                 .ok_or_else(|| JsonError::shape(other, "a number")),
         }
@@ -334,8 +412,14 @@ impl<T: ToJson> ToJson for Option<T> {
 
 impl<T: FromJson> FromJson for Option<T> {
     fn from_json(json: &Json) -> Result<Self, JsonError> {
-        if *json == Json::Null { Ok(None) } else { T::optional(json) }
+        if Self::is_absent(json) { Ok(None) } else { T::optional(json) }
     }
+
+    fn is_absent(json: &Json) -> bool {
+        T::is_absent(json)
+    }
+
+    const IS_FLAG: bool = T::IS_FLAG;
 }
 
 impl<T: ToJson> ToJson for Vec<T> {
@@ -348,7 +432,7 @@ impl<T: FromJson> FromJson for Vec<T> {
     fn from_json(json: &Json) -> Result<Self, JsonError> {
         match json {
             Json::Array(items) => {
-                items.iter().filter(|item| **item != Json::Null).map(T::from_json).collect()
+                items.iter().filter(|item| !T::is_absent_item(item)).map(T::from_json).collect()
             }
             Json::Null => Ok(Vec::new()),
             other => Err(JsonError::shape(other, "an array")),
@@ -390,7 +474,7 @@ fn entries<'a, K: FromJson, V: FromJson>(
         Json::Null => &[],
         other => return Err(JsonError::shape(other, "an object")),
     };
-    let is_present = |(_, value): &&(Json, Json)| *value != Json::Null;
+    let is_present = |(_, value): &&(Json, Json)| !V::is_absent_item(value);
     Ok(members.iter().filter(is_present).map(|(key, value)| {
         let within = |error: JsonError| error.within(&key.write(Style::Fastjson));
         Ok((K::from_json(key).map_err(within)?, V::from_json(value).map_err(within)?))

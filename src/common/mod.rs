@@ -19,7 +19,7 @@
 //! [`recent`], for tables that every message asks.
 //!
 //! Then what stands in files: [`config`] (settings declared once, [`live`]) in [`property_text`]
-//! (Java's syntax), [`json`] (RocketMQ's dialect) in files that [`atomic_file`] replaces as a whole,
+//! (Java's syntax), [`json`] (RocketMQ's dialect; [`digits`]) in files that [`atomic_file`] replaces as a whole,
 //! and the [log](logging), [at times](rarely), and [`base64`] in some of them. [`command_line`] is
 //! what the programs' mains share, [`os`] what std lacks.
 
@@ -31,6 +31,7 @@ pub mod command_line;
 pub mod compression;
 #[macro_use]
 pub mod config;
+pub mod digits;
 #[macro_use]
 pub mod json;
 pub mod live;

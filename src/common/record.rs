@@ -36,6 +36,7 @@
 //! store timestamp. So a record is made in two steps, [`encode_record`] outside the lock and
 //! [`patch_record`] inside it.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::checksum::crc32;
@@ -480,7 +481,7 @@ pub struct BatchEntry<'a> {
     /// Body.
     pub body: &'a [u8],
     /// Properties in their string form.
-    pub properties: &'a str,
+    pub properties: Cow<'a, str>,
 }
 
 /// Appends one batch entry to `out`.
@@ -501,8 +502,8 @@ pub fn encode_batch_entry(entry: &BatchEntry<'_>, out: &mut Vec<u8>) {
 }
 
 /// Reads all entries of a batch body. Follows Java's broker: the size field is not checked against
-/// the parts; a cut entry is an error. Unlike Java's, properties must be UTF-8: they are stored as
-/// they are, and every reader after us takes them for text.
+/// the parts; a cut entry is an error. What is no UTF-8 in the properties becomes U+FFFD here; in
+/// Java it is stored as it came, and becomes that in whoever reads it.
 pub fn read_batch(body: &[u8]) -> Result<Vec<BatchEntry<'_>>, RecordError> {
     let mut entries = Vec::new();
     let mut cursor = Cursor { bytes: body, at: 0 };
@@ -513,8 +514,7 @@ pub fn read_batch(body: &[u8]) -> Result<Vec<BatchEntry<'_>>, RecordError> {
         let body = cursor.sized(body_length, "body length")?;
         let properties_length = i32::from(cursor.short()?);
         let properties = cursor.sized(properties_length, "properties length")?;
-        let properties =
-            std::str::from_utf8(properties).map_err(|_| RecordError::Malformed("properties"))?;
+        let properties = String::from_utf8_lossy(properties);
         entries.push(BatchEntry { flag, body, properties });
     }
     Ok(entries)
@@ -698,17 +698,22 @@ mod tests {
         let golden = hex("00000031 00000000 00000000 00000000 00000005 68656c6c6f
              0016 6b0176025741495401747275650254414753 01 746167");
         let properties = "k\u{1}v\u{2}WAIT\u{1}true\u{2}TAGS\u{1}tag";
-        let entry = BatchEntry { flag: 0, body: b"hello", properties };
+        let entry = BatchEntry { flag: 0, body: b"hello", properties: properties.into() };
         let mut encoded = Vec::new();
         encode_batch_entry(&entry, &mut encoded);
         assert_eq!(encoded, golden);
-        encode_batch_entry(&BatchEntry { flag: 7, body: b"", properties: "" }, &mut encoded);
+        encode_batch_entry(&BatchEntry { flag: 7, body: b"", properties: "".into() }, &mut encoded);
         let entries = read_batch(&encoded).unwrap();
-        assert_eq!(entries, [entry, BatchEntry { flag: 7, body: b"", properties: "" }]);
+        assert_eq!(entries, [entry, BatchEntry { flag: 7, body: b"", properties: "".into() }]);
         assert_eq!(read_batch(&encoded[..encoded.len() - 1]), Err(RecordError::Truncated));
         let mut wrong_size = encoded.clone();
         wrong_size[0] ^= 0x55;
         assert_eq!(read_batch(&wrong_size).unwrap(), entries, "the size field is not checked");
+        let mut foreign = encoded.clone();
+        let tag = foreign.len() - 22 - 1;
+        foreign[tag] = 0xFF;
+        let read = read_batch(&foreign).unwrap();
+        assert!(read[0].properties.ends_with('\u{FFFD}'), "{:?}", read[0].properties);
     }
 
     /// Whatever the bytes are, nothing panics; what is read is encoded to the bytes it came from.
@@ -719,7 +724,10 @@ mod tests {
         let v6 = "[2001:db8::9]:50000".parse().unwrap();
         encode_record(&RecordFields { born_host: v6, store_host: v6, ..fields() }, &mut seeds[1]);
         let mut batch = Vec::new();
-        encode_batch_entry(&BatchEntry { flag: 1, body: b"body", properties: "a" }, &mut batch);
+        encode_batch_entry(
+            &BatchEntry { flag: 1, body: b"body", properties: "a".into() },
+            &mut batch,
+        );
         seeds.push(batch.repeat(2));
         let mut random = XorShift::new(5);
         for round in 0..60_000 {

@@ -63,7 +63,8 @@ pub fn decode(body: &[u8], compressed: bool, sender_version: i32) -> Result<Topi
     let json = json.as_object()?;
     let servers = json.get("filterServerList");
     let filter_servers = servers.map_or_else(|| Some(Vec::new()), filter_servers);
-    let table = json.get("topicConfigSerializeWrapper").unwrap_or(&Json::Null);
+    let table = json.get("topicConfigSerializeWrapper");
+    let table = table.filter(|table| !TopicConfigTable::is_absent(table)).unwrap_or(&Json::Null);
     Ok(Topics { filter_servers, ..topics(table)? })
 }
 
@@ -86,16 +87,18 @@ fn topics(json: &Json) -> Result<Topics, BodyError> {
     Ok(Topics { data_version, configs, filter_servers: None })
 }
 
-/// The list of filter servers; `None` if it is null.
+/// The list of filter servers; `None` if it is null. What is no list is one of one, and what is no
+/// text becomes one, as in Java.
 fn filter_servers(json: &Json) -> Option<Vec<String>> {
     let list = match json {
         Json::Array(list) => list.as_slice(),
         Json::Null => return None,
-        _ => &[],
+        Json::Text(text) if text.is_empty() => return None,
+        one => std::slice::from_ref(one),
     };
-    let text = |address: &Json| match address {
-        Json::Text(address) if address.len() <= MAX_ADDRESS_BYTES => Some(address.clone()),
-        _ => None,
+    let text = |address: &Json| {
+        let address = String::from_json(address).ok().filter(|_| *address != Json::Null)?;
+        (address.len() <= MAX_ADDRESS_BYTES).then_some(address)
     };
     Some(list.iter().filter_map(text).take(MAX_FILTER_SERVERS).collect())
 }

@@ -45,6 +45,12 @@ impl Language {
         Self::NAMES.get(usize::from(self.0)).copied().unwrap_or("OTHER")
     }
 
+    /// The language of that number, if there is one.
+    pub fn from_number(number: i64) -> Option<Self> {
+        let number = u8::try_from(number).ok()?;
+        (usize::from(number) < Self::NAMES.len()).then_some(Self(number))
+    }
+
     /// The language of that name; an unknown name is [`OTHER`](Self::OTHER).
     pub fn from_name(name: &str) -> Self {
         let at = Self::NAMES.iter().position(|known| *known == name);

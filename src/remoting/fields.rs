@@ -178,6 +178,11 @@ impl Fields {
         self.push_within(name_start..name_end, value_start..value_end);
     }
 
+    /// Fields that are there, though there may be none.
+    pub(super) fn set_present(&mut self) {
+        self.present = true;
+    }
+
     /// Replaces or appends a field.
     pub fn set(&mut self, name: &str, value: &str) {
         self.remove(name);

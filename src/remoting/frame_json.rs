@@ -2,7 +2,8 @@
 //!
 //! Reading is lenient, because clients are: numbers and booleans among the fields, numbers as
 //! text, unknown members, missing ones, whitespace after the object; and what fastjson reads beyond
-//! JSON: names without quotes, single quotes, a comma after the last member. It goes straight from the
+//! JSON: names without quotes, single quotes, a comma after the last member. (What is rarer still is
+//! refused here, and read by `frame_dialect` then.) It goes straight from the
 //! bytes into the [`Command`]: no tree, and one copy for all fields together, for this runs once a
 //! frame. Writing is strict: every field is a text, as the Go client requires.
 //!
@@ -16,17 +17,20 @@ use std::ops::Range;
 use super::command::{Command, FLAG_RESPONSE, Language, SerializeType};
 use super::fields::{Decimal, Fields};
 use super::frame::FrameError;
+use super::frame_dialect;
 use super::json_text::{find_end, put_quoted, unescape};
+use crate::common::json::is_same_name;
 
 /// Objects and arrays inside one another, in members that nobody reads.
 const MAX_DEPTH: u32 = 64;
 
 /// Decodes a header.
 pub(super) fn decode(header: &[u8]) -> Result<Command, FrameError> {
-    match std::str::from_utf8(header) {
+    let read = match std::str::from_utf8(header) {
         Ok(text) => decode_text::<true>(text),
         Err(_) => decode_text::<true>(&String::from_utf8_lossy(header)),
-    }
+    };
+    read.or_else(|error| frame_dialect::decode(header).ok_or(error))
 }
 
 /// Decodes a header; with the short cuts for what is usual, or without, which tells the same.
@@ -55,6 +59,9 @@ fn decode_text<const USUAL: bool>(text: &str) -> Result<Command, FrameError> {
     }
     Ok(command)
 }
+
+/// The names of the members that are read.
+const KNOWN: [&str; 7] = ["code", "extFields", "flag", "language", "opaque", "remark", "version"];
 
 /// A member of the header, up to its value.
 enum Member {
@@ -200,8 +207,19 @@ impl<const USUAL: bool> Scanner<'_, USUAL> {
             b"opaque" => Member::Opaque,
             b"remark" => Member::Remark,
             b"version" => Member::Version,
-            _ => Member::Other,
+            _ => self.other_member(name)?,
         }))
+    }
+
+    /// A member that nobody reads. If its name is one that is read, but written otherwise, it is not
+    /// for this reader.
+    #[cold]
+    fn other_member(&self, name: Place) -> Result<Member, FrameError> {
+        let raw = name.raw(self.text);
+        if name.escaped || KNOWN.iter().any(|known| is_same_name(raw, known)) {
+            return Err(self.error("a name as it is usually written"));
+        }
+        Ok(Member::Other)
     }
 
     /// Reads a name that the header of nearly every frame has, as it is written there; nothing else.
@@ -249,7 +267,10 @@ impl<const USUAL: bool> Scanner<'_, USUAL> {
     fn fields(&mut self, fields: &mut Fields) -> Result<(), FrameError> {
         if self.next() != Some(b'{') {
             return match self.value()? {
-                Value::Null => Ok(()),
+                Value::Null => {
+                    *fields = Fields::default();
+                    Ok(())
+                }
                 _ => Err(self.error("an object as extFields")),
             };
         }
@@ -344,9 +365,12 @@ impl<const USUAL: bool> Scanner<'_, USUAL> {
     fn language(&mut self) -> Result<Language, FrameError> {
         Ok(match self.value()? {
             Value::Null => Language::JAVA,
-            Value::Text(quoted) if quoted.escaped => Language::OTHER,
+            Value::Text(quoted) if quoted.escaped => return Err(self.error("a plain name")),
             Value::Text(quoted) => Language::from_name(quoted.raw(self.text)),
-            Value::Raw(bare) => bare.raw(self.text).parse().map_or(Language::OTHER, Language),
+            Value::Raw(bare) => {
+                let number = bare.raw(self.text).parse().ok().and_then(Language::from_number);
+                number.ok_or_else(|| self.error("a language"))?
+            }
         })
     }
 
@@ -364,7 +388,9 @@ impl<const USUAL: bool> Scanner<'_, USUAL> {
                 match bare.plain(self.text) {
                     b"" => Err(self.error("a value")),
                     b"null" => Ok(Value::Null),
-                    _ => Ok(Value::Raw(bare)),
+                    b"true" | b"false" => Ok(Value::Raw(bare)),
+                    number if is_number(number) => Ok(Value::Raw(bare)),
+                    _ => Err(self.error("a number, true, false or null")),
                 }
             }
         }
@@ -404,6 +430,12 @@ impl<const USUAL: bool> Scanner<'_, USUAL> {
             }
         }
     }
+}
+
+/// Whether it begins as a number and has nothing in it that numbers have not.
+fn is_number(bare: &[u8]) -> bool {
+    bare.first().is_some_and(|first| first.is_ascii_digit() || b"+-".contains(first))
+        && bare.iter().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(byte))
 }
 
 /// Reads fields that are written as nearly all fields of all clients are, `"name":"value",` without
@@ -697,10 +729,10 @@ mod tests {
             "{\"code\":",
             "{\"code\":1",
             "{\"code\":\"x\"}",
-            "{\"code\":1.5}",
             "{\"opaque\":4294967296}",
             "{\"extFields\":[]}",
-            "{\"extFields\":{\"a\":}}",
+            "{\"extFields\":{\"a\":x}}",
+            "{\"language\":99}",
             "{\"a\":[}]}",
             "{\"a\":\"\\",
             "{\"remark\":\"\\u12\"}",

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::command::Fields;
+use crate::common::digits;
 
 /// A header field that is missing or not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +81,8 @@ fn other_number<T: FromStr>(
     name: &'static str,
     expected: &'static str,
 ) -> Result<T, HeaderError> {
-    let invalid = |_| HeaderError::Invalid { name, value: text.to_owned(), expected };
-    text.parse().map_err(invalid)
+    let invalid = || HeaderError::Invalid { name, value: text.to_owned(), expected };
+    digits::parse(text).ok_or_else(invalid)
 }
 
 macro_rules! integer_fields {

@@ -42,6 +42,7 @@ pub mod error;
 mod fields;
 pub mod frame;
 mod frame_binary;
+mod frame_dialect;
 mod frame_json;
 mod gathered;
 #[macro_use]

@@ -93,7 +93,7 @@ impl MessageStore {
         let mut properties = String::new();
         with_buffer(|records| {
             for entry in &entries {
-                join_properties(&mut properties, entry.properties, shared.properties);
+                join_properties(&mut properties, &entry.properties, shared.properties);
                 let record = RecordFields {
                     flag: entry.flag,
                     body: entry.body,

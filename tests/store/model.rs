@@ -86,7 +86,10 @@ fn run(seed: u64, operations: usize, more: &[(&str, &str)]) {
 fn put_batch(test: &TestStore, topic: &str, queue: i32, bodies: &[Vec<u8>]) {
     let mut encoded = Vec::new();
     for body in bodies {
-        encode_batch_entry(&BatchEntry { flag: 0, body, properties: "KEYS\u{1}b" }, &mut encoded);
+        encode_batch_entry(
+            &BatchEntry { flag: 0, body, properties: "KEYS\u{1}b".into() },
+            &mut encoded,
+        );
     }
     let batch =
         NewBatch { record: record(topic, queue, &encoded, "CLUSTER\u{1}c"), wait_store: true };

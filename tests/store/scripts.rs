@@ -144,7 +144,7 @@ impl Script {
         let count: usize = number(count);
         let mut encoded = Vec::new();
         for _ in 0..count {
-            let entry = BatchEntry { flag: 0, body: &body, properties: "" };
+            let entry = BatchEntry { flag: 0, body: &body, properties: "".into() };
             encode_batch_entry(&entry, &mut encoded);
         }
         let record = record(topic, number(queue), &encoded, "");

@@ -12,7 +12,9 @@ const MAX_VALUES: usize = 4_000_000;
 
 /// Reads one value and whatever blanks and comments stand around it.
 pub(super) fn parse(text: &[u8]) -> Result<Json, JsonError> {
-    let mut parser = Parser { text, at: 0, values: 0 };
+    // A C program may send the byte that ends its texts.
+    let end = text.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let mut parser = Parser { text: &text[..end], at: 0, values: 0 };
     if text.len() > MAX_BYTES {
         return Err(parser.error(format!("{} bytes are more than {MAX_BYTES}", text.len())));
     }
@@ -94,7 +96,7 @@ impl Parser<'_> {
             Some(b'{') => self.object(depth),
             Some(b'[') => self.array(depth),
             Some(quote @ (b'"' | b'\'')) => self.string(quote).map(Json::Text),
-            Some(b'0'..=b'9' | b'-' | b'+' | b'.') => self.number(),
+            Some(b'0'..=b'9' | b'-' | b'+') => self.number(),
             Some(byte) if is_identifier(byte) => {
                 let start = self.at;
                 match self.identifier().as_str() {
@@ -158,10 +160,24 @@ impl Parser<'_> {
                         Some(b'}' | b',') => Json::Null,
                         _ => self.value(depth + 1)?,
                     };
+                    self.check_type(&key, &value)?;
                     members.push((key, value));
                     self.expect_separator(b'}', "',' or '}'")?;
                 }
             }
+        }
+    }
+
+    /// `@type` names the class that a Java program shall make of an object: none but RocketMQ's own
+    /// come from where they should.
+    fn check_type(&self, key: &Json, value: &Json) -> Result<(), JsonError> {
+        match (key, value) {
+            (Json::Text(name), Json::Text(class))
+                if name == "@type" && !class.starts_with("org.apache.rocketmq.") =>
+            {
+                Err(self.error(format!("an object of the type {class:.60}, which is not taken")))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -192,14 +208,28 @@ impl Parser<'_> {
         let number = match (digits.parse(), digits.parse()) {
             (Ok(integer), _) => Json::Int(integer),
             (_, Ok(float)) if f64::is_finite(float) => Json::Float(float),
+            // No field holds it, but it may stand in one that nobody reads.
+            (_, Ok(float)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Json::Float(float.min(f64::MAX))
+            }
             _ => return Err(self.error(format!("{digits:.40} is not a number"))),
         };
         self.at += length;
         // The type letters that fastjson can be told to write.
-        if let Some(b'L' | b'S' | b'B' | b'F' | b'D') = self.text.get(self.at) {
-            self.at += 1;
-        }
-        Ok(number)
+        Ok(match (self.text.get(self.at), number) {
+            (Some(b'L' | b'S' | b'B'), number) => {
+                self.at += 1;
+                number
+            }
+            (Some(b'F' | b'D'), number) => {
+                self.at += 1;
+                match number {
+                    Json::Int(integer) => Json::Float(integer as f64),
+                    other => other,
+                }
+            }
+            (_, number) => number,
+        })
     }
 
     /// A text in the quotes that stand at the position. Bytes that are not UTF-8 become U+FFFD.

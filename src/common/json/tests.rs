@@ -219,6 +219,58 @@ fn bodies_are_read_leniently() {
 }
 
 #[test]
+fn scalars_come_in_many_dresses() {
+    let of = |member: &str, value: &str| shapes(&format!("{{{member}:{value}}}"));
+    for (value, level) in [
+        ("'3,000'", 3000),
+        ("'3.0'", 3),
+        ("'３'", 3),
+        ("3.9", 3),
+        ("true", 1),
+        ("''", 7),
+        ("'null'", 7),
+        ("'NULL'", 7),
+    ] {
+        assert_eq!(of("level", value).map(|shapes| shapes.level), Ok(level), "{value}");
+    }
+    for value in ["' 3 '", "'3.7'", "'1e2'", "4294967296", "[3]"] {
+        assert!(of("level", value).is_err(), "{value}");
+    }
+    // A long is another matter.
+    let count = |value: &str| of("counts", &format!("{{0:{value}}}")).map(|read| read.counts);
+    assert_eq!(count("'3,000'"), Ok(BTreeMap::from([(0, 3000)])));
+    assert_eq!(count("'null'"), Ok(BTreeMap::new()));
+    assert!(count("true").is_err() && count("'3.0'").is_err());
+    for (value, ready) in [
+        ("'y'", true),
+        ("'T'", true),
+        ("1.9", true),
+        ("'f'", false),
+        ("'N'", false),
+        ("2", false),
+        ("''", false),
+        ("'NULL'", false),
+    ] {
+        assert_eq!(of("ready", value).map(|shapes| shapes.ready), Ok(ready), "{value}");
+        assert_eq!(of("isReady", value).map(|shapes| shapes.ready), Ok(ready), "{value}");
+        assert_eq!(of("'-READY'", value).map(|shapes| shapes.ready), Ok(ready), "{value}");
+    }
+    for value in ["'t'", "'n'", "' true'", "'yes'", "{}"] {
+        assert!(of("ready", value).is_err(), "{value}");
+    }
+}
+
+#[test]
+fn what_nobody_reads_may_be_anything() {
+    assert!(shapes(&format!("{{x:{}}}", "9".repeat(400))).is_ok());
+    assert!(Json::parse(b"{}\0").is_ok());
+    // Except that it asks for a class.
+    assert!(Json::parse(br#"{"@type":"org.apache.rocketmq.common.X"}"#).is_ok());
+    let error = Json::parse(br#"{"x":{"@type":"java.lang.Object"}}"#).unwrap_err();
+    assert!(error.what.contains("not taken"), "{error}");
+}
+
+#[test]
 fn bodies_that_do_not_fit_say_so() {
     for (text, what) in [
         ("[]", "an array is not an object"),

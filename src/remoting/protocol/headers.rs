@@ -129,11 +129,11 @@ crate::header! {
     /// CONSUMER_SEND_MSG_BACK (36).
     pub struct ConsumerSendMsgBackRequestHeader {
         /// Commit-log offset of the message.
-        pub offset: i64 => "offset",
+        pub offset: Option<i64> => "offset",
         /// Consumer group.
         pub group: String => "group",
         /// 0: the broker chooses; negative: to the dead-letter topic; else that level.
-        pub delay_level: i32 => "delayLevel",
+        pub delay_level: Option<i32> => "delayLevel",
         /// Message id, for the log.
         pub origin_msg_id: Option<String> => "originMsgId",
         /// Topic, for the log.

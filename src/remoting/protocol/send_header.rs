@@ -33,9 +33,9 @@ pub struct SendHeader<'a> {
     /// Topic.
     pub topic: &'a str,
     /// Template for automatic creation.
-    pub default_topic: &'a str,
+    pub default_topic: Option<&'a str>,
     /// Queues for automatic creation.
-    pub default_topic_queue_nums: i32,
+    pub default_topic_queue_nums: Option<i32>,
     /// Queue; negative lets the broker choose.
     pub queue_id: i32,
     /// System flag.
@@ -83,8 +83,8 @@ impl<'a> SendHeader<'a> {
         Ok(Self {
             producer_group: values[0].unwrap_or_default(),
             topic,
-            default_topic: values[2].unwrap_or_default(),
-            default_topic_queue_nums: optional(3)?.unwrap_or(0),
+            default_topic: values[2],
+            default_topic_queue_nums: optional(3)?,
             queue_id: int(4)?,
             sys_flag: int(5)?,
             born_timestamp: i64::read(required(6)?, names[6])?,
@@ -151,9 +151,10 @@ mod tests {
         assert_eq!(header, SendHeader::read_fields(&short, false).unwrap());
         assert_eq!(
             (header.producer_group, header.topic, header.default_topic),
-            ("g", "T", "TBW102")
+            ("g", "T", Some("TBW102"))
         );
-        assert_eq!((header.default_topic_queue_nums, header.queue_id, header.sys_flag), (4, -1, 8));
+        assert_eq!(header.default_topic_queue_nums, Some(4));
+        assert_eq!((header.queue_id, header.sys_flag), (-1, 8));
         assert_eq!((header.born_timestamp, header.flag, header.properties), (99, 7, "p"));
         assert_eq!((header.reconsume_times, header.max_reconsume_times), (2, Some(3)));
         assert!(header.unit_mode && header.batch);
