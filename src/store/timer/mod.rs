@@ -33,7 +33,7 @@
 //! Nothing is early, ever: a message goes out when the clock shows its time, not before.
 //!
 //! So `timerPrecisionMs` decides how much is read at once, and nothing else. While something waits in
-//! slots of another width, that width stays: 5.x looks for it in the wrong slots then, and loses it.
+//! slots of another width, that width stays; 5.x looks for it in slots of the new width then.
 //!
 //! # Threads
 //!
