@@ -1,4 +1,5 @@
 //! Filters as consumers see them, over sockets, against a whole broker.
+#![cfg(test)]
 
 use std::time::{Duration, Instant};
 
@@ -65,19 +66,7 @@ fn filtering() -> TestBroker {
 /// Sends a message whose body is its property `a`.
 fn send(broker: &TestBroker, topic: &str, a: &str, more: &str) {
     let properties = format!("a\u{1}{a}\u{2}{more}");
-    let fields = [
-        ("a", "p"),
-        ("b", topic),
-        ("c", "TBW102"),
-        ("d", "4"),
-        ("e", "0"),
-        ("f", "0"),
-        ("g", "1700000000000"),
-        ("h", "0"),
-        ("i", &properties),
-    ];
-    let answer = broker.call(310, &fields, a);
-    assert_eq!(answer.code, 0, "{:?}", answer.remark);
+    broker.send_with(topic, "0", &properties, a);
 }
 
 fn heartbeat(broker: &TestBroker, group: &str, topic: &str, text: &str, version: i64) {

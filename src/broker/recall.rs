@@ -222,19 +222,7 @@ mod tests {
 
     fn timed_send(broker: &TestBroker, key: &str, delay_ms: i64) -> String {
         let properties = format!("UNIQ_KEY\u{1}{key}\u{2}TIMER_DELAY_MS\u{1}{delay_ms}");
-        let fields = [
-            ("a", "p"),
-            ("b", "T"),
-            ("c", "TBW102"),
-            ("d", "1"),
-            ("e", "0"),
-            ("f", "0"),
-            ("g", "1700000000000"),
-            ("h", "0"),
-            ("i", &*properties),
-        ];
-        let sent = broker.call(310, &fields, key);
-        assert_eq!(sent.code, 0, "{:?}", sent.remark);
+        let sent = broker.send_with("T", "0", &properties, key);
         sent.fields.get("recallHandle").expect("a timed message has a handle").to_owned()
     }
 

@@ -200,19 +200,7 @@ mod tests {
         });
         test.make_topic("T", "1");
         for level in ["1", "2", "2"] {
-            let properties = format!("DELAY\u{1}{level}\u{2}");
-            let fields = [
-                ("a", "p"),
-                ("b", "T"),
-                ("c", "TBW102"),
-                ("d", "1"),
-                ("e", "0"),
-                ("f", "0"),
-                ("g", "1700000000000"),
-                ("h", "0"),
-                ("i", properties.as_str()),
-            ];
-            test.ask(310, &fields, "x");
+            test.send_with("T", "0", &format!("DELAY\u{1}{level}"), "x");
         }
         let told = |level: i32, value: &str| {
             let entry = format!("\"scheduleMessageOffset_{level}\":\"{value}\"");

@@ -1,5 +1,6 @@
 //! What the tests of the broker share: a folder of their own, clients with connections, and a whole
 //! broker.
+#![cfg(test)]
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -179,6 +180,12 @@ impl TestBroker {
 
     /// Sends a message to a queue; returns its offset message id.
     pub fn send(&self, topic: &str, queue: &str, body: &str) -> String {
+        let answer = self.send_with(topic, queue, "", body);
+        answer.fields.get("msgId").unwrap().to_owned()
+    }
+
+    /// Sends a message with properties; returns the answer, which is a success.
+    pub fn send_with(&self, topic: &str, queue: &str, properties: &str, body: &str) -> Command {
         let fields = [
             ("a", "p"),
             ("b", topic),
@@ -188,10 +195,11 @@ impl TestBroker {
             ("f", "0"),
             ("g", "1700000000000"),
             ("h", "0"),
+            ("i", properties),
         ];
         let answer = self.call(310, &fields, body);
         assert_eq!(answer.code, 0, "{:?}", answer.remark);
-        answer.fields.get("msgId").unwrap().to_owned()
+        answer
     }
 
     /// Ends the transaction of the half message at that commit-log offset and queue offset (`how`:

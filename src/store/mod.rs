@@ -72,7 +72,7 @@
 //! `tests/store/disk.rs` is a model of a disk that keeps exactly that much.
 //!
 //! Reading order: [`mapped_file`] (the only raw memory; blocks and zeros ahead of the appends are in
-//! `write_ahead` and `pauses`), [`mapped_file_queue`], [`commit_log`],
+//! `write_ahead` and `pauses`), [`mapped_file_queue`], [`folder`] (names made durable), [`commit_log`],
 //! [`consume_queue`], [`dispatch`], [`read`], [`flush`], [`checkpoint`], [`recovery`], [`clean`],
 //! [`message_store`], the front, and [`ha`], the copies of the log on other machines.
 

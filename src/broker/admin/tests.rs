@@ -1,4 +1,5 @@
 //! The requests of tools and consumers over sockets, against a whole broker.
+#![cfg(test)]
 
 use std::sync::{Arc, Mutex, mpsc};
 

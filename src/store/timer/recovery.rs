@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::log::TimerLog;
+use super::log::{TimerLog, Unit};
 use super::wheel::{Slot, Wheel};
 use super::{PRECISIONS_MS, Scale, checkpoint::Position};
 use crate::store::message_store::StoreError;
@@ -49,7 +49,7 @@ pub fn recover(
                 wheel.put(&slot.with(at, unit.deletes && !unit.rolls)).map_err(failed)?;
             }
         }
-        at += super::log::Unit::BYTES as i64;
+        at += Unit::BYTES as i64;
         found = Recovered { end: at, last_record: Some(unit.record_offset) };
     }
     log.set_end(found.end)?;
@@ -59,13 +59,22 @@ pub fn recover(
     Ok(found)
 }
 
-/// Width of the slots in which something waits that is due at `read_ms` or later, ms; `None` if nothing
-/// waits. The files do not say it, but a slot has its begin in these units, and its last message in ms.
+/// Width of the slots in which something waits, ms; `None` if nothing waits. The files do not say it, but
+/// a slot has its begin in these units, and its last message in ms.
 pub fn precision_in_use(
     log: &TimerLog,
     wheel: &Wheel,
-    read_ms: i64,
+    from: &Position,
 ) -> std::io::Result<Option<i64>> {
+    let Position { read_ms, log_position, .. } = *from;
+    // Usually the last unit is in its slot as it is configured, and not all of them have to be asked.
+    let last = log_position - Unit::BYTES as i64;
+    if let Some(unit) = log.unit(last) {
+        let width = wheel.precision_ms();
+        if wheel.slot(unit.moment().div_euclid(width) * width)?.last >= last {
+            return Ok(Some(width));
+        }
+    }
     let mut latest = None;
     wheel.for_each(|slot| {
         let number = slot.time_ms / wheel.precision_ms();
@@ -86,7 +95,7 @@ pub fn first_slot(log: &TimerLog, scale: &Scale) -> Option<i64> {
     while let Some(unit) = log.unit(at) {
         let slot = scale.floor(unit.moment());
         first = Some(first.map_or(slot, |first: i64| first.min(slot)));
-        at = log.place_from(at + super::log::Unit::BYTES as i64);
+        at = log.place_from(at + Unit::BYTES as i64);
     }
     first
 }
@@ -111,14 +120,13 @@ fn mend(log: &TimerLog, wheel: &Wheel, scale: &Scale, end: i64) -> std::io::Resu
         if let Some(slot) = broken.get_mut(&scale.floor(unit.moment())) {
             *slot = slot.with(at, unit.deletes && !unit.rolls);
         }
-        at += super::log::Unit::BYTES as i64;
+        at += Unit::BYTES as i64;
     }
     broken.values().try_for_each(|slot| wheel.put(slot))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::log::Unit;
     use super::*;
     use crate::store::StoreConfig;
     use crate::store::testing::TempFolder;

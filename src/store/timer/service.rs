@@ -132,7 +132,7 @@ impl TimerService {
         let mut scale = Scale::of(&config);
         let mut wheel = Wheel::open(&root.join("timerwheel"), scale.precision_ms)?;
         if log.end() > 0 {
-            let in_use = recovery::precision_in_use(&log, &wheel, checkpoint.position().read_ms)
+            let in_use = recovery::precision_in_use(&log, &wheel, &checkpoint.position())
                 .map_err(|error| StoreError::io("read", wheel.path(), &error))?;
             if let Some(width) = in_use.filter(|width| *width != scale.precision_ms) {
                 log::warn!(
